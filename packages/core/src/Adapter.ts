@@ -1,0 +1,233 @@
+/**
+ * An `Adapter` turns a signature, demonstrations and input into a request, and
+ * the text of the answer back into fields. It knows nothing of HTTP. Parsing
+ * is incremental, so every adapter streams its fields; decoding against the
+ * signature's schemas happens once, here, for all of them.
+ *
+ * @since 0.1.0
+ */
+import type * as Either from "effect/Either"
+import { dual } from "effect/Function"
+import { type Pipeable, pipeArguments } from "effect/Pipeable"
+import * as Predicate from "effect/Predicate"
+import * as Schema from "effect/Schema"
+import type { Json, JsonRecord } from "./Json.ts"
+import type * as LanguageModel from "./LanguageModel.ts"
+import type * as Parameters from "./Parameters.ts"
+import type * as Signature from "./Signature.ts"
+
+/**
+ * @since 0.1.0
+ * @category type ids
+ */
+export const TypeId = "~@effect-dspy/core/Adapter"
+
+/**
+ * @since 0.1.0
+ * @category type ids
+ */
+export type TypeId = typeof TypeId
+
+// =============================================================================
+// What an adapter is
+// =============================================================================
+
+/**
+ * What is to be rendered. `inputs` and demonstrations are encoded JSON.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface FormatInput {
+  readonly signature: Signature.Any
+  readonly instructions: string
+  readonly demos: ReadonlyArray<Parameters.Demo>
+  readonly inputs: JsonRecord
+  readonly capabilities: LanguageModel.Capabilities
+}
+
+/**
+ * A step in the writing of one output field. Deltas are suffixes: their
+ * concatenation is the text of the field.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type FieldEvent =
+  | { readonly _tag: "FieldStart"; readonly field: string }
+  | { readonly _tag: "FieldDelta"; readonly field: string; readonly text: string }
+  | { readonly _tag: "FieldEnd"; readonly field: string }
+
+/**
+ * The value of a field before its schema has seen it: the text between two
+ * markers, or a JSON value.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Raw =
+  | { readonly _tag: "Text"; readonly text: string }
+  | { readonly _tag: "Json"; readonly value: Json }
+
+/**
+ * The fields found in an answer. `repairs` says in words what had to be mended
+ * to read them; it is empty for a clean answer.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Parsed {
+  readonly fields: ReadonlyMap<string, Raw>
+  readonly repairs: ReadonlyArray<string>
+}
+
+/**
+ * One thing that is wrong with an answer.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export const Problem = Schema.Struct({
+  kind: Schema.Literal("empty", "size", "depth", "syntax", "forbiddenKey", "missing", "type"),
+  field: Schema.optional(Schema.String),
+  description: Schema.String
+})
+
+/**
+ * @since 0.1.0
+ * @category errors
+ */
+export interface Problem extends Schema.Schema.Type<typeof Problem> {}
+
+/**
+ * An incremental parser. `step` takes the next piece of text, split anywhere;
+ * `end` says what was found. States are values: `step` must not change one.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Parser<S> {
+  readonly initial: S
+  readonly step: (state: S, text: string) => readonly [S, ReadonlyArray<FieldEvent>]
+  readonly end: (state: S) => Either.Either<Parsed, Problem>
+}
+
+/**
+ * What to do after an answer could not be parsed.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Recovery =
+  | { readonly _tag: "Reask" }
+  | { readonly _tag: "Fallback"; readonly adapter: Adapter }
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Adapter extends Pipeable {
+  readonly [TypeId]: TypeId
+  readonly name: string
+  readonly format: (input: FormatInput) => LanguageModel.Request
+  readonly parser: <R>(signature: Signature.Any, use: <S>(parser: Parser<S>) => R) => R
+  /** Tried in order, each after the one before it failed to parse. */
+  readonly recoveries: ReadonlyArray<Recovery>
+}
+
+/**
+ * @since 0.1.0
+ * @category guards
+ */
+export const isAdapter = (u: unknown): u is Adapter => Predicate.hasProperty(u, TypeId)
+
+const Proto = {
+  [TypeId]: TypeId,
+  pipe() {
+    return pipeArguments(this, arguments)
+  }
+}
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (options: {
+  readonly name: string
+  readonly format: Adapter["format"]
+  readonly parser: Adapter["parser"]
+}): Adapter => Object.assign(Object.create(Proto), options, { recoveries: [] })
+
+// =============================================================================
+// Recovery from answers that do not parse
+// =============================================================================
+
+const recover = (self: Adapter, recovery: ReadonlyArray<Recovery>): Adapter =>
+  Object.assign(Object.create(Proto), {
+    name: self.name,
+    format: self.format,
+    parser: self.parser,
+    recoveries: [...self.recoveries, ...recovery]
+  })
+
+/**
+ * When an answer does not parse, asks again with another adapter. Only parse
+ * errors do this; a failed model call is the policies' business.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const orElse: {
+  (that: Adapter): (self: Adapter) => Adapter
+  (self: Adapter, that: Adapter): Adapter
+} = dual(
+  2,
+  (self: Adapter, that: Adapter): Adapter =>
+    recover(self, [{ _tag: "Fallback", adapter: { ...that, recoveries: [] } }, ...that.recoveries])
+)
+
+/**
+ * When an answer does not parse, shows it to the model together with what is
+ * wrong and asks again, up to `times` times (1 by default).
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const reask: {
+  (times?: number): (self: Adapter) => Adapter
+  (self: Adapter, times?: number): Adapter
+} = dual(
+  (args) => isAdapter(args[0]),
+  (self: Adapter, times = 1): Adapter => recover(self, Array.from({ length: times }, () => ({ _tag: "Reask" })))
+)
+
+// =============================================================================
+// Errors
+// =============================================================================
+
+/**
+ * An answer that is not what the signature asks for. `text` is the answer as
+ * it came, `found` the fields that could be told apart; `previous` holds the
+ * failures before a fallback or a repeated question, oldest first.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class AdapterParseError extends Schema.TaggedError<AdapterParseError>("@effect-dspy/core/Adapter/AdapterParseError")(
+  "AdapterParseError",
+  {
+    adapter: Schema.String,
+    path: Schema.String,
+    problems: Schema.Array(Problem),
+    expected: Schema.Array(Schema.String),
+    found: Schema.Array(Schema.String),
+    text: Schema.String,
+    previous: Schema.Array(Schema.Struct({ adapter: Schema.String, problems: Schema.Array(Problem), text: Schema.String }))
+  }
+) {
+  override get message(): string {
+    return `The answer${this.path === "" ? "" : ` at "${this.path}"`} could not be read by the ${this.adapter} adapter: ${
+      this.problems.map((problem) => problem.description).join("; ")
+    }. Expected fields: ${this.expected.join(", ")}; found: ${this.found.length === 0 ? "none" : this.found.join(", ")}`
+  }
+}

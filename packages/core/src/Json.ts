@@ -1,0 +1,129 @@
+/**
+ * Plain JSON values: what demonstrations, traces, journals and saved programs
+ * hold, and the canonical form by which they are compared and addressed.
+ *
+ * @since 0.1.0
+ */
+import { sha256 } from "@noble/hashes/sha2.js"
+import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js"
+import * as Predicate from "effect/Predicate"
+import * as Schema from "effect/Schema"
+
+/**
+ * Any JSON value.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Json = string | number | boolean | null | ReadonlyArray<Json> | JsonRecord
+
+/**
+ * A JSON object.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface JsonRecord {
+  readonly [key: string]: Json
+}
+
+/**
+ * Whether a value survives `JSON.stringify` unchanged: finite numbers, strings,
+ * booleans, `null`, arrays and plain objects of these.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isJson = (u: unknown): u is Json => {
+  switch (typeof u) {
+    case "string":
+    case "boolean":
+      return true
+    case "number":
+      return Number.isFinite(u)
+    case "object":
+      if (u === null) return true
+      if (Array.isArray(u)) return u.every(isJson)
+      return isPlain(u) && Object.values(u).every(isJson)
+    default:
+      return false
+  }
+}
+
+const isPlain = (u: object): boolean => {
+  const proto: unknown = Object.getPrototypeOf(u)
+  return proto === Object.prototype || proto === null
+}
+
+/**
+ * @since 0.1.0
+ * @category guards
+ */
+export const isJsonRecord = (u: unknown): u is JsonRecord => Predicate.isRecord(u) && isPlain(u) && isJson(u)
+
+/**
+ * A schema for any JSON value.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Json: Schema.Schema<Json> = Schema.declare(isJson, {
+  identifier: "Json",
+  description: "a JSON value",
+  jsonSchema: {}
+})
+
+/**
+ * A schema for a JSON object.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const JsonRecord: Schema.Schema<JsonRecord> = Schema.declare(isJsonRecord, {
+  identifier: "JsonRecord",
+  description: "a JSON object",
+  jsonSchema: { type: "object" }
+})
+
+/**
+ * JSON text with object keys sorted at every level, so that equal values have
+ * equal texts. Keys whose value is `undefined` are left out.
+ *
+ * @example
+ * ```ts
+ * import * as Json from "@effect-dspy/core/Json"
+ *
+ * assert.strictEqual(Json.canonical({ b: [1, 2], a: null }), `{"a":null,"b":[1,2]}`)
+ * ```
+ *
+ * @since 0.1.0
+ * @category destructors
+ */
+export const canonical = (value: unknown): string => {
+  if (typeof value === "object" && value !== null) {
+    if (Array.isArray(value)) return `[${value.map((item) => canonical(item ?? null)).join(",")}]`
+    const parts: Array<string> = []
+    const record = value as { readonly [key: string]: unknown } // any non-null object can be read by key
+    for (const key of Object.keys(record).sort()) {
+      const item = record[key]
+      if (item !== undefined) parts.push(`${JSON.stringify(key)}:${canonical(item)}`)
+    }
+    return `{${parts.join(",")}}`
+  }
+  return JSON.stringify(value) ?? "null"
+}
+
+/**
+ * The SHA-256 of the canonical text, as 64 hexadecimal digits.
+ *
+ * @example
+ * ```ts
+ * import * as Json from "@effect-dspy/core/Json"
+ *
+ * assert.strictEqual(Json.hash({ a: 1, b: 2 }), Json.hash({ b: 2, a: 1 }))
+ * ```
+ *
+ * @since 0.1.0
+ * @category destructors
+ */
+export const hash = (value: unknown): string => bytesToHex(sha256(utf8ToBytes(canonical(value))))

@@ -1,0 +1,633 @@
+/**
+ * The one service every model call goes through. Requests, responses and
+ * deltas are plain data, so that they can be hashed, cached, recorded and
+ * replayed; providers and policies are the only code behind it.
+ *
+ * @since 0.1.0
+ */
+import * as Chunk from "effect/Chunk"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import * as Json from "./Json.ts"
+import * as LanguageModelError from "./LanguageModelError.ts"
+
+// =============================================================================
+// Requests
+// =============================================================================
+
+/**
+ * Text inside a message.
+ *
+ * @since 0.1.0
+ * @category requests
+ */
+export const TextPart = Schema.TaggedStruct("Text", { text: Schema.String })
+
+/**
+ * An image inside a message. `url` is an `https:` address or a `data:` URI.
+ *
+ * @since 0.1.0
+ * @category requests
+ */
+export const ImagePart = Schema.TaggedStruct("Image", {
+  url: Schema.String,
+  detail: Schema.optional(Schema.Literal("auto", "low", "high"))
+})
+
+/**
+ * @since 0.1.0
+ * @category requests
+ */
+export const Part = Schema.Union(TextPart, ImagePart)
+
+/**
+ * @since 0.1.0
+ * @category requests
+ */
+export type Part = typeof Part.Type
+
+/**
+ * A tool call written by a model. `arguments` is the JSON text as the model
+ * wrote it, not yet parsed.
+ *
+ * @since 0.1.0
+ * @category requests
+ */
+export const ToolCall = Schema.Struct({ id: Schema.String, name: Schema.String, arguments: Schema.String })
+
+/**
+ * @since 0.1.0
+ * @category requests
+ */
+export interface ToolCall extends Schema.Schema.Type<typeof ToolCall> {}
+
+/**
+ * One turn of the conversation. `toolCalls` belong to assistant turns,
+ * `toolCallId` to tool turns.
+ *
+ * @since 0.1.0
+ * @category requests
+ */
+export const Message = Schema.Struct({
+  role: Schema.Literal("system", "user", "assistant", "tool"),
+  content: Schema.Union(Schema.String, Schema.Array(Part)),
+  toolCalls: Schema.optional(Schema.Array(ToolCall)),
+  toolCallId: Schema.optional(Schema.String)
+})
+
+/**
+ * @since 0.1.0
+ * @category requests
+ */
+export interface Message extends Schema.Schema.Type<typeof Message> {}
+
+/**
+ * A tool the model may call; `parameters` is a JSON Schema.
+ *
+ * @since 0.1.0
+ * @category requests
+ */
+export const ToolDefinition = Schema.Struct({
+  name: Schema.String,
+  description: Schema.optional(Schema.String),
+  parameters: Json.JsonRecord
+})
+
+/**
+ * @since 0.1.0
+ * @category requests
+ */
+export interface ToolDefinition extends Schema.Schema.Type<typeof ToolDefinition> {}
+
+/**
+ * Sampling settings. Whatever is absent is the model's own default. `rollout`
+ * names one independent sample: it is part of every cache key and never sent.
+ * `extensions` are passed to the provider as they are.
+ *
+ * @since 0.1.0
+ * @category requests
+ */
+export const Settings = Schema.Struct({
+  temperature: Schema.optional(Schema.Number),
+  topP: Schema.optional(Schema.Number),
+  maxTokens: Schema.optional(Schema.Number),
+  stop: Schema.optional(Schema.Array(Schema.String)),
+  seed: Schema.optional(Schema.Number),
+  n: Schema.optional(Schema.Number),
+  logprobs: Schema.optional(Schema.Number),
+  reasoningEffort: Schema.optional(Schema.Literal("none", "minimal", "low", "medium", "high")),
+  rollout: Schema.optional(Schema.String),
+  extensions: Schema.optional(Json.JsonRecord)
+})
+
+/**
+ * @since 0.1.0
+ * @category requests
+ */
+export interface Settings extends Schema.Schema.Type<typeof Settings> {}
+
+/**
+ * What form the answer must take: any JSON object, or one that fits a JSON
+ * Schema.
+ *
+ * @since 0.1.0
+ * @category requests
+ */
+export const ResponseFormat = Schema.Union(
+  Schema.TaggedStruct("JsonObject", {}),
+  Schema.TaggedStruct("JsonSchema", { name: Schema.String, schema: Json.JsonRecord, strict: Schema.Boolean })
+)
+
+/**
+ * @since 0.1.0
+ * @category requests
+ */
+export type ResponseFormat = typeof ResponseFormat.Type
+
+/**
+ * @since 0.1.0
+ * @category requests
+ */
+export const Request = Schema.Struct({
+  messages: Schema.Array(Message),
+  settings: Schema.optional(Settings),
+  tools: Schema.optional(Schema.Array(ToolDefinition)),
+  toolChoice: Schema.optional(
+    Schema.Union(Schema.Literal("auto", "none", "required"), Schema.Struct({ name: Schema.String }))
+  ),
+  responseFormat: Schema.optional(ResponseFormat)
+})
+
+/**
+ * One model call.
+ *
+ * @since 0.1.0
+ * @category requests
+ */
+export interface Request extends Schema.Schema.Type<typeof Request> {}
+
+// =============================================================================
+// Responses
+// =============================================================================
+
+/**
+ * Tokens of one call. A count the provider did not report is absent, never 0.
+ * `cachedInputTokens` is a part of `inputTokens`, `reasoningTokens` a part of
+ * `outputTokens`. `cost` is in the currency of the provider's price list.
+ *
+ * @since 0.1.0
+ * @category responses
+ */
+export const Usage = Schema.Struct({
+  inputTokens: Schema.optional(Schema.Number),
+  outputTokens: Schema.optional(Schema.Number),
+  cachedInputTokens: Schema.optional(Schema.Number),
+  reasoningTokens: Schema.optional(Schema.Number),
+  cost: Schema.optional(Schema.Number)
+})
+
+/**
+ * @since 0.1.0
+ * @category responses
+ */
+export interface Usage extends Schema.Schema.Type<typeof Usage> {}
+
+/**
+ * Why a model stopped writing. `unknown` is a value the provider does not
+ * explain.
+ *
+ * @since 0.1.0
+ * @category responses
+ */
+export const FinishReason = Schema.Literal("stop", "length", "toolCalls", "contentFilter", "refusal", "unknown")
+
+/**
+ * @since 0.1.0
+ * @category responses
+ */
+export type FinishReason = typeof FinishReason.Type
+
+/**
+ * The natural logarithm of the probability of one written token.
+ *
+ * @since 0.1.0
+ * @category responses
+ */
+export const TokenLogprob = Schema.Struct({
+  token: Schema.String,
+  logprob: Schema.Number,
+  top: Schema.optional(Schema.Array(Schema.Struct({ token: Schema.String, logprob: Schema.Number })))
+})
+
+/**
+ * @since 0.1.0
+ * @category responses
+ */
+export interface TokenLogprob extends Schema.Schema.Type<typeof TokenLogprob> {}
+
+/**
+ * One completion. A refusal is its text with the finish reason `refusal`.
+ *
+ * @since 0.1.0
+ * @category responses
+ */
+export const Output = Schema.Struct({
+  text: Schema.String,
+  reasoning: Schema.optional(Schema.String),
+  toolCalls: Schema.Array(ToolCall),
+  finishReason: FinishReason,
+  logprobs: Schema.optional(Schema.Array(TokenLogprob))
+})
+
+/**
+ * @since 0.1.0
+ * @category responses
+ */
+export interface Output extends Schema.Schema.Type<typeof Output> {}
+
+/**
+ * @since 0.1.0
+ * @category responses
+ */
+export const Response = Schema.Struct({
+  outputs: Schema.Array(Output),
+  usage: Usage,
+  model: Schema.String,
+  requestId: Schema.optional(Schema.String)
+})
+
+/**
+ * The whole answer to a request: `settings.n` outputs, one by default.
+ *
+ * @since 0.1.0
+ * @category responses
+ */
+export interface Response extends Schema.Schema.Type<typeof Response> {}
+
+// =============================================================================
+// Deltas
+// =============================================================================
+
+/**
+ * A piece of an answer while it is written. `index` is the output it belongs
+ * to, `call` the tool call within the output.
+ *
+ * `Completed` comes last, once the provider's terminal marker was seen: a
+ * stream without it is truncated. `Restarted` says that everything before it
+ * is void.
+ *
+ * @since 0.1.0
+ * @category deltas
+ */
+export const Delta = Schema.Union(
+  Schema.TaggedStruct("TextDelta", {
+    index: Schema.Number,
+    text: Schema.String,
+    logprobs: Schema.optional(Schema.Array(TokenLogprob))
+  }),
+  Schema.TaggedStruct("ReasoningDelta", { index: Schema.Number, text: Schema.String }),
+  Schema.TaggedStruct("ToolCallDelta", {
+    index: Schema.Number,
+    call: Schema.Number,
+    id: Schema.optional(Schema.String),
+    name: Schema.optional(Schema.String),
+    arguments: Schema.String
+  }),
+  Schema.TaggedStruct("Finish", { index: Schema.Number, reason: FinishReason }),
+  Schema.TaggedStruct("Completed", {
+    usage: Usage,
+    model: Schema.String,
+    requestId: Schema.optional(Schema.String)
+  }),
+  Schema.TaggedStruct("Restarted", { cause: Schema.String })
+)
+
+/**
+ * @since 0.1.0
+ * @category deltas
+ */
+export type Delta = typeof Delta.Type
+
+/**
+ * @since 0.1.0
+ * @category deltas
+ */
+export type Completed = Extract<Delta, { readonly _tag: "Completed" }>
+
+// =============================================================================
+// The service
+// =============================================================================
+
+/**
+ * What a model can do. `concurrency` is how many calls it takes at once, when
+ * that is known; batches size their windows by it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Capabilities {
+  readonly streaming: boolean
+  readonly tools: boolean
+  readonly responseFormat: "none" | "jsonObject" | "jsonSchema"
+  readonly images: boolean
+  readonly multipleOutputs: boolean
+  readonly concurrency?: number | undefined
+}
+
+/**
+ * What a provider can be assumed to do when it says nothing: text in, text
+ * out, streamed.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const defaultCapabilities: Capabilities = {
+  streaming: true,
+  tools: false,
+  responseFormat: "none",
+  images: false,
+  multipleOutputs: false
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service {
+  /** The name users know, such as `ollama/llama3.2`. */
+  readonly id: string
+  readonly capabilities: Capabilities
+  readonly generate: (request: Request) => Effect.Effect<Response, LanguageModelError.LanguageModelError>
+  readonly stream: (request: Request) => Stream.Stream<Delta, LanguageModelError.LanguageModelError>
+}
+
+/**
+ * The model of the program. Providers are Layers of it; tests provide another.
+ *
+ * @since 0.1.0
+ * @category services
+ */
+export class LanguageModel extends Context.Tag("@effect-dspy/core/LanguageModel")<LanguageModel, Service>() {}
+
+/**
+ * Builds a model from whichever of `generate` and `stream` a provider has; the
+ * missing one is derived.
+ *
+ * @example
+ * ```ts
+ * import * as LanguageModel from "@effect-dspy/core/LanguageModel"
+ * import { Chunk, Effect, Stream } from "effect"
+ *
+ * const echo = LanguageModel.make({
+ *   id: "test/echo",
+ *   generate: (request) => Effect.succeed(LanguageModel.text(String(request.messages.at(-1)?.content), "test/echo"))
+ * })
+ *
+ * const deltas = Effect.runSync(
+ *   Stream.runCollect(echo.stream({ messages: [{ role: "user", content: "hello" }] }))
+ * )
+ *
+ * assert.deepStrictEqual(Chunk.toReadonlyArray(deltas).map((delta) => delta._tag), ["TextDelta", "Finish", "Completed"])
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  options:
+    & { readonly id: string; readonly capabilities?: Partial<Capabilities> | undefined }
+    & (
+      | { readonly generate: Service["generate"]; readonly stream?: Service["stream"] | undefined }
+      | { readonly generate?: Service["generate"] | undefined; readonly stream: Service["stream"] }
+    )
+): Service => {
+  const generate = options.generate
+  const stream = options.stream
+  return {
+    id: options.id,
+    capabilities: {
+      ...defaultCapabilities,
+      streaming: stream !== undefined,
+      ...options.capabilities
+    },
+    generate: generate ?? ((request) => fold(stream!(request), options.id)),
+    stream: stream ?? ((request) => Stream.unwrap(Effect.map(generate!(request), unfold)))
+  }
+}
+
+/**
+ * @since 0.1.0
+ * @category accessors
+ */
+export const generate = (
+  request: Request
+): Effect.Effect<Response, LanguageModelError.LanguageModelError, LanguageModel> =>
+  Effect.flatMap(LanguageModel, (model) => model.generate(request))
+
+/**
+ * @since 0.1.0
+ * @category accessors
+ */
+export const stream = (
+  request: Request
+): Stream.Stream<Delta, LanguageModelError.LanguageModelError, LanguageModel> =>
+  Stream.unwrap(Effect.map(LanguageModel, (model) => model.stream(request)))
+
+// =============================================================================
+// Between responses and deltas
+// =============================================================================
+
+/**
+ * A response of one finished text, for scripted and simulated models.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const text = (text: string, model: string, usage: Usage = {}): Response => ({
+  outputs: [{ text, toolCalls: [], finishReason: "stop" }],
+  usage,
+  model
+})
+
+interface OutputState {
+  text: string
+  reasoning: string
+  readonly calls: Map<number, { id: string; name: string; arguments: string }>
+  logprobs: Array<TokenLogprob> | undefined
+  finishReason: FinishReason | undefined
+}
+
+/**
+ * Collects deltas into a response, mutably: one instance for one stream. For
+ * code that has to look at a stream while passing it on; otherwise use `fold`.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export class Folder {
+  #outputs = new Map<number, OutputState>()
+  #completed: Completed | undefined
+
+  /** The text of the first output so far. */
+  get partial(): string {
+    return this.#outputs.get(0)?.text ?? ""
+  }
+
+  /** The response, once `Completed` has been added. */
+  get response(): Response | undefined {
+    const completed = this.#completed
+    if (completed === undefined) return undefined
+    return {
+      outputs: Array.from(this.#outputs.entries()).sort(([a], [b]) => a - b).map(([, state]) => ({
+        text: state.text,
+        ...(state.reasoning === "" ? undefined : { reasoning: state.reasoning }),
+        toolCalls: Array.from(state.calls.entries()).sort(([a], [b]) => a - b).map(([, call]) => call),
+        finishReason: state.finishReason ?? "unknown",
+        ...(state.logprobs === undefined ? undefined : { logprobs: state.logprobs })
+      })),
+      usage: completed.usage,
+      model: completed.model,
+      ...(completed.requestId === undefined ? undefined : { requestId: completed.requestId })
+    }
+  }
+
+  add(delta: Delta): void {
+    switch (delta._tag) {
+      case "TextDelta": {
+        const output = this.#output(delta.index)
+        output.text += delta.text
+        if (delta.logprobs !== undefined) (output.logprobs ??= []).push(...delta.logprobs)
+        return
+      }
+      case "ReasoningDelta":
+        this.#output(delta.index).reasoning += delta.text
+        return
+      case "ToolCallDelta": {
+        const calls = this.#output(delta.index).calls
+        let call = calls.get(delta.call)
+        if (call === undefined) {
+          call = { id: "", name: "", arguments: "" }
+          calls.set(delta.call, call)
+        }
+        if (delta.id !== undefined) call.id = delta.id
+        if (delta.name !== undefined) call.name += delta.name
+        call.arguments += delta.arguments
+        return
+      }
+      case "Finish":
+        this.#output(delta.index).finishReason = delta.reason
+        return
+      case "Completed":
+        // A stream of no deltas is still one empty output, not none.
+        this.#output(0)
+        this.#completed = delta
+        return
+      case "Restarted":
+        this.#outputs.clear()
+        this.#completed = undefined
+    }
+  }
+
+  #output(index: number): OutputState {
+    let output = this.#outputs.get(index)
+    if (output === undefined) {
+      output = { text: "", reasoning: "", calls: new Map(), logprobs: undefined, finishReason: undefined }
+      this.#outputs.set(index, output)
+    }
+    return output
+  }
+}
+
+/**
+ * Runs a stream of deltas to its response. A stream that ends without
+ * `Completed` fails with `StreamTruncated`; it is never an answer.
+ *
+ * @since 0.1.0
+ * @category destructors
+ */
+export const fold = <R>(
+  deltas: Stream.Stream<Delta, LanguageModelError.LanguageModelError, R>,
+  model: string
+): Effect.Effect<Response, LanguageModelError.LanguageModelError, R> =>
+  Effect.suspend(() => {
+    const folder = new Folder()
+    return Effect.flatMap(
+      Stream.runForEachChunk(deltas, (chunk) =>
+        Effect.sync(() => {
+          for (const delta of chunk) folder.add(delta)
+        })),
+      () => {
+        const response = folder.response
+        return response === undefined ? Effect.fail(truncated(model, folder.partial)) : Effect.succeed(response)
+      }
+    )
+  })
+
+/**
+ * The error of a stream that ended without `Completed`.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export const truncated = (model: string, partial: string): LanguageModelError.LanguageModelError =>
+  LanguageModelError.make({
+    reason: new LanguageModelError.StreamTruncated({ partial }),
+    provider: model.split("/")[0] ?? model,
+    model
+  })
+
+/**
+ * A whole response as the deltas that fold back to it, in one chunk.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const unfold = (response: Response): Stream.Stream<Delta> => {
+  const deltas: Array<Delta> = []
+  response.outputs.forEach((output, index) => {
+    if (output.reasoning !== undefined) deltas.push({ _tag: "ReasoningDelta", index, text: output.reasoning })
+    if (output.text !== "" || output.logprobs !== undefined) {
+      deltas.push({
+        _tag: "TextDelta",
+        index,
+        text: output.text,
+        ...(output.logprobs === undefined ? undefined : { logprobs: output.logprobs })
+      })
+    }
+    output.toolCalls.forEach((call, position) => {
+      deltas.push({
+        _tag: "ToolCallDelta",
+        index,
+        call: position,
+        id: call.id,
+        name: call.name,
+        arguments: call.arguments
+      })
+    })
+    deltas.push({ _tag: "Finish", index, reason: output.finishReason })
+  })
+  deltas.push({
+    _tag: "Completed",
+    usage: response.usage,
+    model: response.model,
+    ...(response.requestId === undefined ? undefined : { requestId: response.requestId })
+  })
+  return Stream.fromChunk(Chunk.unsafeFromArray(deltas))
+}
+
+/**
+ * Adds two usages; a count that either side reports is reported.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const addUsage = (self: Usage, that: Usage): Usage => {
+  const sum: { -readonly [K in keyof Usage]: Usage[K] } = { ...self }
+  for (const key of Object.keys(that) as Array<keyof Usage>) { // keys of a Usage are keyof Usage
+    const value = that[key]
+    if (value !== undefined) sum[key] = (self[key] ?? 0) + value
+  }
+  return sum
+}

@@ -1,0 +1,169 @@
+/**
+ * A `Policy` changes how a model is called (retry, cache, budget, rate limit)
+ * without the model or the program knowing. It is a value, applied to a Layer.
+ *
+ * @since 0.1.0
+ */
+import * as Chunk from "effect/Chunk"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as ExecutionStrategy from "effect/ExecutionStrategy"
+import * as Exit from "effect/Exit"
+import { dual } from "effect/Function"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as LanguageModel from "./LanguageModel.ts"
+import type { LanguageModelError } from "./LanguageModelError.ts"
+
+/**
+ * From a model to a model. State (a limiter, a store) is made once, when the
+ * policy is applied.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Policy<out E = never, out R = never> {
+  (inner: LanguageModel.Service): Effect.Effect<LanguageModel.Service, E, R>
+}
+
+/**
+ * What `around` wraps: one attempt at a call, or at opening a stream up to its
+ * first chunk, whose resources live in the scope. An attempt that fails has
+ * released everything before the failure is seen.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Around {
+  <A>(
+    attempt: Effect.Effect<A, LanguageModelError, Scope.Scope>,
+    request: LanguageModel.Request
+  ): Effect.Effect<A, LanguageModelError, Scope.Scope>
+}
+
+/**
+ * A policy around the attempt. `generate` and `stream` are covered by writing
+ * it once: for a stream the attempt ends with its first chunk, so that a retry
+ * can never repeat what a reader has already seen.
+ *
+ * @example
+ * ```ts
+ * import * as LanguageModel from "@effect-dspy/core/LanguageModel"
+ * import * as Policy from "@effect-dspy/core/Policy"
+ * import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
+ * import { Effect } from "effect"
+ *
+ * const twice = Policy.around(Effect.succeed((attempt) => Effect.retry(attempt, { times: 1 })))
+ *
+ * const model = TestLanguageModel.layer([TestLanguageModel.fail("Overloaded"), TestLanguageModel.text("hello")]).pipe(
+ *   Policy.apply(twice)
+ * )
+ *
+ * const program = LanguageModel.generate({ messages: [{ role: "user", content: "hi" }] }).pipe(
+ *   Effect.provide(model)
+ * )
+ *
+ * Effect.runPromise(program).then((response) => assert.strictEqual(response.outputs[0]?.text, "hello"))
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const around = <E = never, R = never>(build: Effect.Effect<Around, E, R>): Policy<E, R> => (inner) =>
+  Effect.map(build, (wrap): LanguageModel.Service => ({
+    id: inner.id,
+    capabilities: inner.capabilities,
+    generate: (request) => Effect.scoped(wrap(inner.generate(request), request)),
+    stream: (request) => Stream.unwrapScoped(wrap(open(inner.stream(request)), request))
+  }))
+
+// Opens a stream up to its first chunk in a scope of its own: closed at once
+// when the attempt fails or is interrupted, left to the caller's when not.
+const open = <A, E>(stream: Stream.Stream<A, E>): Effect.Effect<Stream.Stream<A, E>, E, Scope.Scope> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.fork(yield* Effect.scope, ExecutionStrategy.sequential)
+      return yield* restore(Scope.extend(firstChunk(stream), scope)).pipe(
+        Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause)))
+      )
+    })
+  )
+
+const firstChunk = <A, E>(stream: Stream.Stream<A, E>): Effect.Effect<Stream.Stream<A, E>, E, Scope.Scope> =>
+  Effect.flatMap(Stream.toPull(stream), (pull) => {
+    const rest = Stream.repeatEffectChunkOption(pull)
+    return pull.pipe(
+      Effect.repeat({ until: Chunk.isNonEmpty }),
+      Effect.map((chunk) => Stream.concat(Stream.fromChunk(chunk), rest)),
+      Effect.catchAll(Option.match({
+        onNone: () => Effect.succeed(Stream.empty),
+        onSome: Effect.fail
+      }))
+    )
+  })
+
+/**
+ * A policy that may answer in the model's place and sees what the model
+ * answers. `before` may return a whole response, which is then replayed as a
+ * stream when one is asked for; `after` runs once for each complete answer of
+ * the model, never for a truncated or failed one.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const answered = <E = never, R = never>(
+  build: Effect.Effect<{
+    readonly before: (request: LanguageModel.Request) => Effect.Effect<Option.Option<LanguageModel.Response>, LanguageModelError>
+    readonly after: (request: LanguageModel.Request, response: LanguageModel.Response) => Effect.Effect<void>
+  }, E, R>
+): Policy<E, R> =>
+(inner) =>
+  Effect.map(build, ({ after, before }): LanguageModel.Service => ({
+    id: inner.id,
+    capabilities: inner.capabilities,
+    generate: (request) =>
+      Effect.flatMap(before(request), (known) =>
+        known._tag === "Some"
+          ? Effect.succeed(known.value)
+          : Effect.tap(inner.generate(request), (response) => after(request, response))),
+    stream: (request) =>
+      Stream.unwrap(Effect.map(before(request), (known) => {
+        if (known._tag === "Some") return LanguageModel.unfold(known.value)
+        const folder = new LanguageModel.Folder()
+        return Stream.mapChunksEffect(inner.stream(request), (chunk) => {
+          let completed = false
+          for (const delta of chunk) {
+            folder.add(delta)
+            completed ||= delta._tag === "Completed"
+          }
+          const response = completed ? folder.response : undefined
+          return response === undefined ? Effect.succeed(chunk) : Effect.as(after(request, response), chunk)
+        })
+      }))
+  }))
+
+/**
+ * Applies a policy to a model's Layer. The last one applied is the outermost.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const apply: {
+  <E2, R2>(policy: Policy<E2, R2>): <E, R>(
+    self: Layer.Layer<LanguageModel.LanguageModel, E, R>
+  ) => Layer.Layer<LanguageModel.LanguageModel, E | E2, R | Exclude<R2, Scope.Scope>>
+  <E, R, E2, R2>(
+    self: Layer.Layer<LanguageModel.LanguageModel, E, R>,
+    policy: Policy<E2, R2>
+  ): Layer.Layer<LanguageModel.LanguageModel, E | E2, R | Exclude<R2, Scope.Scope>>
+} = dual(
+  2,
+  <E, R, E2, R2>(
+    self: Layer.Layer<LanguageModel.LanguageModel, E, R>,
+    policy: Policy<E2, R2>
+  ): Layer.Layer<LanguageModel.LanguageModel, E | E2, R | Exclude<R2, Scope.Scope>> =>
+    Layer.flatMap(self, (context) =>
+      Layer.scoped(LanguageModel.LanguageModel, policy(Context.get(context, LanguageModel.LanguageModel))))
+)
