@@ -1,0 +1,25 @@
+/**
+ * `pnpm bench` runs every benchmark of this folder, `pnpm bench <name> ...` the named ones, each in a process of its own.
+ */
+import { spawnSync } from "node:child_process"
+import * as fs from "node:fs"
+import * as path from "node:path"
+
+const known = fs.readdirSync(import.meta.dirname)
+  .filter((file) => file.endsWith(".ts") && file !== "run.ts")
+  .map((file) => path.basename(file, ".ts"))
+const asked = process.argv.slice(2)
+const unknown = asked.filter((name) => !known.includes(name))
+
+if (unknown.length > 0) {
+  console.error(`no benchmark named ${unknown.join(", ")}; there are: ${known.join(", ")}`)
+  process.exitCode = 1
+} else {
+  for (const name of asked.length > 0 ? asked : known) {
+    console.log(`# ${name}`)
+    const { status } = spawnSync(process.execPath, ["--import", "tsx", path.join(import.meta.dirname, `${name}.ts`)], {
+      stdio: "inherit"
+    })
+    if (status !== 0) process.exitCode = 1
+  }
+}
