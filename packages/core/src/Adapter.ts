@@ -101,7 +101,9 @@ export interface Problem extends Schema.Schema.Type<typeof Problem> {}
 
 /**
  * An incremental parser. `step` takes the next piece of text, split anywhere;
- * `end` says what was found. States are values: `step` must not change one.
+ * `end` gives the events of what had to be held back until then (the rest of
+ * an open field and its `FieldEnd`) and says what was found. States are
+ * values: `step` must not change one.
  *
  * @since 0.1.0
  * @category models
@@ -109,7 +111,7 @@ export interface Problem extends Schema.Schema.Type<typeof Problem> {}
 export interface Parser<S> {
   readonly initial: S
   readonly step: (state: S, text: string) => readonly [S, ReadonlyArray<FieldEvent>]
-  readonly end: (state: S) => Either.Either<Parsed, Problem>
+  readonly end: (state: S) => readonly [ReadonlyArray<FieldEvent>, Either.Either<Parsed, Problem>]
 }
 
 /**
