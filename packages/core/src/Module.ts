@@ -1,0 +1,676 @@
+/**
+ * A `Module` is a function from an input to an Effect that also lists its
+ * predictors, the leaves an optimizer may tune. Modules hold no state, no
+ * history and no model, so one value serves any number of concurrent calls
+ * under different parameters.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
+import { dual } from "effect/Function"
+import * as Option from "effect/Option"
+import { type Pipeable, pipeArguments } from "effect/Pipeable"
+import * as Predicate from "effect/Predicate"
+import type * as Types from "effect/Types"
+import type { YieldWrap } from "effect/Utils"
+import type { Adapter } from "./Adapter.ts"
+import * as frame from "./internal/frame.ts"
+import * as Json from "./Json.ts"
+import * as LanguageModel from "./LanguageModel.ts"
+import type { ModuleEnd } from "./ModuleEvent.ts"
+import * as Parameters from "./Parameters.ts"
+import type * as Signature from "./Signature.ts"
+
+/**
+ * @since 0.1.0
+ * @category type ids
+ */
+export const TypeId = "~@effect-dspy/core/Module"
+
+/**
+ * @since 0.1.0
+ * @category type ids
+ */
+export type TypeId = typeof TypeId
+
+/**
+ * A leaf of a module. `path` is relative to the module; `leaf` is the
+ * identity of the predictor itself, so that parameters never reach another one
+ * that happens to run under the same path. `parameters` are the ones baked in.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Predictor {
+  readonly path: string
+  readonly signature: Signature.Any
+  readonly leaf: object
+  readonly parameters: Parameters.Entry | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Module<in In, out Out, out E = never, out R = never> extends Pipeable {
+  (input: In): Effect.Effect<Out, E, R>
+  readonly [TypeId]: TypeId
+  /** In the order in which the children were given. */
+  readonly predictors: ReadonlyArray<Predictor>
+}
+
+/**
+ * Any module, with its types erased.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Any = Module<never, unknown, unknown, unknown>
+
+/**
+ * @since 0.1.0
+ * @category utility types
+ */
+export type Input<M extends Any> = M extends Module<infer In, infer _Out, infer _E, infer _R> ? In : never
+
+/**
+ * @since 0.1.0
+ * @category utility types
+ */
+export type Output<M extends Any> = M extends Module<infer _In, infer Out, infer _E, infer _R> ? Out : never
+
+/**
+ * @since 0.1.0
+ * @category utility types
+ */
+export type Error<M extends Any> = M extends Module<infer _In, infer _Out, infer E, infer _R> ? E : never
+
+/**
+ * @since 0.1.0
+ * @category utility types
+ */
+export type Requirements<M extends Any> = M extends Module<infer _In, infer _Out, infer _E, infer R> ? R : never
+
+/**
+ * What a composite module is made of: modules, and lists and maps of modules.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Children {
+  readonly [name: string]: Any | ReadonlyArray<Any> | { readonly [key: string]: Any }
+}
+
+/**
+ * @since 0.1.0
+ * @category guards
+ */
+export const isModule = (u: unknown): u is Any => Predicate.hasProperty(u, TypeId)
+
+const Proto = Object.assign(Object.create(Function.prototype), {
+  [TypeId]: TypeId,
+  pipe() {
+    return pipeArguments(this, arguments)
+  }
+})
+
+const stepsKey = "~@effect-dspy/core/Module/steps"
+
+const makeModule = <In, Out, E, R>(
+  run: (input: In) => Effect.Effect<Out, E, R>,
+  predictors: ReadonlyArray<Predictor>
+): Module<In, Out, E, R> => {
+  const module = (input: In) => run(input)
+  Object.setPrototypeOf(module, Proto)
+  return Object.assign(module, { predictors }) as unknown as Module<In, Out, E, R> // the prototype supplies the rest
+}
+
+const sameType = <M extends Any>(
+  self: M,
+  around: <A, E, R>(run: Effect.Effect<A, E, R>, current: frame.Frame) => Effect.Effect<A, E, R>,
+  predictors: ReadonlyArray<Predictor> = self.predictors
+): M =>
+  makeModule(
+    (input: never) => frame.with_((current) => around(self(input), current)),
+    predictors
+  ) as unknown as M // `around` keeps the types of every run, so this is again an M
+
+// =============================================================================
+// Constructors
+// =============================================================================
+
+/**
+ * A leaf: what `Predict` is made with. The effect is run with the place of the
+ * predictor in the frame.
+ *
+ * @internal
+ */
+export const leaf = <In, Out, E, R>(
+  signature: Signature.Any,
+  run: (input: In, leaf: object) => Effect.Effect<Out, E, R>
+): Module<In, Out, E, R> => {
+  const identity = {}
+  return makeModule(
+    (input: In) => run(input, identity),
+    [{ path: "", signature, leaf: identity, parameters: undefined }]
+  )
+}
+
+const at = <M extends Any>(self: M, path: string): M =>
+  sameType(self, (run, current) => frame.provide(run, { ...current, path: frame.join(current.path, path) }))
+
+const listed = (self: Any, path: string): ReadonlyArray<Predictor> =>
+  self.predictors.map((predictor) => ({ ...predictor, path: frame.join(path, predictor.path) }))
+
+const placed = (children: Children): { readonly handles: Children; readonly predictors: ReadonlyArray<Predictor> } => {
+  const predictors: Array<Predictor> = []
+  const place = (module: Any, path: string): Any => {
+    predictors.push(...listed(module, path))
+    return at(module, path)
+  }
+  const handles: { [name: string]: Children[string] } = {}
+  for (const [name, child] of Object.entries(children)) {
+    handles[name] = isModule(child)
+      ? place(child, name)
+      : Array.isArray(child)
+      ? child.map((module: Any, index) => place(module, `${name}[${index}]`))
+      : Object.fromEntries(Object.entries(child).map(([key, module]) => [key, place(module, `${name}['${key}']`)]))
+  }
+  return { handles, predictors }
+}
+
+const composite = <In, Out, E, R>(
+  predictors: ReadonlyArray<Predictor>,
+  body: (input: In) => Effect.Effect<Out, E, R>
+): Module<In, Out, E, R> => {
+  const leaves = new Map(predictors.map((predictor) => [predictor.path, predictor.leaf]))
+  return makeModule((input: In) =>
+    frame.with_((current) => {
+      const members = current.members ?? { base: current.path, leaves, frozen: false }
+      const ear = current.listener
+      if (ear === undefined) {
+        return current.members === undefined ? frame.provide(body(input), { ...current, members }) : body(input)
+      }
+      const call = ear.nextCall()
+      const path = current.path
+      return Effect.zipRight(
+        ear.emit([{ _tag: "ModuleStart", path, call, parent: current.call }]),
+        Effect.onExit(frame.provide(body(input), { ...current, members, call }), (exit) =>
+          ear.emit([{ _tag: "ModuleEnd", path, call, exit: ended(exit) }]))
+      )
+    }), predictors)
+}
+
+const ended = (exit: Exit.Exit<unknown, unknown>): ModuleEnd["exit"] =>
+  Exit.isSuccess(exit) ? "success" : Exit.isInterrupted(exit) ? "interruption" : "failure"
+
+/**
+ * A module of several parts. The body is a generator that calls the parts
+ * through its first argument, which is how each part learns its path; what the
+ * body yields appears in the error and requirement types of the whole.
+ *
+ * A part that is called by closure instead works but is not listed: it runs
+ * with its own defaults, no optimizer tunes it, and it says so in an `Untuned`
+ * event and a warning.
+ *
+ * @example
+ * ```ts
+ * import * as Module from "@effect-dspy/core/Module"
+ * import * as Predict from "@effect-dspy/core/Predict"
+ *
+ * const rag = Module.make(
+ *   { query: Predict.make("question -> query"), answer: Predict.make("context: string[], question -> answer") },
+ *   function*(m, input: { readonly question: string }) {
+ *     const { query } = yield* m.query(input)
+ *     return yield* m.answer({ context: [query], question: input.question })
+ *   }
+ * )
+ *
+ * assert.deepStrictEqual(rag.predictors.map((predictor) => predictor.path), ["query", "answer"])
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <
+  const C extends Children,
+  In,
+  Eff extends YieldWrap<Effect.Effect<unknown, unknown, unknown>>,
+  Out
+>(
+  children: C,
+  body: (m: C, input: In) => Generator<Eff, Out, never>
+): Module<
+  In,
+  Out,
+  [Eff] extends [YieldWrap<Effect.Effect<infer _A, infer E, infer _R>>] ? E : never,
+  [Eff] extends [YieldWrap<Effect.Effect<infer _A, infer _E, infer R>>] ? R : never
+> => {
+  const { handles, predictors } = placed(children)
+  // Handles are the children, each under its path: the record has the type of `children`.
+  return composite(predictors, (input: In) => Effect.gen(() => body(handles as C, input)))
+}
+
+// =============================================================================
+// Composition
+// =============================================================================
+
+const stepsOf = (self: Any): ReadonlyArray<Any> =>
+  Predicate.hasProperty(self, stepsKey) ? self[stepsKey] as ReadonlyArray<Any> : [self] // set by `andThen` only
+
+/**
+ * The output of one module as the input of the next. The predictors of step
+ * `n` are under `steps[n]`.
+ *
+ * @since 0.1.0
+ * @category composition
+ */
+export const andThen: {
+  <Out, Out2, E2, R2>(that: Module<Out, Out2, E2, R2>): <In, E, R>(
+    self: Module<In, Out, E, R>
+  ) => Module<In, Out2, E | E2, R | R2>
+  <In, Out, E, R, Out2, E2, R2>(
+    self: Module<In, Out, E, R>,
+    that: Module<Out, Out2, E2, R2>
+  ): Module<In, Out2, E | E2, R | R2>
+} = dual(
+  2,
+  <In, Out, E, R, Out2, E2, R2>(
+    self: Module<In, Out, E, R>,
+    that: Module<Out, Out2, E2, R2>
+  ): Module<In, Out2, E | E2, R | R2> => {
+    const steps = [...stepsOf(self), ...stepsOf(that)]
+    const { handles, predictors } = placed({ steps })
+    const placedSteps = handles["steps"] as ReadonlyArray<Module<unknown, unknown, E | E2, R | R2>> // a list goes in, a list comes out
+    const module = composite(predictors, (input: In) =>
+      placedSteps.reduce<Effect.Effect<unknown, E | E2, R | R2>>(
+        (effect, step) => Effect.flatMap(effect, step),
+        Effect.succeed(input)
+      ))
+    // The last step is `that`'s, whose output is Out2.
+    return Object.assign(module, { [stepsKey]: steps }) as unknown as Module<In, Out2, E | E2, R | R2>
+  }
+)
+
+/**
+ * Changes what a module returns.
+ *
+ * @since 0.1.0
+ * @category composition
+ */
+export const map: {
+  <Out, Out2>(f: (output: Out) => Out2): <In, E, R>(self: Module<In, Out, E, R>) => Module<In, Out2, E, R>
+  <In, Out, E, R, Out2>(self: Module<In, Out, E, R>, f: (output: Out) => Out2): Module<In, Out2, E, R>
+} = dual(
+  2,
+  <In, Out, E, R, Out2>(self: Module<In, Out, E, R>, f: (output: Out) => Out2): Module<In, Out2, E, R> =>
+    makeModule((input: In) => Effect.map(self(input), f), self.predictors)
+)
+
+/**
+ * Changes what a module takes.
+ *
+ * @since 0.1.0
+ * @category composition
+ */
+export const mapInput: {
+  <In, In2>(f: (input: In2) => In): <Out, E, R>(self: Module<In, Out, E, R>) => Module<In2, Out, E, R>
+  <In, Out, E, R, In2>(self: Module<In, Out, E, R>, f: (input: In2) => In): Module<In2, Out, E, R>
+} = dual(
+  2,
+  <In, Out, E, R, In2>(self: Module<In, Out, E, R>, f: (input: In2) => In): Module<In2, Out, E, R> =>
+    makeModule((input: In2) => self(f(input)), self.predictors)
+)
+
+/**
+ * Failures of the module as values, so that one bad item does not end a batch.
+ *
+ * @since 0.1.0
+ * @category composition
+ */
+export const either = <In, Out, E, R>(self: Module<In, Out, E, R>): Module<In, Either.Either<Out, E>, never, R> =>
+  makeModule((input: In) => Effect.either(self(input)), self.predictors)
+
+/**
+ * One of several modules, chosen by the input. The predictors of a branch are
+ * under its key.
+ *
+ * @since 0.1.0
+ * @category composition
+ */
+export const branch = <
+  const C extends { readonly [key: string]: Any },
+  Choice extends keyof C
+>(
+  branches: C,
+  choose: (input: Types.UnionToIntersection<Input<C[keyof C]>>) => Choice
+): Module<
+  Types.UnionToIntersection<Input<C[keyof C]>>,
+  Output<C[Choice]>,
+  Error<C[Choice]>,
+  Requirements<C[Choice]>
+> => {
+  type In = Types.UnionToIntersection<Input<C[keyof C]>>
+  type Chosen = Module<In, Output<C[Choice]>, Error<C[Choice]>, Requirements<C[Choice]>>
+  const { handles, predictors } = placed(branches)
+  // A handle has the type of its branch.
+  return composite(predictors, (input: In) => (handles[choose(input) as string] as unknown as Chosen)(input))
+}
+
+/**
+ * Several modules at once on the same input, as many at a time as the model
+ * takes. Returns what they return in the same shape, or what `aggregate` makes
+ * of it. The predictors of a record's member are under its key, of a list's
+ * `n`th member under `steps[n]`.
+ *
+ * @since 0.1.0
+ * @category composition
+ */
+export const all: {
+  <const C extends { readonly [key: string]: Any } | ReadonlyArray<Any>>(
+    modules: C
+  ): Module<All.Input<C>, All.Output<C>, All.Error<C>, All.Requirements<C>>
+  <const C extends { readonly [key: string]: Any } | ReadonlyArray<Any>, Out>(
+    modules: C,
+    aggregate: (outputs: All.Output<C>) => Out
+  ): Module<All.Input<C>, Out, All.Error<C>, All.Requirements<C>>
+} = <C extends { readonly [key: string]: Any } | ReadonlyArray<Any>>(
+  modules: C,
+  aggregate?: (outputs: All.Output<C>) => unknown
+): Module<All.Input<C>, never, All.Error<C>, All.Requirements<C>> => {
+  type Part = Module<All.Input<C>, unknown, All.Error<C>, All.Requirements<C>>
+  const isList = Array.isArray(modules)
+  // `Array.isArray` does not narrow a readonly list away; `placed` keeps the shape it is given.
+  const { handles, predictors } = placed(isList ? { steps: modules } : modules as { readonly [key: string]: Any })
+  const parts = (isList ? handles["steps"] : handles) as { readonly [key: string]: Part } | ReadonlyArray<Part>
+  return composite(predictors, (input: All.Input<C>) =>
+    Effect.map(
+      Effect.all(
+        Array.isArray(parts)
+          ? parts.map((part: Part) => part(input))
+          : Object.fromEntries(Object.entries(parts).map(([key, part]) => [key, part(input)])),
+        { concurrency: "unbounded" }
+      ),
+      (outputs) => (aggregate === undefined ? outputs : aggregate(outputs as All.Output<C>)) as never // as the overloads say
+    ))
+}
+
+/**
+ * @since 0.1.0
+ */
+export declare namespace All {
+  /**
+   * @since 0.1.0
+   * @category utility types
+   */
+  export type Input<C extends { readonly [key: string]: Any } | ReadonlyArray<Any>> = C extends ReadonlyArray<infer M extends Any>
+    ? Types.UnionToIntersection<M extends Module<infer In, infer _O, infer _E, infer _R> ? In : never>
+    : Types.UnionToIntersection<
+      { [K in keyof C]: C[K] extends Module<infer In, infer _O, infer _E, infer _R> ? In : never }[keyof C]
+    >
+
+  /**
+   * @since 0.1.0
+   * @category utility types
+   */
+  export type Output<C extends { readonly [key: string]: Any } | ReadonlyArray<Any>> = {
+    readonly [K in keyof C]: C[K] extends Module<infer _In, infer Out, infer _E, infer _R> ? Out : never
+  }
+
+  /**
+   * @since 0.1.0
+   * @category utility types
+   */
+  export type Error<C extends { readonly [key: string]: Any } | ReadonlyArray<Any>> = C extends ReadonlyArray<infer M>
+    ? M extends Module<infer _In, infer _O, infer E, infer _R> ? E : never
+    : { [K in keyof C]: C[K] extends Module<infer _In, infer _O, infer E, infer _R> ? E : never }[keyof C]
+
+  /**
+   * @since 0.1.0
+   * @category utility types
+   */
+  export type Requirements<C extends { readonly [key: string]: Any } | ReadonlyArray<Any>> = C extends
+    ReadonlyArray<infer M> ? M extends Module<infer _In, infer _O, infer _E, infer R> ? R : never
+    : { [K in keyof C]: C[K] extends Module<infer _In, infer _O, infer _E, infer R> ? R : never }[keyof C]
+}
+
+/**
+ * A module over many inputs; outputs keep their order. At most `concurrency`
+ * inputs are worked on at once: twice the model's own limit by default, 32
+ * when it has none. Fails with the first failure; put `either` inside to keep
+ * every result.
+ *
+ * @since 0.1.0
+ * @category composition
+ */
+export const batch: {
+  (options?: { readonly concurrency?: number | undefined }): <In, Out, E, R>(
+    self: Module<In, Out, E, R>
+  ) => Module<Iterable<In>, Array<Out>, E, R>
+  <In, Out, E, R>(
+    self: Module<In, Out, E, R>,
+    options?: { readonly concurrency?: number | undefined }
+  ): Module<Iterable<In>, Array<Out>, E, R>
+} = dual(
+  (args) => isModule(args[0]),
+  <In, Out, E, R>(
+    self: Module<In, Out, E, R>,
+    options?: { readonly concurrency?: number | undefined }
+  ): Module<Iterable<In>, Array<Out>, E, R> =>
+    makeModule(
+      (inputs: Iterable<In>) =>
+        Effect.flatMap(
+          options?.concurrency === undefined ? window : Effect.succeed(options.concurrency),
+          (concurrency) => Effect.forEach(inputs, self, { concurrency })
+        ),
+      self.predictors
+    )
+)
+
+/**
+ * How many independent program runs to keep under way: twice what the model in
+ * the context takes at once, 32 when that is not known. More would only wait,
+ * and a waiting fiber costs memory.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const window: Effect.Effect<number> = Effect.map(
+  Effect.serviceOption(LanguageModel.LanguageModel),
+  Option.match({
+    onNone: () => 32,
+    onSome: (model) => model.capabilities.concurrency === undefined ? 32 : 2 * model.capabilities.concurrency
+  })
+)
+
+// =============================================================================
+// Parameters
+// =============================================================================
+
+/**
+ * The parameters baked into a module, by path: where an optimizer starts.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const parameters = (self: Any): Parameters.Parameters => {
+  const entries: { [path: string]: Parameters.Entry } = {}
+  for (const predictor of self.predictors) {
+    if (predictor.parameters !== undefined) entries[predictor.path] = predictor.parameters
+  }
+  return entries
+}
+
+/**
+ * The same module with parameters baked in. What is given here wins, path by
+ * path, over what was baked into its parts; paths that are not named keep
+ * theirs. A path the module does not list is an error.
+ *
+ * @example
+ * ```ts
+ * import * as Module from "@effect-dspy/core/Module"
+ * import * as Predict from "@effect-dspy/core/Predict"
+ * import { Either } from "effect"
+ *
+ * const answer = Predict.make("question -> answer")
+ *
+ * const brief = Module.withParameters(answer, { "": { instructions: "Answer in one word.", demos: [] } })
+ * assert.ok(Either.isRight(brief))
+ *
+ * const wrong = Module.withParameters(answer, { query: { demos: [] } })
+ * assert.ok(Either.isLeft(wrong))
+ * assert.strictEqual(wrong.left.message, `The program has no predictor "query". It has: ""`)
+ * ```
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const withParameters: {
+  (parameters: Parameters.Parameters): <M extends Any>(self: M) => Either.Either<M, Parameters.UnknownPath>
+  <M extends Any>(self: M, parameters: Parameters.Parameters): Either.Either<M, Parameters.UnknownPath>
+} = dual(
+  2,
+  <M extends Any>(self: M, parameters: Parameters.Parameters): Either.Either<M, Parameters.UnknownPath> => {
+    const byPath = new Map(self.predictors.map((predictor) => [predictor.path, predictor]))
+    const entries = new Map<string, { readonly leaf: object; readonly entry: Parameters.Entry }>()
+    for (const path of Object.keys(parameters)) {
+      const predictor = byPath.get(path)
+      if (predictor === undefined) {
+        return Either.left(new Parameters.UnknownPath({ path, known: Array.from(byPath.keys()) }))
+      }
+      entries.set(path, { leaf: predictor.leaf, entry: parameters[path]! })
+    }
+    return Either.right(sameType(
+      self,
+      (run, current) =>
+        frame.provide(run, { ...current, binding: within(current.binding, { base: current.path, entries }) }),
+      self.predictors.map((predictor) => ({
+        ...predictor,
+        parameters: entries.get(predictor.path)?.entry ?? predictor.parameters
+      }))
+    ))
+  }
+)
+
+const within = (outer: frame.Binding | undefined, inner: Omit<frame.Binding, "outer">): frame.Binding => ({
+  ...inner,
+  outer
+})
+
+/**
+ * A module whose predictors are no longer listed: it keeps its parameters and
+ * is neither tuned nor saved with the program around it.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const freeze = <M extends Any>(self: M): M => {
+  const leaves = new Map(self.predictors.map((predictor) => [predictor.path, predictor.leaf]))
+  return sameType(
+    self,
+    (run, current) => frame.provide(run, { ...current, members: { base: current.path, leaves, frozen: true } }),
+    []
+  )
+}
+
+// =============================================================================
+// Surroundings
+// =============================================================================
+
+/**
+ * Settings for every model call inside. Given further out, a setting wins.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const withSettings: {
+  (settings: LanguageModel.Settings): <M extends Any>(self: M) => M
+  <M extends Any>(self: M, settings: LanguageModel.Settings): M
+} = dual(
+  2,
+  <M extends Any>(self: M, settings: LanguageModel.Settings): M =>
+    sameType(self, (run, current) => frame.provide(run, { ...current, settings: { ...settings, ...current.settings } }))
+)
+
+/**
+ * The adapter of every predictor inside that has none of its own. Given
+ * further in, it wins: a part knows best what its model can read.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const withAdapter: {
+  (adapter: Adapter): <M extends Any>(self: M) => M
+  <M extends Any>(self: M, adapter: Adapter): M
+} = dual(
+  2,
+  <M extends Any>(self: M, adapter: Adapter): M =>
+    sameType(self, (run, current) => frame.provide(run, { ...current, adapter }))
+)
+
+/**
+ * Marks every model call inside as belonging to one independent sample: with
+ * another rollout an equal request is asked anew and not answered from a
+ * cache. Nested rollouts are combined, never overwritten.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const withRollout: {
+  (rollout: string): <M extends Any>(self: M) => M
+  <M extends Any>(self: M, rollout: string): M
+} = dual(
+  2,
+  <M extends Any>(self: M, rollout: string): M =>
+    sameType(self, (run, current) =>
+      frame.provide(run, {
+        ...current,
+        rollout: current.rollout === undefined ? rollout : Json.hash([current.rollout, rollout])
+      }))
+)
+
+/**
+ * Gives a module its own model, built before, and takes the requirement away.
+ *
+ * @example
+ * ```ts
+ * import * as LanguageModel from "@effect-dspy/core/LanguageModel"
+ * import * as Module from "@effect-dspy/core/Module"
+ * import * as Predict from "@effect-dspy/core/Predict"
+ * import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
+ * import { Effect, Layer } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const small = yield* Layer.build(TestLanguageModel.layer([TestLanguageModel.fields({ answer: "4" })]))
+ *   const answer = Predict.make("question -> answer").pipe(Module.provideModel(small))
+ *   return yield* answer({ question: "2 + 2?" })
+ * })
+ *
+ * Effect.runPromise(Effect.scoped(program)).then((output) => assert.deepStrictEqual(output, { answer: "4" }))
+ * ```
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const provideModel: {
+  (model: Context.Context<LanguageModel.LanguageModel>): <In, Out, E, R>(
+    self: Module<In, Out, E, R>
+  ) => Module<In, Out, E, Exclude<R, LanguageModel.LanguageModel>>
+  <In, Out, E, R>(
+    self: Module<In, Out, E, R>,
+    model: Context.Context<LanguageModel.LanguageModel>
+  ): Module<In, Out, E, Exclude<R, LanguageModel.LanguageModel>>
+} = dual(
+  2,
+  <In, Out, E, R>(
+    self: Module<In, Out, E, R>,
+    model: Context.Context<LanguageModel.LanguageModel>
+  ): Module<In, Out, E, Exclude<R, LanguageModel.LanguageModel>> =>
+    makeModule(
+      (input: In) => Effect.provide(self(input), Context.pick(LanguageModel.LanguageModel)(model)),
+      self.predictors
+    )
+)

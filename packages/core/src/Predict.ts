@@ -1,0 +1,398 @@
+/**
+ * `Predict` turns a signature into a module: one question to the model, one
+ * typed answer. It is the only leaf of a program.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import * as Adapter from "./Adapter.ts"
+import * as ChatAdapter from "./ChatAdapter.ts"
+import * as frame from "./internal/frame.ts"
+import type { JsonRecord } from "./Json.ts"
+import * as LanguageModel from "./LanguageModel.ts"
+import type { LanguageModelError } from "./LanguageModelError.ts"
+import * as Module from "./Module.ts"
+import type { Emitted } from "./ModuleEvent.ts"
+import type * as Parameters from "./Parameters.ts"
+import * as Signature from "./Signature.ts"
+
+// =============================================================================
+// Errors
+// =============================================================================
+
+/**
+ * An input that its schema does not allow; nothing was sent.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class InvalidInput extends Schema.TaggedError<InvalidInput>("@effect-dspy/core/Predict/InvalidInput")(
+  "InvalidInput",
+  { path: Schema.String, problems: Schema.Array(Adapter.Problem) }
+) {
+  override get message(): string {
+    return `The input${this.path === "" ? "" : ` of "${this.path}"`} does not fit its signature: ${
+      this.problems.map((problem) => problem.description).join("; ")
+    }`
+  }
+}
+
+/**
+ * The answer was cut off by the token limit; raise `settings.maxTokens`, or ask
+ * for less. `partial` is the text up to there.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class OutputTruncated extends Schema.TaggedError<OutputTruncated>("@effect-dspy/core/Predict/OutputTruncated")(
+  "OutputTruncated",
+  { path: Schema.String, model: Schema.String, partial: Schema.String }
+) {
+  override get message(): string {
+    return `${this.model} reached its token limit${
+      this.path === "" ? "" : ` at "${this.path}"`
+    } after ${this.partial.length} characters; raise settings.maxTokens`
+  }
+}
+
+/**
+ * The model, or the provider's filter, declined to answer. `text` is what it
+ * said instead.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class Refused extends Schema.TaggedError<Refused>("@effect-dspy/core/Predict/Refused")(
+  "Refused",
+  {
+    path: Schema.String,
+    model: Schema.String,
+    reason: Schema.Literal("refusal", "contentFilter"),
+    text: Schema.String
+  }
+) {
+  override get message(): string {
+    return `${this.model} declined to answer${this.path === "" ? "" : ` at "${this.path}"`} (${this.reason})`
+  }
+}
+
+/**
+ * Everything that can go wrong in one prediction.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type PredictError =
+  | LanguageModelError
+  | Adapter.AdapterParseError
+  | InvalidInput
+  | OutputTruncated
+  | Refused
+
+// =============================================================================
+// The module
+// =============================================================================
+
+/**
+ * What a predictor has of its own. `settings` are the weakest: parameters, then
+ * `Module.withSettings`, are laid over them. `adapter` is the strongest.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  readonly settings?: LanguageModel.Settings | undefined
+  readonly adapter?: Adapter.Adapter | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Predict<S extends Signature.Any> = Module.Module<
+  Signature.Input<S>,
+  Signature.Output<S>,
+  PredictError,
+  LanguageModel.LanguageModel
+>
+
+/**
+ * A module that asks the model once, as the signature says.
+ *
+ * Inputs are checked and encoded by the signature's schemas before anything is
+ * sent. An answer that was cut off, refused or does not decode is a typed
+ * error, never a guess.
+ *
+ * @example
+ * ```ts
+ * import * as Predict from "@effect-dspy/core/Predict"
+ * import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
+ * import { Effect } from "effect"
+ *
+ * const add = Predict.make("question -> answer: int")
+ *
+ * const program = add({ question: "What is 2 + 2?" }).pipe(
+ *   Effect.provide(TestLanguageModel.layer([TestLanguageModel.fields({ answer: 4 })]))
+ * )
+ *
+ * Effect.runPromise(program).then((output) => assert.deepStrictEqual(output, { answer: 4 }))
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <S extends Signature.Any>(signature: S, options: Options = {}): Predict<S> =>
+  Module.leaf(signature, (input: Signature.Input<S>, leaf) =>
+    // The value was decoded by the signature's own output schemas.
+    frame.with_((current) => predict(signature, options, input, leaf, current)) as Effect.Effect<
+      Signature.Output<S>,
+      PredictError,
+      LanguageModel.LanguageModel
+    >)
+
+// One call of a predictor, with everything it needs looked up.
+interface Call {
+  readonly signature: Signature.Any
+  readonly model: LanguageModel.Service
+  readonly path: string
+  readonly instructions: string
+  readonly demos: ReadonlyArray<Parameters.Demo>
+  readonly settings: LanguageModel.Settings
+  readonly inputs: JsonRecord
+}
+
+// One answer of the model, parsed but not yet judged.
+interface Exchange {
+  readonly response: LanguageModel.Response
+  readonly parsed: Either.Either<Adapter.Parsed, Adapter.Problem>
+}
+
+type Ask = (
+  adapter: Adapter.Adapter,
+  request: LanguageModel.Request
+) => Effect.Effect<Exchange, LanguageModelError>
+
+const predict = (
+  signature: Signature.Any,
+  options: Options,
+  input: unknown,
+  leaf: object,
+  current: frame.Frame
+): Effect.Effect<Adapter.Decoded["value"], PredictError, LanguageModel.LanguageModel> =>
+  Effect.gen(function*() {
+    const model = yield* LanguageModel.LanguageModel
+    const path = current.path
+    const ear = current.listener
+    const standing = frame.standing(current, leaf)
+    if (standing === "unlisted") yield* warnUntuned(path, leaf)
+    const inputs = yield* Effect.mapError(
+      Adapter.encodeInputs(signature, input),
+      (problems) => new InvalidInput({ path, problems })
+    )
+    const entry = frame.lookup(current, leaf)
+    const call: Call = {
+      signature,
+      model,
+      path,
+      instructions: entry?.instructions ?? signature.instructions,
+      demos: entry?.demos ?? [],
+      settings: merged(options.settings, entry?.settings, current),
+      inputs
+    }
+    const adapter = options.adapter ?? current.adapter ?? ChatAdapter.adapter
+    if (ear === undefined) return (yield* answer(call, adapter, whole(call), () => Effect.void)).value
+
+    const source = { path, call: ear.nextCall() }
+    const listed = standing === "listed"
+    yield* ear.emit([
+      ...(standing === "unlisted" ? [{ _tag: "Untuned", ...source } as const] : []),
+      { _tag: "PredictorStart", ...source, parent: current.call, inputs }
+    ])
+    const ask = ear.deltas ? streamed(call, ear, source) : whole(call)
+    const decoded = yield* answer(
+      call,
+      adapter,
+      (adapter, request) =>
+        Effect.tap(ask(adapter, request), ({ response }) =>
+          ear.emit([{ _tag: "UsageReported", ...source, model: response.model, usage: response.usage }])),
+      (cause) =>
+        ear.emit([{ _tag: "Reset", ...source, cause }])
+    ).pipe(
+      Effect.tapError((error) =>
+        ear.emit([{ _tag: "PredictorFailed", ...source, inputs, listed, cause: error.message }])
+      )
+    )
+    yield* ear.emit([{
+      _tag: "PredictorEnd",
+      ...source,
+      inputs,
+      outputs: decoded.encoded,
+      listed,
+      repairs: decoded.repairs
+    }])
+    return decoded.value
+  })
+
+const merged = (
+  own: LanguageModel.Settings | undefined,
+  tuned: LanguageModel.Settings | undefined,
+  current: frame.Frame
+): LanguageModel.Settings => ({
+  ...own,
+  ...tuned,
+  ...current.settings,
+  ...(current.rollout === undefined ? undefined : { rollout: current.rollout })
+})
+
+const warned = new WeakSet<object>()
+
+const warnUntuned = (path: string, leaf: object): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    if (warned.has(leaf)) return Effect.void
+    warned.add(leaf)
+    return Effect.logWarning(
+      `A predictor ran inside "${path}" that the program does not list, so no optimizer can tune it. Pass it to Module.make and call it through the first argument of the body.`
+    )
+  })
+
+// =============================================================================
+// Asking
+// =============================================================================
+
+const whole = (call: Call): Ask => (adapter, request) =>
+  Effect.map(call.model.generate(request), (response) => ({
+    response,
+    parsed: adapter.parser(call.signature, (parser) => {
+      const [state] = parser.step(parser.initial, response.outputs[0]?.text ?? "")
+      return parser.end(state)[1]
+    })
+  }))
+
+const streamed =
+  (call: Call, ear: frame.Ear, source: { readonly path: string; readonly call: number }): Ask => (adapter, request) =>
+    adapter.parser(call.signature, (parser) =>
+      Effect.suspend(() => {
+        const folder = new LanguageModel.Folder()
+        let state = parser.initial
+        const placed = (events: ReadonlyArray<Adapter.FieldEvent>, out: Array<Emitted>) => {
+          for (const event of events) out.push({ ...event, ...source })
+        }
+        const take = (delta: LanguageModel.Delta, out: Array<Emitted>) => {
+          folder.add(delta)
+          switch (delta._tag) {
+            case "TextDelta": {
+              // Further outputs are folded but not watched: one value is streamed.
+              if (delta.index !== 0) return
+              const [next, events] = parser.step(state, delta.text)
+              state = next
+              return placed(events, out)
+            }
+            case "ReasoningDelta":
+              if (delta.index === 0) out.push({ _tag: "ReasoningDelta", ...source, text: delta.text })
+              return
+            case "Restarted":
+              state = parser.initial
+              out.push({ _tag: "Reset", ...source, cause: delta.cause })
+          }
+        }
+        return Effect.flatMap(
+          Stream.runForEachChunk(call.model.stream(request), (chunk) => {
+            const out: Array<Emitted> = []
+            for (const delta of chunk) take(delta, out)
+            return out.length === 0 ? Effect.void : ear.emit(out)
+          }),
+          () => {
+            const response = folder.response
+            if (response === undefined) return Effect.fail(LanguageModel.truncated(call.model.id, folder.partial))
+            const [events, parsed] = parser.end(state)
+            const out: Array<Emitted> = []
+            placed(events, out)
+            return Effect.as(out.length === 0 ? Effect.void : ear.emit(out), { response, parsed })
+          }
+        )
+      }))
+
+// =============================================================================
+// Judging the answer
+// =============================================================================
+
+type Rejected = { readonly adapter: string; readonly problems: ReadonlyArray<Adapter.Problem>; readonly text: string }
+
+const answer = (
+  call: Call,
+  adapter: Adapter.Adapter,
+  ask: Ask,
+  reset: (cause: string) => Effect.Effect<void>
+): Effect.Effect<Adapter.Decoded, PredictError> => {
+  const format = (adapter: Adapter.Adapter): LanguageModel.Request => ({
+    ...adapter.format({
+      signature: call.signature,
+      instructions: call.instructions,
+      demos: call.demos,
+      inputs: call.inputs,
+      capabilities: call.model.capabilities
+    }),
+    settings: call.settings
+  })
+  const attempt = (
+    current: Adapter.Adapter,
+    request: LanguageModel.Request,
+    recoveries: ReadonlyArray<Adapter.Recovery>,
+    previous: ReadonlyArray<Rejected>
+  ): Effect.Effect<Adapter.Decoded, PredictError> =>
+    Effect.flatMap(ask(current, request), (exchange) => {
+      const output = exchange.response.outputs[0]
+      const text = output?.text ?? ""
+      switch (output?.finishReason) {
+        case "length":
+          return Effect.fail(new OutputTruncated({ path: call.path, model: call.model.id, partial: text }))
+        case "refusal":
+        case "contentFilter":
+          return Effect.fail(
+            new Refused({ path: call.path, model: call.model.id, reason: output.finishReason, text })
+          )
+      }
+      const reject = (problems: ReadonlyArray<Adapter.Problem>): Effect.Effect<Adapter.Decoded, PredictError> => {
+        const [recovery, ...later] = recoveries
+        if (recovery === undefined) return Effect.fail(parseError(call, current, problems, exchange, previous))
+        const [next, again] = recovery._tag === "Fallback"
+          ? [recovery.adapter, format(recovery.adapter)]
+          : [current, {
+            ...request,
+            messages: [
+              ...request.messages,
+              { role: "assistant" as const, content: text },
+              { role: "user" as const, content: Adapter.feedback(call.signature, problems) }
+            ]
+          }]
+        return Effect.zipRight(
+          reset(problems.map((problem) => problem.description).join("; ")),
+          attempt(next, again, later, [...previous, { adapter: current.name, problems, text }])
+        )
+      }
+      return Either.isLeft(exchange.parsed)
+        ? reject([exchange.parsed.left])
+        : Effect.catchAll(Adapter.decode(call.signature, exchange.parsed.right), reject)
+    })
+  return attempt(adapter, format(adapter), adapter.recoveries, [])
+}
+
+const parseError = (
+  call: Call,
+  adapter: Adapter.Adapter,
+  problems: ReadonlyArray<Adapter.Problem>,
+  exchange: Exchange,
+  previous: ReadonlyArray<Rejected>
+): Adapter.AdapterParseError =>
+  new Adapter.AdapterParseError({
+    adapter: adapter.name,
+    path: call.path,
+    problems,
+    expected: Signature.fields(call.signature).outputs.map((field) => field.name),
+    found: Either.isRight(exchange.parsed) ? Array.from(exchange.parsed.right.fields.keys()) : [],
+    text: exchange.response.outputs[0]?.text ?? "",
+    previous
+  })

@@ -1,0 +1,103 @@
+/**
+ * Everything ambient, in one reference: where we are in the program, which
+ * parameters hold, who listens. It never shows in a requirement.
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import type { Adapter } from "../Adapter.ts"
+import type { Settings } from "../LanguageModel.ts"
+import type { Listener } from "../ModuleEvent.ts"
+import type { Entry } from "../Parameters.ts"
+
+/** Parameters bound to a part of the program. */
+export interface Binding {
+  /** Path of the module they were given to. */
+  readonly base: string
+  readonly entries: ReadonlyMap<string, { readonly leaf: object; readonly entry: Entry }>
+  /** Given further out; wins over this one. */
+  readonly outer: Binding | undefined
+}
+
+/** What the outermost module lists, by path below its own. */
+export interface Members {
+  readonly base: string
+  readonly leaves: ReadonlyMap<string, object>
+  /** Listed for itself only; the program around it lists none of it. */
+  readonly frozen: boolean
+}
+
+/** A listener with the numbering of its calls. */
+export interface Ear extends Listener {
+  readonly nextCall: () => number
+}
+
+export interface Frame {
+  readonly path: string
+  readonly call: number
+  readonly members: Members | undefined
+  readonly binding: Binding | undefined
+  readonly listener: Ear | undefined
+  readonly settings: Settings | undefined
+  readonly adapter: Adapter | undefined
+  readonly rollout: string | undefined
+}
+
+const top: Frame = {
+  path: "",
+  call: 0,
+  members: undefined,
+  binding: undefined,
+  listener: undefined,
+  settings: undefined,
+  adapter: undefined,
+  rollout: undefined
+}
+
+export class Current extends Context.Reference<Current>()("@effect-dspy/core/internal/frame", {
+  defaultValue: (): Frame => top
+}) {}
+
+export const with_ = <A, E, R>(f: (frame: Frame) => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.flatMap(Current, f)
+
+export const provide = <A, E, R>(self: Effect.Effect<A, E, R>, frame: Frame): Effect.Effect<A, E, R> =>
+  Effect.provideService(self, Current, frame)
+
+/** `""` is the top; map and list steps (`[0]`, `['x']`) take no dot. */
+export const join = (base: string, path: string): string =>
+  base === "" ? path : path === "" ? base : path.startsWith("[") ? base + path : `${base}.${path}`
+
+/** The path below `base`. */
+export const relative = (base: string, path: string): string =>
+  base === "" ? path : path.length === base.length ? "" : path.slice(base.length + (path[base.length] === "." ? 1 : 0))
+
+/** The outermost parameters for a leaf at the frame's path. */
+export const lookup = (frame: Frame, leaf: object): Entry | undefined => {
+  let found: Entry | undefined
+  for (let binding = frame.binding; binding !== undefined; binding = binding.outer) {
+    const bound = binding.entries.get(relative(binding.base, frame.path))
+    if (bound !== undefined && bound.leaf === leaf) found = bound.entry
+  }
+  return found
+}
+
+/** How the program knows this leaf at the frame's path. */
+export const standing = (frame: Frame, leaf: object): "listed" | "frozen" | "unlisted" => {
+  const members = frame.members
+  if (members === undefined) return "listed"
+  if (members.leaves.get(relative(members.base, frame.path)) !== leaf) return "unlisted"
+  return members.frozen ? "frozen" : "listed"
+}
+
+/** A listener inside another one: both hear, calls are numbered once. */
+export const attach = (listener: Listener, outer: Ear | undefined): Ear => {
+  if (outer === undefined) {
+    let calls = 0
+    return { deltas: listener.deltas, emit: listener.emit, nextCall: () => ++calls }
+  }
+  return {
+    deltas: listener.deltas || outer.deltas,
+    emit: (events) => Effect.zipRight(listener.emit(events), outer.emit(events)),
+    nextCall: outer.nextCall
+  }
+}
