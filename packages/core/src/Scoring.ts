@@ -1,0 +1,218 @@
+/**
+ * `Scoring` is the one place where a candidate, an example and a rollout become
+ * a score. It runs in this process unless another one is provided. Tasks and
+ * results are plain data, so that they can cross a wire; the evaluator, which
+ * holds functions, is built from the same source on both ends.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Schema from "effect/Schema"
+import type { Example } from "./Example.ts"
+import * as LanguageModel from "./LanguageModel.ts"
+import * as LanguageModelError from "./LanguageModelError.ts"
+import type * as Metric from "./Metric.ts"
+import * as Module from "./Module.ts"
+import * as ModuleEvent from "./ModuleEvent.ts"
+import * as Parameters from "./Parameters.ts"
+import * as Trace from "./Trace.ts"
+
+/**
+ * What is to be scored: parameters for the evaluator's module, the id of one
+ * of its examples, and the rollout, which tells independent samples apart.
+ * With `trace` the calls of the predictors come back with the score.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const Task = Schema.Struct({
+  candidate: Parameters.Parameters,
+  example: Schema.String,
+  rollout: Schema.optional(Schema.String),
+  trace: Schema.Boolean
+})
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Task extends Schema.Schema.Type<typeof Task> {}
+
+const spent = {
+  /** Answers of the model that were paid for. */
+  calls: Schema.Number,
+  usage: LanguageModel.Usage
+}
+
+/**
+ * A score, or a failure, which is never a score. `transient` failures are the
+ * model's or the network's: the pair of candidate and example stays unknown.
+ * The others are the candidate's own doing, such as an answer that does not
+ * parse.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const Scored = Schema.Union(
+  Schema.TaggedStruct("Scored", {
+    score: Schema.Number,
+    feedback: Schema.optional(Schema.String),
+    trace: Schema.optional(Trace.Trace),
+    ...spent
+  }),
+  Schema.TaggedStruct("Failed", {
+    transient: Schema.Boolean,
+    error: Schema.String,
+    message: Schema.String,
+    ...spent
+  })
+)
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Scored = typeof Scored.Type
+
+/**
+ * The function behind the tasks. `id` names module, data and metric, so that
+ * two evaluators are never mixed up in a journal.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Evaluator<out R = never> {
+  readonly id: string
+  readonly run: (task: Task) => Effect.Effect<Scored, never, R>
+}
+
+/**
+ * The scorer itself failed, not the candidate: a lost worker, a wire.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ScoringError extends Schema.TaggedError<ScoringError>("@effect-dspy/core/Scoring/ScoringError")(
+  "ScoringError",
+  { evaluator: Schema.String, description: Schema.String }
+) {
+  override get message(): string {
+    return `${this.evaluator}: ${this.description}`
+  }
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service {
+  readonly score: (evaluator: Evaluator, task: Task) => Effect.Effect<Scored, ScoringError>
+}
+
+/**
+ * Scores in this process unless something else is provided.
+ *
+ * @since 0.1.0
+ * @category services
+ */
+export class Scoring extends Context.Reference<Scoring>()("@effect-dspy/core/Scoring", {
+  defaultValue: (): Service => ({ score: (evaluator, task) => evaluator.run(task) })
+}) {}
+
+/**
+ * @since 0.1.0
+ * @category accessors
+ */
+export const score = (evaluator: Evaluator, task: Task): Effect.Effect<Scored, ScoringError> =>
+  Effect.flatMap(Scoring, (scoring) => scoring.score(evaluator, task))
+
+/**
+ * The evaluator of a module on examples under a metric. What the metric needs
+ * and the module needs is what the evaluator needs. A task for an unknown
+ * example, or parameters for another module, is a defect: tasks are made from
+ * the same data.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const evaluator = <In, Out, E, R, Labels, E2, R2>(options: {
+  readonly id: string
+  readonly module: Module.Module<In, Out, E, R>
+  readonly examples: Iterable<Example<In, Labels>>
+  readonly metric: Metric.Metric<In, Labels, Out, E2, R2>
+}): Evaluator<R | R2> => {
+  const examples = new Map<string, Example<In, Labels>>()
+  for (const example of options.examples) examples.set(example.id, example)
+  return {
+    id: options.id,
+    run: (task) =>
+      Effect.suspend(() => {
+        const example = examples.get(task.example)
+        if (example === undefined) return Effect.dieMessage(`${options.id} has no example ${task.example}`)
+        const candidate = Module.withParameters(options.module, task.candidate)
+        if (Either.isLeft(candidate)) return Effect.die(candidate.left)
+        const module = task.rollout === undefined
+          ? candidate.right
+          : Module.withRollout(candidate.right, task.rollout)
+        return metered(
+          Effect.flatMap(Trace.capture(module(example.inputs)), ([output, calls]) => {
+            const trace = Trace.canonical(calls, options.module)
+            return Effect.map(options.metric(example, output, trace), (score) => ({ score, trace }))
+          })
+        ).pipe(Effect.map(({ calls, exit, usage }): Scored => {
+          if (Either.isLeft(exit)) return { ...failed(exit.left), calls, usage }
+          const { score, trace } = exit.right
+          return {
+            _tag: "Scored",
+            score: score.value,
+            ...(score.feedback === undefined ? undefined : { feedback: score.feedback }),
+            ...(task.trace ? { trace } : undefined),
+            calls,
+            usage
+          }
+        }))
+      })
+  }
+}
+
+// What a run costs is known even when it fails.
+const metered = <A, E, R>(self: Effect.Effect<A, E, R>) =>
+  Effect.suspend(() => {
+    let calls = 0
+    let usage: LanguageModel.Usage = {}
+    return Effect.either(self).pipe(
+      ModuleEvent.listen({
+        deltas: false,
+        emit: (events) =>
+          Effect.sync(() => {
+            for (const event of events) {
+              if (event._tag !== "UsageReported") continue
+              calls += 1
+              usage = LanguageModel.addUsage(usage, event.usage)
+            }
+          })
+      }),
+      Effect.map((exit) => ({ exit, calls, usage }))
+    )
+  })
+
+// A request that the model cannot take is what the candidate's prompt made it.
+const ofCandidate = new Set<LanguageModelError.Reason["_tag"]>([
+  "InvalidRequest",
+  "RequestTooLarge",
+  "ContextWindowExceeded",
+  "ContentFiltered"
+])
+
+const failed = (error: unknown): { readonly _tag: "Failed"; transient: boolean; error: string; message: string } => ({
+  _tag: "Failed",
+  transient: LanguageModelError.isLanguageModelError(error) && !ofCandidate.has(error.reason._tag),
+  error: LanguageModelError.isLanguageModelError(error)
+    ? error.reason._tag
+    : typeof error === "object" && error !== null && "_tag" in error
+    ? String(error._tag)
+    : "Error",
+  message: error instanceof Error ? error.message : String(error)
+})
