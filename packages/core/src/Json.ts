@@ -61,6 +61,9 @@ const isPlain = (u: object): boolean => {
  */
 export const isJsonRecord = (u: unknown): u is JsonRecord => Predicate.isRecord(u) && isPlain(u) && isJson(u)
 
+// Generated values as a file would hold them: no -0, no exotic prototypes.
+const throughText = <A>(value: A): A => JSON.parse(JSON.stringify(value))
+
 /**
  * A schema for any JSON value.
  *
@@ -70,7 +73,8 @@ export const isJsonRecord = (u: unknown): u is JsonRecord => Predicate.isRecord(
 export const Json: Schema.Schema<Json> = Schema.declare(isJson, {
   identifier: "Json",
   description: "a JSON value",
-  jsonSchema: {}
+  jsonSchema: {},
+  arbitrary: () => (fc) => fc.jsonValue().map(throughText)
 })
 
 /**
@@ -82,7 +86,8 @@ export const Json: Schema.Schema<Json> = Schema.declare(isJson, {
 export const JsonRecord: Schema.Schema<JsonRecord> = Schema.declare(isJsonRecord, {
   identifier: "JsonRecord",
   description: "a JSON object",
-  jsonSchema: { type: "object" }
+  jsonSchema: { type: "object" },
+  arbitrary: () => (fc) => fc.dictionary(fc.string(), fc.jsonValue()).map(throughText)
 })
 
 /**

@@ -1,0 +1,155 @@
+import * as LanguageModel from "@effect-dspy/core/LanguageModel"
+import * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
+import { assert, describe, it } from "@effect/vitest"
+import { Arbitrary, Chunk, Effect, FastCheck, Schema, Stream } from "effect"
+
+const request: LanguageModel.Request = { messages: [{ role: "user", content: "hi" }] }
+
+describe("LanguageModel", () => {
+  it.effect("a response folds back from its own deltas", () =>
+    Effect.promise(() =>
+      FastCheck.assert(
+        FastCheck.asyncProperty(
+          FastCheck.array(
+            FastCheck.record({
+              text: FastCheck.string(),
+              reasoning: FastCheck.option(FastCheck.string({ minLength: 1 }), { nil: undefined }),
+              toolCalls: FastCheck.array(Arbitrary.make(LanguageModel.ToolCall), { maxLength: 3 }),
+              finishReason: Arbitrary.make(LanguageModel.FinishReason)
+            }).map(({ reasoning, ...output }) => reasoning === undefined ? output : { ...output, reasoning }),
+            { minLength: 1, maxLength: 3 }
+          ),
+          async (outputs) => {
+            const response: LanguageModel.Response = { outputs, usage: { inputTokens: 3 }, model: "m", requestId: "r" }
+            const folded = await Effect.runPromise(LanguageModel.fold(LanguageModel.unfold(response), "m"))
+            assert.deepStrictEqual(folded, response)
+          }
+        ),
+        { seed: 1, numRuns: 200 }
+      )
+    ))
+
+  it.effect("a stream that ends without Completed is truncated, not an answer", () =>
+    Effect.gen(function*() {
+      const model = LanguageModel.make({
+        id: "test/cut",
+        stream: () => Stream.make<Array<LanguageModel.Delta>>({ _tag: "TextDelta", index: 0, text: "half an ans" })
+      })
+      const error = yield* Effect.flip(model.generate(request))
+      assert.deepStrictEqual(
+        error.reason,
+        new LanguageModelError.StreamTruncated({ partial: "half an ans" })
+      )
+      assert.isTrue(error.retryable)
+    }))
+
+  it.effect("a restart voids what came before it", () =>
+    Effect.gen(function*() {
+      const response = yield* LanguageModel.fold(
+        Stream.make<Array<LanguageModel.Delta>>(
+          { _tag: "TextDelta", index: 0, text: "first " },
+          { _tag: "Restarted", cause: "fallback" },
+          { _tag: "TextDelta", index: 0, text: "second" },
+          { _tag: "Finish", index: 0, reason: "stop" },
+          { _tag: "Completed", usage: {}, model: "m" }
+        ),
+        "m"
+      )
+      assert.strictEqual(response.outputs[0]?.text, "second")
+    }))
+
+  it.effect("tool calls are put together from their pieces, by position", () =>
+    Effect.gen(function*() {
+      const response = yield* LanguageModel.fold(
+        Stream.make<Array<LanguageModel.Delta>>(
+          { _tag: "ToolCallDelta", index: 0, call: 1, id: "b", name: "sea", arguments: "" },
+          { _tag: "ToolCallDelta", index: 0, call: 0, id: "a", name: "add", arguments: "{\"x\"" },
+          { _tag: "ToolCallDelta", index: 0, call: 0, arguments: ":1}" },
+          { _tag: "ToolCallDelta", index: 0, call: 1, name: "rch", arguments: "{}" },
+          { _tag: "Finish", index: 0, reason: "toolCalls" },
+          { _tag: "Completed", usage: {}, model: "m" }
+        ),
+        "m"
+      )
+      assert.deepStrictEqual(response.outputs[0]?.toolCalls, [
+        { id: "a", name: "add", arguments: "{\"x\":1}" },
+        { id: "b", name: "search", arguments: "{}" }
+      ])
+    }))
+
+  it.effect("generate alone makes a stream", () =>
+    Effect.gen(function*() {
+      const model = LanguageModel.make({
+        id: "test/whole",
+        generate: () => Effect.succeed(LanguageModel.text("hello", "test/whole"))
+      })
+      assert.isFalse(model.capabilities.streaming)
+      const deltas = yield* Stream.runCollect(model.stream(request))
+      assert.deepStrictEqual(Chunk.toReadonlyArray(deltas).map((delta) => delta._tag), [
+        "TextDelta",
+        "Finish",
+        "Completed"
+      ])
+    }))
+
+  it("usage that one side does not report is not zero", () => {
+    assert.deepStrictEqual(LanguageModel.addUsage({}, {}), {})
+    assert.deepStrictEqual(
+      LanguageModel.addUsage({ inputTokens: 1 }, { inputTokens: 2, outputTokens: 3 }),
+      { inputTokens: 3, outputTokens: 3 }
+    )
+  })
+
+  it("requests, responses and deltas survive JSON", () => {
+    for (const schema of [LanguageModel.Request, LanguageModel.Response, LanguageModel.Delta]) {
+      FastCheck.assert(
+        FastCheck.property(Arbitrary.make(schema as Schema.Schema<unknown>), (value) => {
+          const text = JSON.stringify(value)
+          assert.deepStrictEqual(
+            JSON.parse(JSON.stringify(Schema.decodeUnknownSync(schema as Schema.Schema<unknown>)(JSON.parse(text)))),
+            JSON.parse(text)
+          )
+        }),
+        { seed: 2, numRuns: 100 }
+      )
+    }
+  })
+})
+
+describe("LanguageModelError", () => {
+  const failure = LanguageModelError.make({
+    reason: new LanguageModelError.RateLimited({ description: "slow down", retryAfter: 10 }),
+    provider: "test",
+    model: "test/m"
+  })
+
+  it.effect("catchReason takes one reason and lets the others pass", () =>
+    Effect.gen(function*() {
+      const limited = Effect.fail(failure)
+      assert.strictEqual(
+        yield* LanguageModelError.catchReason(limited, "RateLimited", (reason) => Effect.succeed(reason.retryAfter)),
+        10
+      )
+      const passed = yield* limited.pipe(
+        LanguageModelError.catchReason("Overloaded", () => Effect.succeed("caught")),
+        Effect.flip
+      )
+      assert.strictEqual(passed, failure)
+    }))
+
+  it("says what happened and whether to try again", () => {
+    assert.strictEqual(failure.message, "test/m: RateLimited: slow down (retry after 10 ms)")
+    const of = (reason: LanguageModelError.Reason) => LanguageModelError.isRetryable(reason)
+    assert.isTrue(of(new LanguageModelError.ServerError({ status: 502, description: "" })))
+    assert.isFalse(of(new LanguageModelError.QuotaExhausted({ description: "" })))
+    assert.isFalse(of(new LanguageModelError.Transport({ phase: "tls", code: "CERT_HAS_EXPIRED", description: "" })))
+    assert.isTrue(of(new LanguageModelError.Transport({ phase: "tls", code: "ECONNRESET", description: "" })))
+  })
+
+  it.effect("crosses a wire", () =>
+    Effect.gen(function*() {
+      const json = yield* Schema.encode(LanguageModelError.LanguageModelError)(failure)
+      const back = yield* Schema.decodeUnknown(LanguageModelError.LanguageModelError)(JSON.parse(JSON.stringify(json)))
+      assert.deepStrictEqual(back.reason, failure.reason)
+    }))
+})

@@ -1,0 +1,158 @@
+import * as LanguageModel from "@effect-dspy/core/LanguageModel"
+import * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
+import * as Policy from "@effect-dspy/core/Policy"
+import { assert, describe, it } from "@effect/vitest"
+import { Chunk, Effect, Fiber, Layer, Option, Ref, Stream, TestClock } from "effect"
+
+const request: LanguageModel.Request = { messages: [{ role: "user", content: "hi" }] }
+
+const overloaded = LanguageModelError.make({
+  reason: new LanguageModelError.Overloaded({ description: "busy" }),
+  provider: "test",
+  model: "test/m"
+})
+
+const text = (text: string): LanguageModel.Delta => ({ _tag: "TextDelta", index: 0, text })
+const finish: LanguageModel.Delta = { _tag: "Finish", index: 0, reason: "stop" }
+const completed: LanguageModel.Delta = { _tag: "Completed", usage: {}, model: "test/m" }
+
+const retryTwice = Policy.around(Effect.succeed((attempt) => Effect.retry(attempt, { times: 2 })))
+
+// A model that counts how many streams were opened and how many are open now.
+const counted = (deltas: (opened: number) => Stream.Stream<LanguageModel.Delta, LanguageModelError.LanguageModelError>) => {
+  const state = { opened: 0, open: 0 }
+  const model = LanguageModel.make({
+    id: "test/m",
+    stream: () =>
+      Stream.unwrapScoped(Effect.map(
+        Effect.acquireRelease(
+          Effect.sync(() => {
+            state.opened++
+            state.open++
+            return state.opened
+          }),
+          () => Effect.sync(() => state.open--)
+        ),
+        deltas
+      ))
+  })
+  return { model, state }
+}
+
+describe("Policy.around", () => {
+  it.effect("retries a stream that fails before its first chunk, and releases every attempt", () =>
+    Effect.gen(function*() {
+      const { model, state } = counted((opened) =>
+        opened < 3 ? Stream.fail(overloaded) : Stream.make(text("a"), text("b"), finish, completed)
+      )
+      const policed = yield* retryTwice(model)
+      const response = yield* LanguageModel.fold(policed.stream(request), "test/m")
+      assert.strictEqual(response.outputs[0]?.text, "ab")
+      assert.deepStrictEqual(state, { opened: 3, open: 0 })
+    }))
+
+  it.effect("never repeats what a reader has seen", () =>
+    Effect.gen(function*() {
+      const { model, state } = counted(() => Stream.concat(Stream.make(text("a")), Stream.fail(overloaded)))
+      const policed = yield* retryTwice(model)
+      const seen: Array<LanguageModel.Delta> = []
+      const error = yield* policed.stream(request).pipe(
+        Stream.runForEach((delta) => Effect.sync(() => seen.push(delta))),
+        Effect.flip
+      )
+      assert.strictEqual(error, overloaded)
+      assert.deepStrictEqual(seen, [text("a")])
+      assert.deepStrictEqual(state, { opened: 1, open: 0 })
+    }))
+
+  it.effect("an attempt that is interrupted by a policy is released at once", () =>
+    Effect.gen(function*() {
+      const { model, state } = counted(() => Stream.never)
+      const policed = yield* Policy.around(
+        Effect.succeed((attempt) =>
+          Effect.timeoutFail(attempt, { duration: "1 second", onTimeout: () => overloaded })
+        )
+      )(model)
+      const fiber = yield* Effect.fork(Effect.flip(Stream.runDrain(policed.stream(request))))
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(yield* Fiber.join(fiber), overloaded)
+      assert.deepStrictEqual(state, { opened: 1, open: 0 })
+    }))
+
+  it.effect("leaving a stream early closes it", () =>
+    Effect.gen(function*() {
+      const { model, state } = counted(() => Stream.concat(Stream.make(text("a")), Stream.never))
+      const policed = yield* retryTwice(model)
+      const first = yield* Stream.runHead(policed.stream(request))
+      assert.deepStrictEqual(first, Option.some(text("a")))
+      assert.deepStrictEqual(state, { opened: 1, open: 0 })
+    }))
+
+  it.effect("keeps the chunks of the stream as they come", () =>
+    Effect.gen(function*() {
+      const chunks = [[text("a"), text("b")], [text("c")], [finish, completed]].map(Chunk.fromIterable)
+      const { model } = counted(() => Stream.fromChunks(...chunks))
+      const policed = yield* retryTwice(model)
+      const seen = yield* Stream.runCollect(Stream.chunks(policed.stream(request)))
+      assert.deepStrictEqual(Chunk.toReadonlyArray(seen).map(Chunk.size), [2, 1, 2])
+    }))
+})
+
+describe("Policy.answered", () => {
+  const remembering = Effect.gen(function*() {
+    const store = yield* Ref.make(Option.none<LanguageModel.Response>())
+    const policy = Policy.answered(Effect.succeed({
+      before: () => Ref.get(store),
+      after: (_, response) => Ref.set(store, Option.some(response))
+    }))
+    return { policy, store }
+  })
+
+  it.effect("replays a remembered answer as a stream", () =>
+    Effect.gen(function*() {
+      const { policy } = yield* remembering
+      const { model, state } = counted(() => Stream.make(text("a"), finish, completed))
+      const policed = yield* policy(model)
+      const first = yield* LanguageModel.fold(policed.stream(request), "test/m")
+      const second = yield* LanguageModel.fold(policed.stream(request), "test/m")
+      const third = yield* policed.generate(request)
+      assert.deepStrictEqual(second, first)
+      assert.deepStrictEqual(third, first)
+      assert.strictEqual(state.opened, 1)
+    }))
+
+  it.effect("a truncated or failed answer is not remembered", () =>
+    Effect.gen(function*() {
+      const { policy, store } = yield* remembering
+      const cut = yield* policy(counted(() => Stream.make(text("a"))).model)
+      yield* Stream.runDrain(cut.stream(request))
+      assert.isTrue(Option.isNone(yield* Ref.get(store)))
+      const broken = yield* policy(counted(() => Stream.concat(Stream.make(text("a")), Stream.fail(overloaded))).model)
+      yield* Effect.flip(Stream.runDrain(broken.stream(request)))
+      assert.isTrue(Option.isNone(yield* Ref.get(store)))
+    }))
+})
+
+describe("Policy.apply", () => {
+  it.effect("builds the policy once and puts the last one outermost", () =>
+    Effect.gen(function*() {
+      const order: Array<string> = []
+      const log = (name: string) =>
+        Policy.around(Effect.sync(() => {
+          order.push(`build ${name}`)
+          return (attempt) => Effect.zipRight(Effect.sync(() => order.push(name)), attempt)
+        }))
+      const model = LanguageModel.make({
+        id: "test/m",
+        generate: () => Effect.succeed(LanguageModel.text("hello", "test/m"))
+      })
+      const layer = Layer.succeed(LanguageModel.LanguageModel, model).pipe(
+        Policy.apply(log("inner")),
+        Policy.apply(log("outer"))
+      )
+      yield* Effect.zipRight(LanguageModel.generate(request), LanguageModel.generate(request)).pipe(
+        Effect.provide(layer)
+      )
+      assert.deepStrictEqual(order, ["build inner", "build outer", "outer", "inner", "outer", "inner"])
+    }))
+})
