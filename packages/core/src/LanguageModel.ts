@@ -110,13 +110,13 @@ export interface ToolDefinition extends Schema.Schema.Type<typeof ToolDefinition
  * @category requests
  */
 export const Settings = Schema.Struct({
-  temperature: Schema.optional(Schema.Number),
-  topP: Schema.optional(Schema.Number),
-  maxTokens: Schema.optional(Schema.Number),
+  temperature: Schema.optional(Schema.Finite),
+  topP: Schema.optional(Schema.Finite),
+  maxTokens: Schema.optional(Schema.Finite),
   stop: Schema.optional(Schema.Array(Schema.String)),
-  seed: Schema.optional(Schema.Number),
-  n: Schema.optional(Schema.Number),
-  logprobs: Schema.optional(Schema.Number),
+  seed: Schema.optional(Schema.Finite),
+  n: Schema.optional(Schema.Finite),
+  logprobs: Schema.optional(Schema.Finite),
   reasoningEffort: Schema.optional(Schema.Literal("none", "minimal", "low", "medium", "high")),
   rollout: Schema.optional(Schema.String),
   extensions: Schema.optional(Json.JsonRecord)
@@ -181,11 +181,11 @@ export interface Request extends Schema.Schema.Type<typeof Request> {}
  * @category responses
  */
 export const Usage = Schema.Struct({
-  inputTokens: Schema.optional(Schema.Number),
-  outputTokens: Schema.optional(Schema.Number),
-  cachedInputTokens: Schema.optional(Schema.Number),
-  reasoningTokens: Schema.optional(Schema.Number),
-  cost: Schema.optional(Schema.Number)
+  inputTokens: Schema.optional(Schema.Finite),
+  outputTokens: Schema.optional(Schema.Finite),
+  cachedInputTokens: Schema.optional(Schema.Finite),
+  reasoningTokens: Schema.optional(Schema.Finite),
+  cost: Schema.optional(Schema.Finite)
 })
 
 /**
@@ -217,8 +217,8 @@ export type FinishReason = typeof FinishReason.Type
  */
 export const TokenLogprob = Schema.Struct({
   token: Schema.String,
-  logprob: Schema.Number,
-  top: Schema.optional(Schema.Array(Schema.Struct({ token: Schema.String, logprob: Schema.Number })))
+  logprob: Schema.Finite,
+  top: Schema.optional(Schema.Array(Schema.Struct({ token: Schema.String, logprob: Schema.Finite })))
 })
 
 /**
@@ -283,19 +283,19 @@ export interface Response extends Schema.Schema.Type<typeof Response> {}
  */
 export const Delta = Schema.Union(
   Schema.TaggedStruct("TextDelta", {
-    index: Schema.Number,
+    index: Schema.Finite,
     text: Schema.String,
     logprobs: Schema.optional(Schema.Array(TokenLogprob))
   }),
-  Schema.TaggedStruct("ReasoningDelta", { index: Schema.Number, text: Schema.String }),
+  Schema.TaggedStruct("ReasoningDelta", { index: Schema.Finite, text: Schema.String }),
   Schema.TaggedStruct("ToolCallDelta", {
-    index: Schema.Number,
-    call: Schema.Number,
+    index: Schema.Finite,
+    call: Schema.Finite,
     id: Schema.optional(Schema.String),
     name: Schema.optional(Schema.String),
     arguments: Schema.String
   }),
-  Schema.TaggedStruct("Finish", { index: Schema.Number, reason: FinishReason }),
+  Schema.TaggedStruct("Finish", { index: Schema.Finite, reason: FinishReason }),
   Schema.TaggedStruct("Completed", {
     usage: Usage,
     model: Schema.String,

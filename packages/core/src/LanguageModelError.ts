@@ -87,7 +87,7 @@ export class ContextWindowExceeded
  */
 export class RateLimited extends Schema.TaggedClass<RateLimited>("@effect-dspy/core/LanguageModelError/RateLimited")(
   "RateLimited",
-  { description: Schema.String, retryAfter: Schema.optional(Schema.Number) }
+  { description: Schema.String, retryAfter: Schema.optional(Schema.Finite) }
 ) {}
 
 /**
@@ -109,7 +109,7 @@ export class QuotaExhausted extends Schema.TaggedClass<QuotaExhausted>("@effect-
  */
 export class Overloaded extends Schema.TaggedClass<Overloaded>("@effect-dspy/core/LanguageModelError/Overloaded")(
   "Overloaded",
-  { description: Schema.String, retryAfter: Schema.optional(Schema.Number) }
+  { description: Schema.String, retryAfter: Schema.optional(Schema.Finite) }
 ) {}
 
 /**
@@ -120,7 +120,7 @@ export class Overloaded extends Schema.TaggedClass<Overloaded>("@effect-dspy/cor
  */
 export class ServerError extends Schema.TaggedClass<ServerError>("@effect-dspy/core/LanguageModelError/ServerError")(
   "ServerError",
-  { status: Schema.Number, description: Schema.String, retryAfter: Schema.optional(Schema.Number) }
+  { status: Schema.Finite, description: Schema.String, retryAfter: Schema.optional(Schema.Finite) }
 ) {}
 
 /**
@@ -144,7 +144,7 @@ export class Timeout extends Schema.TaggedClass<Timeout>("@effect-dspy/core/Lang
   "Timeout",
   {
     phase: Schema.Literal("connect", "firstByte", "idle", "contentIdle", "total"),
-    limit: Schema.optional(Schema.Number)
+    limit: Schema.optional(Schema.Finite)
   }
 ) {}
 
@@ -183,7 +183,7 @@ export class MalformedResponse extends Schema.TaggedClass<MalformedResponse>("@e
  */
 export class ResponseTooLarge extends Schema.TaggedClass<ResponseTooLarge>("@effect-dspy/core/LanguageModelError/ResponseTooLarge")(
   "ResponseTooLarge",
-  { limit: Schema.Number }
+  { limit: Schema.Finite }
 ) {}
 
 /**
@@ -234,7 +234,7 @@ export class ContentFiltered extends Schema.TaggedClass<ContentFiltered>("@effec
  */
 export class CircuitOpen extends Schema.TaggedClass<CircuitOpen>("@effect-dspy/core/LanguageModelError/CircuitOpen")(
   "CircuitOpen",
-  { until: Schema.Number }
+  { until: Schema.Finite }
 ) {}
 
 /**
@@ -247,8 +247,8 @@ export class BudgetExceeded extends Schema.TaggedClass<BudgetExceeded>("@effect-
   "BudgetExceeded",
   {
     resource: Schema.Literal("calls", "tokens", "cost", "time"),
-    limit: Schema.Number,
-    remaining: Schema.Number
+    limit: Schema.Finite,
+    remaining: Schema.Finite
   }
 ) {}
 
@@ -363,8 +363,8 @@ export class LanguageModelError extends Schema.TaggedError<LanguageModelError>("
     reason: Reason,
     provider: Schema.String,
     model: Schema.String,
-    attempts: Schema.Number,
-    elapsed: Schema.optional(Schema.Number),
+    attempts: Schema.Finite,
+    elapsed: Schema.optional(Schema.Finite),
     requestId: Schema.optional(Schema.String)
   }
 ) {

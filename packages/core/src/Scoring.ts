@@ -42,7 +42,7 @@ export interface Task extends Schema.Schema.Type<typeof Task> {}
 
 const spent = {
   /** Answers of the model that were paid for. */
-  calls: Schema.Number,
+  calls: Schema.Finite,
   usage: LanguageModel.Usage
 }
 
@@ -57,7 +57,7 @@ const spent = {
  */
 export const Scored = Schema.Union(
   Schema.TaggedStruct("Scored", {
-    score: Schema.Number,
+    score: Schema.Finite,
     feedback: Schema.optional(Schema.String),
     trace: Schema.optional(Trace.Trace),
     ...spent
