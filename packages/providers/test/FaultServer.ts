@@ -189,7 +189,8 @@ export const make = (
         requests.push(recorded)
         for (const resume of waiting) resume(recorded)
         waiting = []
-        void play(socket, handler(recorded, requests.length - 1))
+        // The default runtime: a script waits in real time also under `TestClock`.
+        Effect.runFork(play(socket, handler(recorded, requests.length - 1)))
       })
       socket.once("close", () => Deferred.unsafeDone(closed, Effect.void))
     })
@@ -225,25 +226,28 @@ export const make = (
     }
   })
 
-const play = async (socket: Socket, script: Script): Promise<void> => {
-  for (const step of script) {
-    if (socket.destroyed) return
-    switch (step._tag) {
-      case "Write":
-        await new Promise<void>((resolve) => socket.write(step.bytes, () => resolve()))
-        break
-      case "Delay":
-        await new Promise<void>((resolve) => setTimeout(resolve, step.millis))
-        break
-      case "Fin":
-        socket.end()
-        return
-      case "Rst":
-        socket.resetAndDestroy()
-        return
-      case "Stall":
-        return
+const play = (socket: Socket, script: Script): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    for (const step of script) {
+      if (socket.destroyed) return
+      switch (step._tag) {
+        case "Write":
+          yield* Effect.async<void>((resume) => {
+            socket.write(step.bytes, () => resume(Effect.void))
+          })
+          break
+        case "Delay":
+          yield* Effect.sleep(step.millis)
+          break
+        case "Fin":
+          socket.end()
+          return
+        case "Rst":
+          socket.resetAndDestroy()
+          return
+        case "Stall":
+          return
+      }
     }
-  }
-  socket.end()
-}
+    socket.end()
+  })

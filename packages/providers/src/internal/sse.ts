@@ -149,10 +149,11 @@ export const make = (limits: Limits = {}): Decoder => {
     // looked at twice for the same kind.
     let lf = source.indexOf("\n", position)
     let cr = source.indexOf("\r", position)
-    while (exceeded === undefined) {
+    for (;;) {
       const end = cr === -1 || (lf !== -1 && lf < cr) ? lf : cr
       if (end === -1) break
       finishLine(source, position, end, out)
+      if (exceeded !== undefined) return
       position = end + 1
       if (end === cr) {
         if (position === source.length) midLineEnd = true
@@ -161,7 +162,7 @@ export const make = (limits: Limits = {}): Decoder => {
       }
       if (lf !== -1 && lf < position) lf = source.indexOf("\n", position)
     }
-    if (exceeded === undefined && position < source.length) {
+    if (position < source.length) {
       line.push(source.slice(position))
       lineLength += source.length - position
       if (size + lineLength > maxEvent) exceeded = maxEvent

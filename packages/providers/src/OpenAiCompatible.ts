@@ -1,0 +1,401 @@
+/**
+ * Any server that speaks OpenAI's chat completions (`POST /v1/chat/completions`):
+ * OpenAI itself, Ollama, vLLM, llama.cpp, LiteLLM, OpenRouter, Groq and others.
+ *
+ * One call is one request. Retries, time limits, caching and budgets are
+ * policies, applied to the Layer.
+ *
+ * @since 0.1.0
+ */
+import * as LanguageModel from "@effect-dspy/core/LanguageModel"
+import * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
+import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
+import * as Headers from "@effect/platform/Headers"
+import * as HttpClient from "@effect/platform/HttpClient"
+import type * as HttpClientError from "@effect/platform/HttpClientError"
+import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
+import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
+import * as Cause from "effect/Cause"
+import * as Channel from "effect/Channel"
+import * as Chunk from "effect/Chunk"
+import * as Clock from "effect/Clock"
+import * as Config from "effect/Config"
+import type { ConfigError } from "effect/ConfigError"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type * as Tracer from "effect/Tracer"
+import * as chat from "./internal/chatCompletions.ts"
+import * as fault from "./internal/fault.ts"
+import { retryAfter } from "./internal/retryAfter.ts"
+
+// =============================================================================
+// Options
+// =============================================================================
+
+/**
+ * Which model, and where.
+ *
+ * - `model`: the name the server knows it by, such as `gpt-4o-mini`.
+ * - `baseUrl`: the server's address, with or without `/v1` at its end; default
+ *   `https://api.openai.com/v1`.
+ * - `apiKey`: sent as a bearer token. Local servers mostly need none.
+ * - `id`: the name users know; default `openai/<model>` or `<host>/<model>`.
+ * - `headers`: sent with every request; a value that is `Redacted` stays out of
+ *   logs and spans.
+ * - `capabilities`: what this server does differently. Assumed are streaming,
+ *   tools, images and JSON Schema; several outputs in one call only of OpenAI
+ *   itself, since other servers silently return one.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  readonly model: string
+  readonly baseUrl?: string | undefined
+  readonly apiKey?: Redacted.Redacted | undefined
+  readonly id?: string | undefined
+  readonly headers?: { readonly [name: string]: string | Redacted.Redacted } | undefined
+  readonly capabilities?: Partial<LanguageModel.Capabilities> | undefined
+}
+
+const openAi = "https://api.openai.com/v1"
+
+// A version anywhere in the path means that the address is complete (`/v1`, `/v1beta/openai`).
+const endpoint = (baseUrl: string): string => {
+  const base = baseUrl.replace(/\/+$/, "")
+  return `${/\/v\d+[a-z0-9]*(\/|$)/.test(base) ? base : `${base}/v1`}/chat/completions`
+}
+
+const hostOf = (url: string): string => /^[a-z]+:\/\/(?:[^/@]*@)?([^/?#]+)/i.exec(url)?.[1] ?? "the server"
+
+const textsOf = (request: LanguageModel.Request): ReadonlyArray<string> =>
+  request.messages.flatMap((message) => [
+    ...(typeof message.content === "string"
+      ? [message.content]
+      : message.content.map((part) => part._tag === "Text" ? part.text : part.url)),
+    ...(message.toolCalls?.map((call) => call.arguments) ?? [])
+  ])
+
+// =============================================================================
+// The model
+// =============================================================================
+
+const maxErrorBody = 64 * 1024
+
+/**
+ * A model behind an OpenAI-compatible server.
+ *
+ * It sends one request for each call and reports failures as
+ * `LanguageModelError`s that hold neither the prompt nor a key. Interrupting a
+ * call closes its connection. A stream is complete when the server said why
+ * the model stopped, or wrote `[DONE]`; otherwise it fails with
+ * `StreamTruncated`.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (options: Options): Effect.Effect<LanguageModel.Service, never, HttpClient.HttpClient> =>
+  Effect.map(HttpClient.HttpClient, (httpClient) => {
+    const url = endpoint(options.baseUrl ?? openAi)
+    const host = hostOf(url)
+    const id = options.id ?? `${host === "api.openai.com" ? "openai" : host}/${options.model}`
+    const provider = id.split("/")[0] ?? id
+
+    const redacted = Object.entries(options.headers ?? {}).flatMap(([name, value]) =>
+      Redacted.isRedacted(value) ? [[name.toLowerCase(), Redacted.value(value)] as const] : []
+    )
+    const secrets = redacted.map(([, value]) => value)
+    if (options.apiKey !== undefined) secrets.push(Redacted.value(options.apiKey))
+    const secretNames = ["openai-organization", "openai-project", ...redacted.map(([name]) => name)]
+
+    const template = HttpClientRequest.post(url, {
+      headers: {
+        // Not every client decompresses what it receives.
+        "accept-encoding": "identity",
+        ...(options.apiKey === undefined
+          ? undefined
+          : { authorization: `Bearer ${Redacted.value(options.apiKey)}` }),
+        ...Object.fromEntries(
+          Object.entries(options.headers ?? {}).map(([name, value]) =>
+            [name, Redacted.isRedacted(value) ? Redacted.value(value) : value] as const
+          )
+        )
+      }
+    })
+
+    const client = httpClient.pipe(
+      // The call has a span of its own, which knows more and holds no URL.
+      HttpClient.withTracerDisabledWhen(() => true),
+      HttpClient.transformResponse((response) =>
+        response.pipe(
+          Effect.locallyWith(Headers.currentRedactedNames, (names) => [...names, ...secretNames]),
+          // `fetch` would carry the key to wherever it is redirected.
+          Effect.mapInputContext((context: Context.Context<never>) =>
+            Context.add(context, FetchHttpClient.RequestInit, { ...requestInit(context), redirect: "manual" })
+          )
+        )
+      ),
+      HttpClient.withScope
+    )
+
+    const call = (request: LanguageModel.Request, stream: boolean): Effect.Effect<
+      Stream.Stream<LanguageModel.Delta, LanguageModelError.LanguageModelError>,
+      LanguageModelError.LanguageModelError,
+      Scope.Scope
+    > =>
+      Effect.gen(function*() {
+        const clock = yield* Effect.clock
+        const started = clock.unsafeCurrentTimeMillis()
+        const span = yield* Effect.makeSpanScoped(`chat ${options.model}`, {
+          kind: "client",
+          captureStackTrace: false,
+          attributes: {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.provider.name": provider,
+            "gen_ai.request.model": options.model
+          }
+        })
+        const fail = (reason: LanguageModelError.Reason, requestId?: string) =>
+          Effect.flatMap(Clock.currentTimeMillis, (now) => {
+            span.attribute("error.type", reason._tag)
+            return Effect.fail(
+              LanguageModelError.make({ reason, provider, model: id, elapsed: now - started, requestId })
+            )
+          })
+        const clean = fault.cleaner(secrets, () => textsOf(request))
+
+        const body = chat.encode(request, { model: options.model, stream })
+        const response = yield* Effect.catchAll(
+          client.execute(HttpClientRequest.bodyText(template, body, "application/json")),
+          (error) => fail(reasonOf(error, host))
+        )
+        const headers = response.headers
+        const requestId = headers["x-request-id"] ?? headers["request-id"] ?? headers["apim-request-id"]
+        if (response.status < 200 || response.status >= 300) {
+          const said = fault.explainedError(yield* readError(response))
+          const wait = retryAfter(headers, clock.unsafeCurrentTimeMillis())
+          return yield* fail(fault.reasonOf({ status: response.status, said, retryAfter: wait, clean }), requestId)
+        }
+        if (Number(headers["content-length"]) > chat.maxBody) {
+          return yield* fail(new LanguageModelError.ResponseTooLarge({ limit: chat.maxBody }), requestId)
+        }
+        const answer = new chat.Answer({
+          model: options.model,
+          outputs: request.settings?.n ?? 1,
+          requestId,
+          announced: headers["content-type"]?.includes("event-stream") === true,
+          clean
+        })
+        return read(response.stream, answer, host, span, (reason) => fail(reason, requestId))
+      })
+
+    return LanguageModel.make({
+      id,
+      capabilities: {
+        tools: true,
+        images: true,
+        responseFormat: "jsonSchema",
+        multipleOutputs: host === "api.openai.com",
+        ...options.capabilities
+      },
+      generate: (request) =>
+        Effect.scoped(Effect.flatMap(call(request, false), (deltas) => LanguageModel.fold(deltas, id))),
+      stream: (request) => Stream.unwrapScoped(call(request, true))
+    })
+  })
+
+const requestInit = (context: Context.Context<never>): RequestInit | undefined => {
+  const init = Context.getOption(context, FetchHttpClient.RequestInit)
+  return init._tag === "Some" ? init.value : undefined
+}
+
+const reasonOf = (error: HttpClientError.HttpClientError, host: string): LanguageModelError.Reason =>
+  error._tag === "RequestError" && error.reason !== "Transport"
+    ? new LanguageModelError.InvalidRequest({
+      description: error.reason === "InvalidUrl"
+        ? "`baseUrl` is not a URL; write it like http://localhost:11434/v1"
+        : "the request cannot be encoded"
+    })
+    : fault.fromConnection(error.cause, error._tag === "RequestError" ? "headers" : "body", host)
+
+// The status is the failure; whatever can be had of the body only explains it.
+const readError = (response: HttpClientResponse.HttpClientResponse): Effect.Effect<unknown> =>
+  Effect.suspend(() => {
+    const decoder = new TextDecoder()
+    let size = 0
+    let text = ""
+    return response.stream.pipe(
+      Stream.runForEachWhile((bytes) =>
+        Effect.sync(() => {
+          text += decoder.decode(bytes.subarray(0, maxErrorBody - size), { stream: true })
+          size += bytes.length
+          return size < maxErrorBody
+        })
+      ),
+      Effect.ignore,
+      Effect.map(() => parse(text))
+    )
+  })
+
+const parse = (text: string): unknown => {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+// One output chunk for each chunk of the body; the body is left as soon as its terminal
+// marker was seen, whether or not the server closes the connection.
+const read = (
+  body: Stream.Stream<Uint8Array, HttpClientError.ResponseError>,
+  answer: chat.Answer,
+  host: string,
+  span: Tracer.Span,
+  fail: (reason: LanguageModelError.Reason) => Effect.Effect<never, LanguageModelError.LanguageModelError>
+): Stream.Stream<LanguageModel.Delta, LanguageModelError.LanguageModelError> => {
+  type Out = Channel.Channel<
+    Chunk.Chunk<LanguageModel.Delta>,
+    Chunk.Chunk<Uint8Array>,
+    LanguageModelError.LanguageModelError,
+    HttpClientError.ResponseError,
+    void,
+    unknown
+  >
+
+  const write = (deltas: Array<LanguageModel.Delta>, reason: LanguageModelError.Reason | undefined): Out => {
+    const written = Channel.write(Chunk.unsafeFromArray(deltas))
+    if (reason !== undefined) return Channel.zipRight(written, Channel.fromEffect(fail(reason)))
+    if (!answer.done) return written
+    annotate(span, deltas)
+    return answer.unexplained
+      ? Channel.zipRight(
+        Channel.fromEffect(Effect.logWarning("the stream was closed without a finish reason")),
+        written
+      )
+      : written
+  }
+
+  const loop: Out = Channel.readWithCause({
+    onInput: (chunk: Chunk.Chunk<Uint8Array>) => {
+      const deltas: Array<LanguageModel.Delta> = []
+      let reason: LanguageModelError.Reason | undefined
+      for (const bytes of chunk) {
+        reason = answer.push(bytes, deltas)
+        if (reason !== undefined || answer.done) return write(deltas, reason)
+      }
+      return Channel.flatMap(Channel.write(Chunk.unsafeFromArray(deltas)), () => loop)
+    },
+    onFailure: (cause) =>
+      Either.match(Cause.failureOrCause(cause), {
+        onLeft: (error) => {
+          const deltas: Array<LanguageModel.Delta> = []
+          return write(
+            deltas,
+            error.reason === "EmptyBody" ? answer.end(deltas) : answer.lost(reasonOf(error, host), deltas)
+          )
+        },
+        onRight: (cause): Out => Channel.failCause(cause)
+      }),
+    onDone: () => {
+      const deltas: Array<LanguageModel.Delta> = []
+      return write(deltas, answer.end(deltas))
+    }
+  })
+
+  return Stream.pipeThroughChannel(body, loop)
+}
+
+const annotate = (span: Tracer.Span, deltas: ReadonlyArray<LanguageModel.Delta>): void => {
+  const last = deltas.at(-1)
+  if (last?._tag !== "Completed") return
+  span.attribute("gen_ai.response.model", last.model)
+  if (last.usage.inputTokens !== undefined) span.attribute("gen_ai.usage.input_tokens", last.usage.inputTokens)
+  if (last.usage.outputTokens !== undefined) span.attribute("gen_ai.usage.output_tokens", last.usage.outputTokens)
+}
+
+// =============================================================================
+// Layers
+// =============================================================================
+
+/**
+ * The model as a Layer. On Node provide `NodeHttpClient.layerUndici` of
+ * `@effect/platform-node` as the client; `FetchHttpClient.layer` works
+ * everywhere, at a multiple of the cost.
+ *
+ * @example
+ * ```ts
+ * import * as LanguageModel from "@effect-dspy/core/LanguageModel"
+ * import * as OpenAiCompatible from "@effect-dspy/providers/OpenAiCompatible"
+ * import { FetchHttpClient } from "@effect/platform"
+ * import { Effect, Layer } from "effect"
+ *
+ * // Stands for a server, so that this example needs none.
+ * const server = async () =>
+ *   Response.json({
+ *     model: "qwen2.5:3b",
+ *     choices: [{ message: { content: "Hello!" }, finish_reason: "stop" }],
+ *     usage: { prompt_tokens: 9, completion_tokens: 2 }
+ *   })
+ *
+ * const Model = OpenAiCompatible.layer({ model: "qwen2.5:3b", baseUrl: "http://localhost:11434" }).pipe(
+ *   Layer.provide(FetchHttpClient.layer)
+ * )
+ *
+ * const program = LanguageModel.generate({ messages: [{ role: "user", content: "Say hello." }] }).pipe(
+ *   Effect.provide(Model),
+ *   Effect.provideService(FetchHttpClient.Fetch, server)
+ * )
+ *
+ * Effect.runPromise(program).then((response) => {
+ *   assert.strictEqual(response.outputs[0]?.text, "Hello!")
+ *   assert.deepStrictEqual(response.usage, { inputTokens: 9, outputTokens: 2 })
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (options: Options): Layer.Layer<LanguageModel.LanguageModel, never, HttpClient.HttpClient> =>
+  Layer.effect(LanguageModel.LanguageModel, make(options))
+
+/**
+ * The same, with every option read from the configuration of the program.
+ *
+ * @example
+ * ```ts
+ * import * as LanguageModel from "@effect-dspy/core/LanguageModel"
+ * import * as OpenAiCompatible from "@effect-dspy/providers/OpenAiCompatible"
+ * import { FetchHttpClient } from "@effect/platform"
+ * import { Config, ConfigProvider, Effect, Layer } from "effect"
+ *
+ * const Model = OpenAiCompatible.layerConfig({
+ *   model: Config.string("MODEL"),
+ *   apiKey: Config.redacted("OPENAI_API_KEY")
+ * }).pipe(
+ *   Layer.provide(FetchHttpClient.layer),
+ *   Layer.provide(Layer.setConfigProvider(
+ *     ConfigProvider.fromMap(new Map([["MODEL", "gpt-4o-mini"], ["OPENAI_API_KEY", "sk-..."]]))
+ *   ))
+ * )
+ *
+ * const id = Effect.runSync(LanguageModel.LanguageModel.pipe(
+ *   Effect.map((model) => model.id),
+ *   Effect.provide(Model)
+ * ))
+ *
+ * assert.strictEqual(id, "openai/gpt-4o-mini")
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig = (
+  options: Config.Config.Wrap<Options>
+): Layer.Layer<LanguageModel.LanguageModel, ConfigError, HttpClient.HttpClient> =>
+  Layer.effect(LanguageModel.LanguageModel, Effect.flatMap(Config.unwrap(options), make))
