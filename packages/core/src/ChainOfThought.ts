@@ -4,7 +4,63 @@
  *
  * @since 0.1.0
  */
+import * as Schema from "effect/Schema"
+import { type Of, resolve, type Source } from "./internal/signatureSource.ts"
+import type * as LanguageModel from "./LanguageModel.ts"
 import * as Module from "./Module.ts"
 import * as Predict from "./Predict.ts"
 import * as Signature from "./Signature.ts"
-export const todo = [Module, Predict, Signature]
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type ChainOfThought<S extends Signature.Any> = Module.Module<
+  Signature.Input<S>,
+  { readonly reasoning: string } & Signature.Output<S>,
+  Predict.PredictError,
+  LanguageModel.LanguageModel
+>
+
+/**
+ * A module that asks for `reasoning` before the fields of the signature. Its
+ * one predictor is under `predict`.
+ *
+ * @see Wei et al., "Chain-of-Thought Prompting Elicits Reasoning in Large Language Models" (arXiv 2201.11903)
+ *
+ * @example
+ * ```ts
+ * import * as ChainOfThought from "@effect-dspy/core/ChainOfThought"
+ * import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
+ * import { Effect } from "effect"
+ *
+ * const add = ChainOfThought.make("question -> answer: int")
+ *
+ * const program = add({ question: "What is 2 + 2?" }).pipe(
+ *   Effect.provide(TestLanguageModel.layer([TestLanguageModel.fields({ reasoning: "Two pairs.", answer: 4 })]))
+ * )
+ *
+ * Effect.runPromise(program).then((output) => assert.deepStrictEqual(output, { reasoning: "Two pairs.", answer: 4 }))
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <const S extends string | Signature.Any>(
+  signature: Source<S>,
+  options?: Predict.Options
+): ChainOfThought<Of<S>> => {
+  const predict = Predict.make(withReasoning(resolve<S>(signature)), options) as unknown as ChainOfThought<Of<S>>
+  return Module.make({ predict }, function*(m, input: Signature.Input<Of<S>>) {
+    return yield* m.predict(input)
+  })
+}
+
+// The compiler cannot add a field to a signature it knows only by a variable;
+// `ChainOfThought` says what comes out.
+const withReasoning = (signature: Signature.Any): Signature.Any =>
+  Signature.prependOutput(
+    signature as Signature.Signature<{}, {}>,
+    "reasoning",
+    Schema.String.annotations({ description: "the thinking that leads to the other fields, step by step" })
+  )

@@ -11,6 +11,7 @@ import * as Stream from "effect/Stream"
 import * as Adapter from "./Adapter.ts"
 import * as ChatAdapter from "./ChatAdapter.ts"
 import * as frame from "./internal/frame.ts"
+import { type Of, resolve, type Source } from "./internal/signatureSource.ts"
 import type { JsonRecord } from "./Json.ts"
 import * as LanguageModel from "./LanguageModel.ts"
 import type { LanguageModelError } from "./LanguageModelError.ts"
@@ -144,14 +145,19 @@ export type Predict<S extends Signature.Any> = Module.Module<
  * @since 0.1.0
  * @category constructors
  */
-export const make = <S extends Signature.Any>(signature: S, options: Options = {}): Predict<S> =>
-  Module.leaf(signature, (input: Signature.Input<S>, leaf) =>
+export const make = <const S extends string | Signature.Any>(
+  signature: Source<S>,
+  options: Options = {}
+): Predict<Of<S>> => {
+  const resolved = resolve<S>(signature)
+  return Module.leaf(resolved, (input: Signature.Input<Of<S>>, leaf) =>
     // The value was decoded by the signature's own output schemas.
-    frame.with_((current) => predict(signature, options, input, leaf, current)) as Effect.Effect<
-      Signature.Output<S>,
+    frame.with_((current) => predict(resolved, options, input, leaf, current)) as Effect.Effect<
+      Signature.Output<Of<S>>,
       PredictError,
       LanguageModel.LanguageModel
     >)
+}
 
 // One call of a predictor, with everything it needs looked up.
 interface Call {
