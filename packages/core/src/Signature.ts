@@ -5,12 +5,17 @@
  *
  * @since 0.1.0
  */
+import * as Either from "effect/Either"
+import { dual } from "effect/Function"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import type * as AST from "effect/SchemaAST"
 import type * as Types from "effect/Types"
+import { equals as sameAst } from "./internal/signatureEquals.ts"
 import * as signatureField from "./internal/signatureField.ts"
+import { isName } from "./internal/signatureName.ts"
+import * as signatureParse from "./internal/signatureParse.ts"
 
 /**
  * @since 0.1.0
@@ -67,11 +72,25 @@ export interface Any extends Pipeable {
  * @since 0.1.0
  * @category models
  */
-export type Fields = {
-  readonly [x: PropertyKey]: Schema.Struct.Field & {
-    readonly [Schema.TypeId]: { readonly _R: Types.Covariant<never> }
-  }
+export type Fields = Schema.Struct.Fields & { readonly [name: PropertyKey]: NoServices }
+
+/**
+ * A schema that decodes and encodes without services.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface NoServices {
+  readonly [Schema.TypeId]: { readonly _R: Types.Covariant<never> }
 }
+
+/**
+ * The fields of one side when they are known only at run time.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type DynamicFields = { readonly [name: PropertyKey]: Schema.Schema<unknown> }
 
 /**
  * What a prompt can say about one field. Types and constraints are those of the
@@ -116,6 +135,26 @@ export type Output<S extends Any> = S extends Signature<infer _, infer O> ? Type
   : never
 
 /**
+ * Fields none of which is called `N`: a constraint for functions that add a field.
+ *
+ * @since 0.1.0
+ * @category utility types
+ */
+export type Lacks<N extends PropertyKey> =
+  & Schema.Struct.Fields
+  & {
+    readonly [_ in N as {} extends Record<_, unknown> ? never : _]?: "Signature: a field of this name exists already"
+  }
+
+type Annotated<F> = F extends Schema.PropertySignature.All ? F
+  : F extends Schema.Schema.All ? Schema.propertySignature<F>
+  : never
+
+// The condition of data-last functions, which see the name before the signature.
+type Has<I, O, N extends string> = N extends keyof I | keyof O ? unknown
+  : `Signature: there is no field '${N}'`
+
+/**
  * @since 0.1.0
  * @category guards
  */
@@ -123,6 +162,9 @@ export const isSignature = (u: unknown): u is Any => Predicate.hasProperty(u, Ty
 
 const Proto = {
   [TypeId]: TypeId,
+  toString(this: Any) {
+    return format(this)
+  },
   pipe() {
     return pipeArguments(this, arguments)
   }
@@ -199,7 +241,7 @@ const checked = (input: Schema.Struct.Fields, output: Schema.Struct.Fields): voi
       const fail = (description: string) => {
         throw new SignatureError({ field, description })
       }
-      if (!signatureField.isName(field) || field === "__proto__") {
+      if (!isName(field)) {
         fail("a name is letters, digits and _, does not start with a digit, and is not __proto__")
       }
       if (side === output && Object.hasOwn(input, key)) fail("is both an input and an output")
@@ -209,27 +251,541 @@ const checked = (input: Schema.Struct.Fields, output: Schema.Struct.Fields): voi
   }
 }
 
+const isInput = (self: Any, name: string): boolean => Object.hasOwn(self.input.fields, name)
+
+const list = (fields: Schema.Struct.Fields): string => {
+  const names = Object.keys(fields).map((name) => `\`${name}\``)
+  return names.length < 2 ? names.join() : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`
+}
+
+const defaultInstructions = (input: Schema.Struct.Fields, output: Schema.Struct.Fields): string =>
+  Object.keys(input).length === 0 ? `Work out ${list(output)}.` : `From ${list(input)}, work out ${list(output)}.`
+
 const makeProto = <I extends Schema.Struct.Fields, O extends Schema.Struct.Fields>(
-  instructions: string,
+  instructions: string | undefined,
   input: I,
   output: O
 ): Signature<I, O> => {
   checked(input, output)
   return Object.assign(Object.create(Proto), {
-    instructions,
+    instructions: instructions ?? defaultInstructions(input, output),
     input: Schema.Struct(input),
     output: Schema.Struct(output)
   })
 }
 
 /**
- * Describes what a call takes and returns, from schemas.
+ * Describes what a call takes and returns, from schemas. Descriptions,
+ * constraints and examples are schema annotations.
+ *
+ * Without instructions one sentence is generated that names the fields; it
+ * follows when fields are added or removed. An empty string stays empty. Throws
+ * a `SignatureError` when there is no output, or a name is on both sides, or is
+ * not made of letters, digits and `_`.
+ *
+ * @example
+ * ```ts
+ * import * as Signature from "@effect-dspy/core/Signature"
+ * import * as Schema from "effect/Schema"
+ *
+ * const triage = Signature.make({
+ *   instructions: "Route a support ticket.",
+ *   input: { ticket: Schema.String },
+ *   output: { team: Schema.Literal("billing", "technical"), urgent: Schema.Boolean }
+ * })
+ *
+ * assert.strictEqual(Signature.format(triage), `ticket -> team: "billing" | "technical", urgent: boolean`)
+ * ```
  *
  * @since 0.1.0
  * @category constructors
  */
-export const make = <const I extends Fields, const O extends Fields>(options: {
+export const make = <const I extends Fields, const O extends Fields & Lacks<keyof I>>(options: {
   readonly instructions?: string | undefined
   readonly input: I
   readonly output: O
-}): Signature<I, O> => makeProto(options.instructions ?? "", options.input, options.output)
+}): Signature<I, O> => makeProto(options.instructions, options.input, options.output)
+
+// =============================================================================
+// Text
+// =============================================================================
+
+/**
+ * Schemas for the type names in a text that are not built in.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface CustomTypes {
+  readonly [name: string]: Schema.Schema.AnyNoContext
+}
+
+/**
+ * The signature a text stands for.
+ *
+ * @since 0.1.0
+ * @category utility types
+ */
+export type Parse<S extends string, T extends CustomTypes = {}> = signatureParse.Parsed<S, T> extends
+  [infer I extends Schema.Struct.Fields, infer O extends Schema.Struct.Fields]
+  ? Signature<{ readonly [K in keyof I]: I[K] }, { readonly [K in keyof O]: O[K] }>
+  : never
+
+/**
+ * `S` when it is the text of a signature, otherwise a text that says what is
+ * wrong with it. As the type of a parameter it makes the compiler report that.
+ *
+ * @since 0.1.0
+ * @category utility types
+ */
+export type Check<S extends string, T extends CustomTypes = {}> = string extends S
+  ? "Signature: a text known only at run time is read by Signature.fromString"
+  : signatureParse.Parsed<S, T> extends infer Problem extends string ? `Signature: ${Problem}`
+  : S
+
+/**
+ * Reads a signature from a text whose fields and types the compiler reads too.
+ *
+ * Fields are separated by commas, inputs and outputs by `->`; `name?` may be
+ * absent; without a type a field is a string. Types are written as in TypeScript
+ * or as in Python:
+ *
+ * | | |
+ * | --- | --- |
+ * | scalars | `string` `str`, `number` `float` (finite), `int`, `boolean` `bool`, `null` `None`, `unknown` `any` `Any` |
+ * | literals | `"a" \| 'b' \| 3 \| true`, `Literal["a", 3]` |
+ * | lists | `T[]`, `Array<T>`, `list[T]`; `[A, B]`, `tuple[A, B]` |
+ * | records | `{ name: T, age?: U }`, `Record<string, T>`, `dict[str, T]` |
+ * | unions | `A \| B`, `Union[A, B]`; `A \| null`, `Optional[A]` |
+ * | other names | schemas of the option `types` |
+ *
+ * A text that cannot be read is a compile-time error, and throws the same
+ * `SignatureError`.
+ *
+ * @example
+ * ```ts
+ * import * as Signature from "@effect-dspy/core/Signature"
+ * import * as Schema from "effect/Schema"
+ *
+ * class Invoice extends Schema.Class<Invoice>("Invoice")({ total: Schema.Number }) {}
+ *
+ * const check = Signature.parse("invoices: Invoice[], limit?: number -> verdict: 'ok' | 'late', reason", {
+ *   types: { Invoice },
+ *   instructions: "Audit the invoices."
+ * })
+ * const output: Signature.Output<typeof check> = { verdict: "late", reason: "due in May" }
+ *
+ * assert.deepStrictEqual(Object.keys(check.input.fields), ["invoices", "limit"])
+ * assert.deepStrictEqual(Schema.decodeUnknownSync(check.output)(output), output)
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const parse = <const S extends string, const T extends CustomTypes = {}>(
+  text: Check<S, T>,
+  options?: { readonly types?: T | undefined; readonly instructions?: string | undefined }
+): Parse<S, T> => {
+  const signature = fromText(text, options)
+  if (Either.isLeft(signature)) throw signature.left
+  return signature.right as Parse<S, T> // the type and the value are read by the same grammar
+}
+
+/**
+ * Reads a signature from a text that is known only at run time, in the grammar
+ * of `parse`. The error tells the field, the position and what was expected.
+ *
+ * @example
+ * ```ts
+ * import * as Signature from "@effect-dspy/core/Signature"
+ * import * as Either from "effect/Either"
+ *
+ * const error = Either.flip(Signature.fromString("question -> answer: strin")).pipe(Either.getOrThrow)
+ *
+ * assert.strictEqual(error.field, "answer")
+ * assert.match(error.message, /^Signature: field 'answer': unknown type 'strin' at position 20; expected string, /)
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const fromString = (
+  text: string,
+  options?: { readonly types?: CustomTypes | undefined; readonly instructions?: string | undefined }
+): Either.Either<Signature<DynamicFields, DynamicFields>, SignatureError> =>
+  // fields of any type are fields of unknown type, as long as nobody knows their names
+  fromText(text, options) as Either.Either<Signature<DynamicFields, DynamicFields>, SignatureError>
+
+const fromText = (
+  text: string,
+  options: { readonly types?: CustomTypes | undefined; readonly instructions?: string | undefined } | undefined
+): Either.Either<Any, SignatureError> =>
+  Either.mapBoth(signatureParse.parse(text, options?.types ?? {}), {
+    onLeft: (problem) => new SignatureError(problem),
+    onRight: ({ input, output }) => makeProto(options?.instructions, input, output)
+  })
+
+/**
+ * The text of a signature: `question, context?: string[] -> answer`. It holds
+ * names and encoded types; descriptions, constraints and instructions are not
+ * part of it. `parse` and `fromString` read it back, unless it has a type that
+ * has no name in their grammar.
+ *
+ * @since 0.1.0
+ * @category destructors
+ */
+export const format = (self: Any): string => {
+  const side = (fields: ReadonlyArray<Field>) =>
+    fields.map(({ name, optional, type }) => `${name}${optional ? "?" : ""}${type === "string" ? "" : `: ${type}`}`)
+      .join(", ")
+  const { inputs, outputs } = fields(self)
+  return `${side(inputs)} -> ${side(outputs)}`.trimStart()
+}
+
+// =============================================================================
+// Operations
+// =============================================================================
+
+/**
+ * Whether two signatures have the same instructions and the same fields in the
+ * same order, with the same types, descriptions, constraints and examples.
+ *
+ * Own filters and transformations count as the same only when they are the same
+ * function.
+ *
+ * @since 0.1.0
+ * @category predicates
+ */
+export const equals: {
+  (that: Any): (self: Any) => boolean
+  (self: Any, that: Any): boolean
+} = dual(
+  2,
+  (self: Any, that: Any): boolean =>
+    self.instructions === that.instructions && sameAst(self.input.ast, that.input.ast) &&
+    sameAst(self.output.ast, that.output.ast)
+)
+
+/**
+ * Replaces the instructions.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const withInstructions: {
+  (
+    instructions: string
+  ): <I extends Schema.Struct.Fields, O extends Schema.Struct.Fields>(self: Signature<I, O>) => Signature<I, O>
+  <I extends Schema.Struct.Fields, O extends Schema.Struct.Fields>(
+    self: Signature<I, O>,
+    instructions: string
+  ): Signature<I, O>
+} = dual(
+  2,
+  <I extends Schema.Struct.Fields, O extends Schema.Struct.Fields>(
+    self: Signature<I, O>,
+    instructions: string
+  ): Signature<I, O> => Object.assign(Object.create(Proto), { ...self, instructions })
+)
+
+/**
+ * Adds a paragraph to the instructions, which may be the generated ones.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const appendInstructions: {
+  (
+    paragraph: string
+  ): <I extends Schema.Struct.Fields, O extends Schema.Struct.Fields>(self: Signature<I, O>) => Signature<I, O>
+  <I extends Schema.Struct.Fields, O extends Schema.Struct.Fields>(
+    self: Signature<I, O>,
+    paragraph: string
+  ): Signature<I, O>
+} = dual(
+  2,
+  <I extends Schema.Struct.Fields, O extends Schema.Struct.Fields>(
+    self: Signature<I, O>,
+    paragraph: string
+  ): Signature<I, O> =>
+    withInstructions(self, self.instructions === "" ? paragraph : `${self.instructions}\n\n${paragraph}`)
+)
+
+// Every operation on fields ends here. The caller's type says what the new fields are.
+const withFields = (self: Any, input: Schema.Struct.Fields, output: Schema.Struct.Fields) => {
+  const generated = self.instructions === defaultInstructions(self.input.fields, self.output.fields)
+  return makeProto<never, never>(generated ? undefined : self.instructions, input as never, output as never)
+}
+
+const inserted = (
+  fields: Schema.Struct.Fields,
+  index: number,
+  name: string,
+  field: Schema.Struct.Field
+): Schema.Struct.Fields => {
+  const entries: Array<[string, Schema.Struct.Field]> = Object.entries(fields)
+  const place = index < 0 ? index + entries.length + 1 : index
+  if (!Number.isInteger(place) || place < 0 || place > entries.length) {
+    throw new SignatureError({
+      field: name,
+      description: `cannot be inserted at ${index}: there are ${entries.length} fields on its side`
+    })
+  }
+  if (Object.hasOwn(fields, name)) throw new SignatureError({ field: name, description: "is declared twice" })
+  return Object.fromEntries(entries.toSpliced(place, 0, [name, field]))
+}
+
+/**
+ * Adds an input field before the others.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const prependInput: {
+  <N extends string, F extends Fields[string]>(name: N, schema: F): <I extends Lacks<N>, O extends Lacks<N>>(
+    self: Signature<I, O>
+  ) => Signature<{ readonly [K in keyof I | N]: K extends keyof I ? I[K] : F }, O>
+  <I extends Lacks<N>, O extends Lacks<N>, N extends string, F extends Fields[string]>(
+    self: Signature<I, O>,
+    name: N,
+    schema: F
+  ): Signature<{ readonly [K in keyof I | N]: K extends keyof I ? I[K] : F }, O>
+} = dual(
+  3,
+  (self: Any, name: string, schema: Schema.Struct.Field) =>
+    withFields(self, inserted(self.input.fields, 0, name, schema), self.output.fields)
+)
+
+/**
+ * Adds an input field after the others.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const appendInput: {
+  <N extends string, F extends Fields[string]>(name: N, schema: F): <I extends Lacks<N>, O extends Lacks<N>>(
+    self: Signature<I, O>
+  ) => Signature<{ readonly [K in keyof I | N]: K extends keyof I ? I[K] : F }, O>
+  <I extends Lacks<N>, O extends Lacks<N>, N extends string, F extends Fields[string]>(
+    self: Signature<I, O>,
+    name: N,
+    schema: F
+  ): Signature<{ readonly [K in keyof I | N]: K extends keyof I ? I[K] : F }, O>
+} = dual(
+  3,
+  (self: Any, name: string, schema: Schema.Struct.Field) =>
+    withFields(self, inserted(self.input.fields, -1, name, schema), self.output.fields)
+)
+
+/**
+ * Adds an input field at a place among the inputs. A negative index counts from the
+ * end: -1 puts it last. Throws a `SignatureError` when out of range.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const insertInput: {
+  <N extends string, F extends Fields[string]>(
+    index: number,
+    name: N,
+    schema: F
+  ): <I extends Lacks<N>, O extends Lacks<N>>(
+    self: Signature<I, O>
+  ) => Signature<{ readonly [K in keyof I | N]: K extends keyof I ? I[K] : F }, O>
+  <I extends Lacks<N>, O extends Lacks<N>, N extends string, F extends Fields[string]>(
+    self: Signature<I, O>,
+    index: number,
+    name: N,
+    schema: F
+  ): Signature<{ readonly [K in keyof I | N]: K extends keyof I ? I[K] : F }, O>
+} = dual(
+  4,
+  (self: Any, index: number, name: string, schema: Schema.Struct.Field) =>
+    withFields(self, inserted(self.input.fields, index, name, schema), self.output.fields)
+)
+
+/**
+ * Adds an output field before the others.
+ *
+ * @example
+ * ```ts
+ * import * as Signature from "@effect-dspy/core/Signature"
+ * import * as Schema from "effect/Schema"
+ *
+ * const qa = Signature.parse("question -> answer").pipe(
+ *   Signature.prependOutput("reasoning", Schema.String),
+ *   Signature.appendOutput("confidence", Schema.Number.pipe(Schema.between(0, 1)))
+ * )
+ *
+ * assert.strictEqual(Signature.format(qa), "question -> reasoning, answer, confidence: number")
+ * ```
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const prependOutput: {
+  <N extends string, F extends Fields[string]>(name: N, schema: F): <I extends Lacks<N>, O extends Lacks<N>>(
+    self: Signature<I, O>
+  ) => Signature<I, { readonly [K in keyof O | N]: K extends keyof O ? O[K] : F }>
+  <I extends Lacks<N>, O extends Lacks<N>, N extends string, F extends Fields[string]>(
+    self: Signature<I, O>,
+    name: N,
+    schema: F
+  ): Signature<I, { readonly [K in keyof O | N]: K extends keyof O ? O[K] : F }>
+} = dual(
+  3,
+  (self: Any, name: string, schema: Schema.Struct.Field) =>
+    withFields(self, self.input.fields, inserted(self.output.fields, 0, name, schema))
+)
+
+/**
+ * Adds an output field after the others.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const appendOutput: {
+  <N extends string, F extends Fields[string]>(name: N, schema: F): <I extends Lacks<N>, O extends Lacks<N>>(
+    self: Signature<I, O>
+  ) => Signature<I, { readonly [K in keyof O | N]: K extends keyof O ? O[K] : F }>
+  <I extends Lacks<N>, O extends Lacks<N>, N extends string, F extends Fields[string]>(
+    self: Signature<I, O>,
+    name: N,
+    schema: F
+  ): Signature<I, { readonly [K in keyof O | N]: K extends keyof O ? O[K] : F }>
+} = dual(
+  3,
+  (self: Any, name: string, schema: Schema.Struct.Field) =>
+    withFields(self, self.input.fields, inserted(self.output.fields, -1, name, schema))
+)
+
+/**
+ * Adds an output field at a place among the outputs. A negative index counts from the
+ * end: -1 puts it last. Throws a `SignatureError` when out of range.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const insertOutput: {
+  <N extends string, F extends Fields[string]>(
+    index: number,
+    name: N,
+    schema: F
+  ): <I extends Lacks<N>, O extends Lacks<N>>(
+    self: Signature<I, O>
+  ) => Signature<I, { readonly [K in keyof O | N]: K extends keyof O ? O[K] : F }>
+  <I extends Lacks<N>, O extends Lacks<N>, N extends string, F extends Fields[string]>(
+    self: Signature<I, O>,
+    index: number,
+    name: N,
+    schema: F
+  ): Signature<I, { readonly [K in keyof O | N]: K extends keyof O ? O[K] : F }>
+} = dual(
+  4,
+  (self: Any, index: number, name: string, schema: Schema.Struct.Field) =>
+    withFields(self, self.input.fields, inserted(self.output.fields, index, name, schema))
+)
+
+const known = (self: Any, name: string): void => {
+  if (!isInput(self, name) && !Object.hasOwn(self.output.fields, name)) {
+    throw new SignatureError({ field: name, description: `does not exist in ${format(self)}` })
+  }
+}
+
+const replaced = (fields: Schema.Struct.Fields, name: string, f: (field: Schema.Struct.Field) => Schema.Struct.Field) =>
+  Object.fromEntries(Object.entries(fields).map(([key, field]) => [key, key === name ? f(field) : field]))
+
+const updated = (self: Any, name: string, f: (field: Schema.Struct.Field) => Schema.Struct.Field) => {
+  known(self, name)
+  return withFields(self, replaced(self.input.fields, name, f), replaced(self.output.fields, name, f))
+}
+
+/**
+ * Replaces the schema of a field, which keeps its place.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const withField: {
+  <N extends string, F extends Fields[string]>(
+    name: N,
+    schema: F
+  ): <I extends Schema.Struct.Fields, O extends Schema.Struct.Fields>(
+    self: Signature<I, O> & Has<I, O, N>
+  ) => Signature<
+    { readonly [K in keyof I]: K extends N ? F : I[K] },
+    { readonly [K in keyof O]: K extends N ? F : O[K] }
+  >
+  <
+    I extends Schema.Struct.Fields,
+    O extends Schema.Struct.Fields,
+    N extends string & (keyof I | keyof O),
+    F extends Fields[string]
+  >(
+    self: Signature<I, O>,
+    name: N,
+    schema: F
+  ): Signature<{ readonly [K in keyof I]: K extends N ? F : I[K] }, { readonly [K in keyof O]: K extends N ? F : O[K] }>
+} = dual(3, (self: Any, name: string, schema: Schema.Struct.Field) => updated(self, name, () => schema))
+
+/**
+ * Sets what a prompt says about a field, whatever its schema says.
+ *
+ * @example
+ * ```ts
+ * import * as Signature from "@effect-dspy/core/Signature"
+ *
+ * const qa = Signature.parse("question -> answer").pipe(Signature.withDescription("answer", "at most five words"))
+ *
+ * assert.strictEqual(Signature.fields(qa).outputs[0]?.description, "at most five words")
+ * ```
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const withDescription: {
+  <N extends string>(name: N, description: string): <I extends Schema.Struct.Fields, O extends Schema.Struct.Fields>(
+    self: Signature<I, O> & Has<I, O, N>
+  ) => Signature<
+    { readonly [K in keyof I]: K extends N ? Annotated<I[K]> : I[K] },
+    { readonly [K in keyof O]: K extends N ? Annotated<O[K]> : O[K] }
+  >
+  <I extends Schema.Struct.Fields, O extends Schema.Struct.Fields, N extends string & (keyof I | keyof O)>(
+    self: Signature<I, O>,
+    name: N,
+    description: string
+  ): Signature<
+    { readonly [K in keyof I]: K extends N ? Annotated<I[K]> : I[K] },
+    { readonly [K in keyof O]: K extends N ? Annotated<O[K]> : O[K] }
+  >
+} = dual(
+  3,
+  (self: Any, name: string, description: string) =>
+    updated(
+      self,
+      name,
+      (field) =>
+        (Schema.isPropertySignature(field) ? field : Schema.propertySignature(field)).annotations({ description })
+    )
+)
+
+/**
+ * Removes a field. The last output cannot be removed.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const remove: {
+  <N extends string>(name: N): <I extends Schema.Struct.Fields, O extends Schema.Struct.Fields>(
+    self: Signature<I, O> & Has<I, O, N>
+  ) => Signature<{ readonly [K in keyof I as Exclude<K, N>]: I[K] }, { readonly [K in keyof O as Exclude<K, N>]: O[K] }>
+  <I extends Schema.Struct.Fields, O extends Schema.Struct.Fields, N extends string & (keyof I | keyof O)>(
+    self: Signature<I, O>,
+    name: N
+  ): Signature<{ readonly [K in keyof I as Exclude<K, N>]: I[K] }, { readonly [K in keyof O as Exclude<K, N>]: O[K] }>
+} = dual(2, (self: Any, name: string) => {
+  known(self, name)
+  const rest = (fields: Schema.Struct.Fields) =>
+    Object.fromEntries(Object.entries(fields).filter(([key]) => key !== name))
+  return withFields(self, rest(self.input.fields), rest(self.output.fields))
+})

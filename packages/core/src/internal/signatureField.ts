@@ -6,6 +6,7 @@ import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as AST from "effect/SchemaAST"
 import type { Field } from "../Signature.ts"
+import { isName } from "./signatureName.ts"
 
 type PropertyAst = Schema.PropertySignature.AST
 
@@ -153,15 +154,18 @@ const recordText = (ast: AST.TypeLiteral, nested: (type: AST.AST) => string): st
     : [members.length === 0 ? "{}" : `{ ${members.join(", ")} }`, ...records].join(" & ")
 }
 
-const keyText = (key: string): string => isName(key) ? key : JSON.stringify(key)
+const keyText = (key: string): string => isName(key) ? key : quotedText(key)
 
-/**
- * Whether a text is usable as a field name: letters, digits and `_`, not starting with a digit.
- */
-export const isName = (text: string): boolean => /^[\p{L}_][\p{L}\p{N}_]*$/u.test(text)
+// The quote is chosen so that nothing needs to be escaped, as the text form of signatures has no escapes.
+const quotedText = (text: string): string =>
+  text.includes("\\") || (text.includes("\"") && text.includes("'"))
+    ? JSON.stringify(text)
+    : text.includes("\"")
+    ? `'${text}'`
+    : `"${text}"`
 
 const literalText = (literal: AST.LiteralValue): string =>
-  typeof literal === "string" ? JSON.stringify(literal) : typeof literal === "bigint" ? `${literal}n` : String(literal)
+  typeof literal === "string" ? quotedText(literal) : typeof literal === "bigint" ? `${literal}n` : String(literal)
 
 const identifier = (ast: AST.Annotated): string | undefined =>
   Option.getOrUndefined(Option.orElse(AST.getIdentifierAnnotation(ast), () => AST.getTitleAnnotation(ast)))
