@@ -62,7 +62,7 @@ const isPlain = (u: object): boolean => {
 export const isJsonRecord = (u: unknown): u is JsonRecord => Predicate.isRecord(u) && isPlain(u) && isJson(u)
 
 // Generated values as a file would hold them: no -0, no exotic prototypes.
-const throughText = <A>(value: A): A => JSON.parse(JSON.stringify(value))
+const throughText = <A extends Json>(value: unknown): A => JSON.parse(JSON.stringify(value))
 
 /**
  * A schema for any JSON value.
@@ -74,7 +74,7 @@ export const Json: Schema.Schema<Json> = Schema.declare(isJson, {
   identifier: "Json",
   description: "a JSON value",
   jsonSchema: {},
-  arbitrary: () => (fc) => fc.jsonValue().map(throughText)
+  arbitrary: () => (fc) => fc.jsonValue().map(throughText<Json>)
 })
 
 /**
@@ -87,7 +87,7 @@ export const JsonRecord: Schema.Schema<JsonRecord> = Schema.declare(isJsonRecord
   identifier: "JsonRecord",
   description: "a JSON object",
   jsonSchema: { type: "object" },
-  arbitrary: () => (fc) => fc.dictionary(fc.string(), fc.jsonValue()).map(throughText)
+  arbitrary: () => (fc) => fc.dictionary(fc.string(), fc.jsonValue()).map(throughText<JsonRecord>)
 })
 
 /**

@@ -1,0 +1,304 @@
+import * as ChainOfThought from "@effect-dspy/core/ChainOfThought"
+import * as LanguageModel from "@effect-dspy/core/LanguageModel"
+import * as Module from "@effect-dspy/core/Module"
+import * as ModuleEvent from "@effect-dspy/core/ModuleEvent"
+import * as Parameters from "@effect-dspy/core/Parameters"
+import * as Predict from "@effect-dspy/core/Predict"
+import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
+import * as Trace from "@effect-dspy/core/Trace"
+import { assert, describe, it } from "@effect/vitest"
+import { Context, Deferred, Effect, Either, Fiber, Layer, Random, Ref } from "effect"
+
+const answer = Predict.make("question -> answer")
+
+const content = (request: LanguageModel.Request): string =>
+  request.messages.map((message) => typeof message.content === "string" ? message.content : "").join("\n")
+
+// A model whose answer is the whole prompt it was shown.
+const mirror = TestLanguageModel.layer((request: LanguageModel.Request) =>
+  TestLanguageModel.fields({ answer: content(request), query: content(request), reply: content(request) })
+)
+
+const instructed = (instructions: string): Parameters.Entry => ({ instructions, demos: [] })
+
+const apply = <M extends Module.Any>(module: M, parameters: Parameters.Parameters): M =>
+  Either.getOrThrow(Module.withParameters(module, parameters))
+
+const paths = (module: Module.Any) => module.predictors.map((predictor) => predictor.path)
+
+describe("paths", () => {
+  const nested = Module.make(
+    {
+      outer: Module.make({ inner: ChainOfThought.make("question -> answer") }, function*(m, input: { question: string }) {
+        return yield* m.inner(input)
+      }),
+      writers: [answer, answer],
+      tools: { x: answer, "a b": answer }
+    },
+    function*(m, input: { question: string }) {
+      return yield* m.outer(input)
+    }
+  )
+
+  it("are those of the parts, in their order", () => {
+    assert.deepStrictEqual(paths(answer), [""])
+    assert.deepStrictEqual(paths(ChainOfThought.make("a -> b")), ["predict"])
+    assert.deepStrictEqual(paths(nested), [
+      "outer.inner.predict",
+      "writers[0]",
+      "writers[1]",
+      "tools['x']",
+      "tools['a b']"
+    ])
+  })
+
+  it("of steps, branches and parallel parts", () => {
+    const step = Predict.make("answer -> answer2").pipe(Module.map(({ answer2 }) => ({ answer: answer2 })))
+    assert.deepStrictEqual(paths(answer.pipe(Module.andThen(step), Module.andThen(step))), [
+      "steps[0]",
+      "steps[1]",
+      "steps[2]"
+    ])
+    assert.deepStrictEqual(paths(Module.branch({ a: answer, b: answer }, () => "a")), ["a", "b"])
+    assert.deepStrictEqual(paths(Module.all([answer, answer])), ["steps[0]", "steps[1]"])
+    assert.deepStrictEqual(paths(Module.all({ left: answer, right: answer })), ["left", "right"])
+    assert.deepStrictEqual(paths(Module.batch(Module.either(answer))), [""])
+  })
+
+  it.effect("reach the leaf that runs", () =>
+    Effect.gen(function*() {
+      const [, trace] = yield* Trace.capture(nested({ question: "?" }))
+      assert.deepStrictEqual(trace.map(({ listed, path }) => ({ listed, path })), [
+        { listed: true, path: "outer.inner.predict" }
+      ])
+    }).pipe(Effect.provide(TestLanguageModel.layer([TestLanguageModel.fields({ reasoning: "r", answer: "a" })]))))
+})
+
+describe("withParameters", () => {
+  const pair = Module.make({ first: answer, second: answer }, function*(m, input: { question: string }) {
+    const a = yield* m.first(input)
+    const b = yield* m.second(input)
+    return { first: a.answer, second: b.answer }
+  })
+
+  it.effect("reaches the named predictor and no other", () =>
+    Effect.gen(function*() {
+      const output = yield* apply(pair, { second: instructed("TUNED") })({ question: "?" })
+      assert.notInclude(output.first, "TUNED")
+      assert.include(output.second, "TUNED")
+      // the module itself is unchanged
+      assert.notInclude((yield* pair({ question: "?" })).second, "TUNED")
+    }).pipe(Effect.provide(mirror)))
+
+  it.effect("given further out wins, path by path", () =>
+    Effect.gen(function*() {
+      const inner = apply(pair, { first: instructed("INNER-1"), second: instructed("INNER-2") })
+      const whole = Module.make({ pair: inner }, function*(m, input: { question: string }) {
+        return yield* m.pair(input)
+      })
+      assert.deepStrictEqual(Module.parameters(whole), {
+        "pair.first": instructed("INNER-1"),
+        "pair.second": instructed("INNER-2")
+      })
+      const output = yield* apply(whole, { "pair.second": instructed("OUTER-2") })({ question: "?" })
+      assert.include(output.first, "INNER-1")
+      assert.include(output.second, "OUTER-2")
+      assert.notInclude(output.second, "INNER-2")
+    }).pipe(Effect.provide(mirror)))
+
+  it("an unknown path is an error that lists the known ones", () => {
+    const wrong = Module.withParameters(pair, { third: instructed("x") })
+    assert.isTrue(Either.isLeft(wrong))
+    if (Either.isLeft(wrong)) {
+      assert.deepStrictEqual(wrong.left.known, ["first", "second"])
+      assert.include(wrong.left.message, "\"third\"")
+    }
+  })
+
+  it.effect("never reaches a module that is made inside a body under a listed path", () =>
+    Effect.gen(function*() {
+      const sneaky = Module.make({ first: answer }, function*(_, input: { question: string }) {
+        const made = Module.make({ first: Predict.make("question -> answer") }, function*(m, input: { question: string }) {
+          return yield* m.first(input)
+        })
+        return yield* made(input)
+      })
+      const output = yield* apply(sneaky, { first: instructed("TUNED") })({ question: "?" })
+      assert.notInclude(output.answer, "TUNED")
+    }).pipe(Effect.provide(mirror)))
+
+  it.effect("1,000 concurrent calls under different parameters give what one by one gives", () =>
+    Effect.gen(function*() {
+      const delays = yield* Random.shuffle(Array.from({ length: 1000 }, (_, index) => index % 7))
+      const order = Array.from(delays)
+      const model = TestLanguageModel.layer((request: LanguageModel.Request, n: number) =>
+        Effect.as(
+          Effect.repeatN(Effect.yieldNow(), order[n % order.length] ?? 0),
+          TestLanguageModel.fields({ answer: content(request) })
+        )
+      )
+      const call = (index: number) =>
+        apply(pair, { first: instructed(`rule ${index}.`), second: instructed(`other ${index}.`) })({
+          question: `q${index}`
+        })
+      const indices = Array.from({ length: 1000 }, (_, index) => index)
+      const parallel = yield* Effect.forEach(indices, call, { concurrency: "unbounded" }).pipe(Effect.provide(model))
+      const serial = yield* Effect.forEach(indices, call).pipe(Effect.provide(model))
+      assert.deepStrictEqual(parallel, serial)
+      assert.include(parallel[123]!.first, "rule 123.")
+    }).pipe(Effect.withRandom(Random.make("delays"))), 60_000)
+})
+
+describe("a part that is not called through the body's argument", () => {
+  it.effect("runs with its own defaults and says that it cannot be tuned", () =>
+    Effect.gen(function*() {
+      const closure = Predict.make("question -> answer")
+      const module = Module.make({ closure }, function*(_, input: { question: string }) {
+        return yield* closure(input)
+      })
+      const events: Array<ModuleEvent.Emitted> = []
+      const output = yield* apply(module, { closure: instructed("TUNED") })({ question: "?" }).pipe(
+        ModuleEvent.listen({ deltas: false, emit: (more) => Effect.sync(() => events.push(...more)) })
+      )
+      assert.notInclude(output.answer, "TUNED")
+      assert.isTrue(events.some((event) => event._tag === "Untuned"))
+      assert.isTrue(events.some((event) => event._tag === "PredictorEnd" && !event.listed))
+    }).pipe(Effect.provide(mirror)))
+})
+
+describe("freeze", () => {
+  it.effect("hides the predictors, keeps their parameters, and is not called untuned", () =>
+    Effect.gen(function*() {
+      const frozen = Module.freeze(apply(answer, { "": instructed("BAKED") }))
+      const module = Module.make({ frozen, free: answer }, function*(m, input: { question: string }) {
+        return yield* m.frozen(input)
+      })
+      assert.deepStrictEqual(paths(module), ["free"])
+      const events: Array<ModuleEvent.Emitted> = []
+      const output = yield* module({ question: "?" }).pipe(
+        ModuleEvent.listen({ deltas: false, emit: (more) => Effect.sync(() => events.push(...more)) })
+      )
+      assert.include(output.answer, "BAKED")
+      assert.isFalse(events.some((event) => event._tag === "Untuned"))
+      assert.isTrue(events.some((event) => event._tag === "PredictorEnd" && !event.listed))
+    }).pipe(Effect.provide(mirror)))
+})
+
+describe("composition", () => {
+  it.effect("andThen passes outputs on", () =>
+    Effect.gen(function*() {
+      const pipeline = Predict.make("question -> query").pipe(
+        Module.andThen(Predict.make("query -> reply")),
+        Module.map(({ reply }) => reply.toUpperCase())
+      )
+      assert.strictEqual(yield* pipeline({ question: "?" }), "DONE")
+    }).pipe(Effect.provide(TestLanguageModel.layer([
+      TestLanguageModel.fields({ query: "look" }),
+      TestLanguageModel.fields({ reply: "done" })
+    ]))))
+
+  it.effect("branch runs the chosen module only", () =>
+    Effect.gen(function*() {
+      const module = Module.branch(
+        { short: answer, long: ChainOfThought.make("question -> answer") },
+        (input) => input.question.length > 5 ? "long" : "short"
+      )
+      const [, short] = yield* Trace.capture(module({ question: "?" }))
+      const [, long] = yield* Trace.capture(module({ question: "??????" }))
+      assert.deepStrictEqual([short[0]?.path, long[0]?.path], ["short", "long.predict"])
+    }).pipe(Effect.provide(TestLanguageModel.layer([
+      TestLanguageModel.fields({ answer: "a" }),
+      TestLanguageModel.fields({ reasoning: "r", answer: "b" })
+    ]))))
+
+  it.effect("all runs its parts at the same time", () =>
+    Effect.gen(function*() {
+      const started = yield* Ref.make(0)
+      const both = yield* Deferred.make<void>()
+      const model = TestLanguageModel.layer(() =>
+        Ref.updateAndGet(started, (n) => n + 1).pipe(
+          Effect.tap((n) => n === 2 ? Deferred.succeed(both, undefined) : Effect.void),
+          Effect.zipRight(Deferred.await(both)),
+          Effect.as(TestLanguageModel.fields({ answer: "x" }))
+        )
+      )
+      const module = Module.all({ a: answer, b: answer }, ({ a, b }) => a.answer + b.answer)
+      const output = yield* module({ question: "?" }).pipe(Effect.provide(model))
+      assert.strictEqual(output, "xx")
+    }))
+
+  it.effect("batch keeps the order and, with either, every result", () =>
+    Effect.gen(function*() {
+      const module = Module.batch(Module.either(answer), { concurrency: 3 })
+      const results = yield* module([{ question: "1" }, { question: "fail" }, { question: "3" }])
+      assert.deepStrictEqual(results.map((result) => Either.isRight(result) ? result.right.answer : result.left._tag), [
+        "ok 1",
+        "LanguageModelError",
+        "ok 3"
+      ])
+    }).pipe(Effect.provide(TestLanguageModel.layer((request: LanguageModel.Request) => {
+      const text = content(request)
+      return text.includes("fail")
+        ? TestLanguageModel.fail("Overloaded")
+        : TestLanguageModel.fields({ answer: text.includes("1") ? "ok 1" : "ok 3" })
+    }))))
+
+  it.effect("interrupting a composition interrupts its calls", () =>
+    Effect.gen(function*() {
+      const running = yield* Ref.make(0)
+      const all = yield* Deferred.make<void>()
+      const model = TestLanguageModel.layer(() =>
+        Effect.acquireUseRelease(
+          Effect.tap(Ref.updateAndGet(running, (n) => n + 1), (n) => n === 8 ? Deferred.succeed(all, undefined) : Effect.void),
+          () => Effect.never,
+          () => Ref.update(running, (n) => n - 1)
+        )
+      )
+      const inputs = Array.from({ length: 8 }, () => ({ question: "?" }))
+      const fiber = yield* Effect.fork(Module.batch(answer)(inputs).pipe(Effect.provide(model)))
+      yield* Deferred.await(all)
+      yield* Fiber.interrupt(fiber)
+      assert.strictEqual(yield* Ref.get(running), 0)
+    }))
+})
+
+describe("surroundings", () => {
+  const settingsOf = (module: typeof answer) =>
+    Effect.gen(function*() {
+      yield* module({ question: "?" })
+      return (yield* TestLanguageModel.requests)[0]?.settings
+    }).pipe(Effect.provide(TestLanguageModel.layer([TestLanguageModel.fields({ answer: "a" })])))
+
+  it.effect("settings: the predictor's own, then its parameters, then what is further out", () =>
+    Effect.gen(function*() {
+      const own = Predict.make("question -> answer", { settings: { temperature: 0.1, maxTokens: 10, topP: 0.5 } })
+      const tuned = apply(own, { "": { demos: [], settings: { temperature: 0.2, maxTokens: 20 } } })
+      const outer = tuned.pipe(Module.withSettings({ temperature: 0.3 }), Module.withSettings({ temperature: 0.4 }))
+      assert.deepStrictEqual(yield* settingsOf(outer), { temperature: 0.4, maxTokens: 20, topP: 0.5 })
+    }))
+
+  it.effect("rollouts combine", () =>
+    Effect.gen(function*() {
+      const one = yield* settingsOf(Module.withRollout(answer, "1"))
+      const nested = yield* settingsOf(answer.pipe(Module.withRollout("1"), Module.withRollout("2")))
+      const swapped = yield* settingsOf(answer.pipe(Module.withRollout("2"), Module.withRollout("1")))
+      assert.strictEqual(one?.rollout, "1")
+      assert.strictEqual(new Set([one?.rollout, "2", nested?.rollout, swapped?.rollout]).size, 4)
+    }))
+
+  it.effect("provideModel replaces the model of one part", () =>
+    Effect.gen(function*() {
+      const small = yield* Layer.build(TestLanguageModel.layer([TestLanguageModel.fields({ answer: "small" })]))
+      const module = Module.make(
+        { a: answer.pipe(Module.provideModel(Context.pick(LanguageModel.LanguageModel)(small))), b: answer },
+        function*(m, input: { question: string }) {
+          return [(yield* m.a(input)).answer, (yield* m.b(input)).answer]
+        }
+      )
+      assert.deepStrictEqual(paths(module), ["a", "b"])
+      assert.deepStrictEqual(yield* module({ question: "?" }), ["small", "large"])
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(TestLanguageModel.layer([TestLanguageModel.fields({ answer: "large" })]))
+    ))
+})

@@ -1,0 +1,137 @@
+import * as ChainOfThought from "@effect-dspy/core/ChainOfThought"
+import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
+import * as Module from "@effect-dspy/core/Module"
+import * as Predict from "@effect-dspy/core/Predict"
+import * as Signature from "@effect-dspy/core/Signature"
+import { Context, Data, Effect, type Either, Schema } from "effect"
+import { describe, expectTypeOf, it } from "vitest"
+
+class NotFound extends Data.TaggedError("NotFound")<{ readonly query: string }> {}
+class Search extends Context.Tag("Search")<
+  Search,
+  { readonly search: (query: string) => Effect.Effect<ReadonlyArray<string>, NotFound> }
+>() {}
+
+const answer = Predict.make("question -> answer")
+const rag = Module.make(
+  { query: ChainOfThought.make("question -> query"), answer: Predict.make("context: string[], question -> answer, sure: bool") },
+  function*(m, input: { readonly question: string }) {
+    const { query } = yield* m.query(input)
+    const { search } = yield* Search
+    return yield* m.answer({ context: yield* search(query), question: input.question })
+  }
+)
+
+describe("Predict", () => {
+  it("infers from a text", () => {
+    expectTypeOf(answer).toEqualTypeOf<
+      Module.Module<
+        { readonly question: string },
+        { readonly answer: string },
+        Predict.PredictError,
+        LanguageModel.LanguageModel
+      >
+    >()
+  })
+
+  it("infers from a signature", () => {
+    const triage = Predict.make(Signature.make({
+      input: { ticket: Schema.String },
+      output: { team: Schema.Literal("billing", "technical"), urgent: Schema.Boolean }
+    }))
+    expectTypeOf<Module.Output<typeof triage>>().toEqualTypeOf<
+      { readonly team: "billing" | "technical"; readonly urgent: boolean }
+    >()
+  })
+
+  it("refuses a bad text and wrong inputs", () => {
+    // @ts-expect-error unknown type
+    Predict.make("question -> answer: strin")
+    // @ts-expect-error no arrow
+    Predict.make("question")
+    // @ts-expect-error wrong field
+    answer({ query: "?" })
+    // @ts-expect-error wrong type
+    answer({ question: 1 })
+  })
+})
+
+describe("ChainOfThought", () => {
+  it("adds reasoning to the output", () => {
+    const think = ChainOfThought.make("question -> answer: int")
+    expectTypeOf<Module.Output<typeof think>["reasoning"]>().toEqualTypeOf<string>()
+    expectTypeOf<Module.Output<typeof think>["answer"]>().toEqualTypeOf<number>()
+  })
+})
+
+describe("Module.make", () => {
+  it("shows the errors and requirements of every part", () => {
+    expectTypeOf<Module.Input<typeof rag>>().toEqualTypeOf<{ readonly question: string }>()
+    expectTypeOf<Module.Output<typeof rag>>().toEqualTypeOf<{ readonly answer: string; readonly sure: boolean }>()
+    expectTypeOf<Module.Error<typeof rag>>().toEqualTypeOf<Predict.PredictError | NotFound>()
+    expectTypeOf<Module.Requirements<typeof rag>>().toEqualTypeOf<LanguageModel.LanguageModel | Search>()
+  })
+
+  it("knows its parts", () => {
+    Module.make({ answer }, function*(m, input: { readonly question: string }) {
+      // @ts-expect-error there is no such part
+      yield* m.reply(input)
+      // @ts-expect-error the part takes a question
+      yield* m.answer({ query: "?" })
+      return 1
+    })
+    Module.make({ list: [answer, answer], map: { x: answer } }, function*(m, input: { readonly question: string }) {
+      yield* m.list[0](input)
+      return yield* m.map.x(input)
+    })
+    // @ts-expect-error a part must be a module
+    Module.make({ answer: (input: string) => Effect.succeed(input) }, function*() {
+      return 1
+    })
+  })
+})
+
+describe("composition", () => {
+  it("andThen fits outputs to inputs", () => {
+    const ends = answer.pipe(Module.andThen(Predict.make("answer -> score: number")))
+    expectTypeOf<Module.Input<typeof ends>>().toEqualTypeOf<{ readonly question: string }>()
+    expectTypeOf<Module.Output<typeof ends>>().toEqualTypeOf<{ readonly score: number }>()
+    // @ts-expect-error `answer` does not give a `query`
+    answer.pipe(Module.andThen(Predict.make("query -> score: number")))
+  })
+
+  it("all, branch, batch, either", () => {
+    const all = Module.all({ a: answer, n: Predict.make("question -> n: int") })
+    expectTypeOf<Module.Output<typeof all>["n"]>().toEqualTypeOf<{ readonly n: number }>()
+    const sum = Module.all([answer, answer], ([one, two]) => one.answer.length + two.answer.length)
+    expectTypeOf<Module.Output<typeof sum>>().toEqualTypeOf<number>()
+    expectTypeOf<Module.Error<typeof sum>>().toEqualTypeOf<Predict.PredictError>()
+    const branch = Module.branch({ a: answer, r: rag }, (input) => input.question === "" ? "a" : "r")
+    expectTypeOf<Module.Error<typeof branch>>().toEqualTypeOf<Predict.PredictError | NotFound>()
+    // @ts-expect-error not a branch
+    Module.branch({ a: answer }, () => "b")
+    const batch = Module.batch(Module.either(rag))
+    expectTypeOf<Module.Output<typeof batch>>().toEqualTypeOf<
+      Array<Either.Either<{ readonly answer: string; readonly sure: boolean }, Predict.PredictError | NotFound>>
+    >()
+    expectTypeOf<Module.Error<typeof batch>>().toEqualTypeOf<never>()
+  })
+})
+
+describe("combinators", () => {
+  it("keep the module's own type", () => {
+    expectTypeOf(Module.withSettings(rag, { temperature: 1 })).toEqualTypeOf<typeof rag>()
+    expectTypeOf(rag.pipe(Module.freeze)).toEqualTypeOf<typeof rag>()
+    expectTypeOf(Module.withParameters(rag, {})).toMatchTypeOf<Either.Either<typeof rag, unknown>>()
+  })
+
+  it("provideModel takes the requirement away", () => {
+    const provided = rag.pipe(Module.provideModel({} as Context.Context<LanguageModel.LanguageModel>))
+    expectTypeOf<Module.Requirements<typeof provided>>().toEqualTypeOf<Search>()
+  })
+
+  it("running without a model does not compile", () => {
+    // @ts-expect-error LanguageModel is missing
+    Effect.runPromise(answer({ question: "?" }))
+  })
+})
