@@ -6,15 +6,17 @@
  *
  * @since 0.1.0
  */
+import type * as Effect from "effect/Effect"
 import type * as Either from "effect/Either"
 import { dual } from "effect/Function"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
+import * as codec from "./internal/codec.ts"
 import type { Json, JsonRecord } from "./Json.ts"
 import type * as LanguageModel from "./LanguageModel.ts"
 import type * as Parameters from "./Parameters.ts"
-import type * as Signature from "./Signature.ts"
+import * as Signature from "./Signature.ts"
 
 /**
  * @since 0.1.0
@@ -204,6 +206,68 @@ export const reask: {
 )
 
 // =============================================================================
+// Values
+// =============================================================================
+
+/**
+ * An answer that fits the signature. `value` holds what a program works with,
+ * `encoded` the same as JSON, for demonstrations and traces; `repairs` says in
+ * words what had to be mended to read it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Decoded {
+  readonly value: { readonly [field: string]: unknown }
+  readonly encoded: JsonRecord
+  readonly repairs: ReadonlyArray<string>
+}
+
+/**
+ * Reads the fields that a parser found with the schemas of the outputs. What
+ * was written in another form but has one meaning only is mended and noted in
+ * `repairs`: `"3"` for a number, `Billing.` for the literal `billing`, `None`
+ * for `null`. A field that is absent takes the default of its schema, stays
+ * absent where it is optional, and is `null` where it may be. All problems are
+ * reported, not just the first.
+ *
+ * @since 0.1.0
+ * @category destructors
+ */
+export const decode = (
+  signature: Signature.Any,
+  parsed: Parsed
+): Effect.Effect<Decoded, ReadonlyArray<Problem>> => codec.of(signature).decode(parsed)
+
+/**
+ * Checks the input of a call and writes it as JSON.
+ *
+ * @since 0.1.0
+ * @category destructors
+ */
+export const encodeInputs = (
+  signature: Signature.Any,
+  input: unknown
+): Effect.Effect<JsonRecord, ReadonlyArray<Problem>> => codec.of(signature).encodeInputs(input)
+
+/**
+ * What to say to a model whose answer could not be used, so that it can do
+ * better.
+ *
+ * @since 0.1.0
+ * @category destructors
+ */
+export const feedback = (signature: Signature.Any, problems: ReadonlyArray<Problem>): string =>
+  [
+    "Your answer could not be used:",
+    ...problems.map((problem) => `- ${problem.description}`),
+    "",
+    `Answer again in the same format, with ${
+      Signature.fields(signature).outputs.map((field) => `\`${field.name}\` (${field.type})`).join(", ")
+    }.`
+  ].join("\n")
+
+// =============================================================================
 // Errors
 // =============================================================================
 
@@ -215,20 +279,26 @@ export const reask: {
  * @since 0.1.0
  * @category errors
  */
-export class AdapterParseError extends Schema.TaggedError<AdapterParseError>("@effect-dspy/core/Adapter/AdapterParseError")(
-  "AdapterParseError",
-  {
-    adapter: Schema.String,
-    path: Schema.String,
-    problems: Schema.Array(Problem),
-    expected: Schema.Array(Schema.String),
-    found: Schema.Array(Schema.String),
-    text: Schema.String,
-    previous: Schema.Array(Schema.Struct({ adapter: Schema.String, problems: Schema.Array(Problem), text: Schema.String }))
-  }
-) {
+export class AdapterParseError
+  extends Schema.TaggedError<AdapterParseError>("@effect-dspy/core/Adapter/AdapterParseError")(
+    "AdapterParseError",
+    {
+      adapter: Schema.String,
+      path: Schema.String,
+      problems: Schema.Array(Problem),
+      expected: Schema.Array(Schema.String),
+      found: Schema.Array(Schema.String),
+      text: Schema.String,
+      previous: Schema.Array(
+        Schema.Struct({ adapter: Schema.String, problems: Schema.Array(Problem), text: Schema.String })
+      )
+    }
+  )
+{
   override get message(): string {
-    return `The answer${this.path === "" ? "" : ` at "${this.path}"`} could not be read by the ${this.adapter} adapter: ${
+    return `The answer${
+      this.path === "" ? "" : ` at "${this.path}"`
+    } could not be read by the ${this.adapter} adapter: ${
       this.problems.map((problem) => problem.description).join("; ")
     }. Expected fields: ${this.expected.join(", ")}; found: ${this.found.length === 0 ? "none" : this.found.join(", ")}`
   }

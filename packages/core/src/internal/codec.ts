@@ -1,0 +1,276 @@
+/**
+ * Between the fields of an answer and the values of a signature, compiled once
+ * per signature.
+ */
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Option from "effect/Option"
+import * as ParseResult from "effect/ParseResult"
+import * as Predicate from "effect/Predicate"
+import * as Schema from "effect/Schema"
+import * as AST from "effect/SchemaAST"
+import type { Decoded, Parsed, Problem, Raw } from "../Adapter.ts"
+import * as Json from "../Json.ts"
+import * as Signature from "../Signature.ts"
+import * as coerce from "./coerce.ts"
+import * as signatureField from "./signatureField.ts"
+
+export interface Codec {
+  readonly inputs: ReadonlyArray<Wire>
+  readonly outputs: ReadonlyArray<Wire>
+  readonly decode: (parsed: Parsed) => Effect.Effect<Decoded, ReadonlyArray<Problem>>
+  readonly encodeInputs: (input: unknown) => Effect.Effect<Json.JsonRecord, ReadonlyArray<Problem>>
+}
+
+/**
+ * A field as it is written and read.
+ */
+export interface Wire extends Signature.Field {
+  /** The type on the encoded side. */
+  readonly ast: AST.AST
+  /** Whether every text is its own value. */
+  readonly isText: boolean
+  readonly reader: coerce.Reader
+  readonly isNullable: boolean
+}
+
+const codecs = new WeakMap<Signature.Any, Codec>()
+
+export const of = (signature: Signature.Any): Codec => {
+  let codec = codecs.get(signature)
+  if (codec === undefined) {
+    const { inputs, outputs } = Signature.fields(signature)
+    const wires = { inputs: inputs.map(wire), outputs: outputs.map(wire) }
+    codec = {
+      ...wires,
+      decode: decoder(signature, wires.outputs),
+      encodeInputs: encoder(signature, wires.inputs)
+    }
+    codecs.set(signature, codec)
+  }
+  return codec
+}
+
+const wire = (field: Signature.Field): Wire => {
+  const ast = withoutUndefined(AST.encodedBoundAST(field.schema.ast))
+  const isNullable = coerce.guard(ast)(null)
+  // For an optional field the words that mean null elsewhere mean that it is absent.
+  const readable = field.optional && !isNullable ? AST.Union.make([ast, AST.null]) : ast
+  return { ...field, ast, isText: coerce.isText(readable), reader: coerce.reader(readable), isNullable }
+}
+
+const withoutUndefined = (ast: AST.AST): AST.AST =>
+  AST.isUnion(ast) ? AST.Union.make(ast.types.filter((type) => !AST.isUndefinedKeyword(type))) : ast
+
+/**
+ * The text of a value between markers. A string stands as it is unless it
+ * would be read as something else; then it stands in quotes.
+ */
+export const valueText = (wire: Wire, value: Json.Json): string =>
+  typeof value !== "string"
+    ? JSON.stringify(value)
+    : wire.isText || wire.reader.text(value, coerce.notes()) === value
+    ? value
+    : JSON.stringify(value)
+
+// -----------------------------------------------------------------------------
+// Outputs
+// -----------------------------------------------------------------------------
+
+// The AST of a signature's side needs no services: Signature.make demands it.
+const schemaOf = (side: Signature.AnyFields): Schema.Schema<{ readonly [field: string]: unknown }, unknown> =>
+  Schema.make(side.ast)
+
+const decoder = (signature: Signature.Any, outputs: ReadonlyArray<Wire>): Codec["decode"] => {
+  const schema = schemaOf(signature.output)
+  const decodeRecord = ParseResult.decodeUnknown(schema, { errors: "all" })
+  const encodeRecord = ParseResult.encodeUnknown(schema, { errors: "all" })
+  const asTexts = outputs.every((wire) => wire.schema.ast._tag === "StringKeyword" && !wire.optional)
+  const inherited = outputs.some((wire) => wire.name in Object.prototype)
+  return (parsed) => {
+    const repairs = parsed.repairs.slice()
+    const problems: Array<Problem> = []
+    const encoded: { [field: string]: Json.Json } = inherited ? Object.create(null) : {}
+    let complete = true
+    for (const wire of outputs) {
+      const raw = parsed.fields.get(wire.name)
+      const value = raw === undefined ? undefined : read(wire, raw, repairs, problems)
+      if (value !== undefined) encoded[wire.name] = value
+      else {
+        complete = false
+        if (wire.isNullable && !wire.optional && raw === undefined) {
+          encoded[wire.name] = null
+          repairs.push(`field "${wire.name}": is missing and was read as null`)
+        }
+      }
+    }
+    if (
+      asTexts && complete && problems.length === 0 && outputs.every((wire) => typeof encoded[wire.name] === "string")
+    ) {
+      return Effect.succeed({ value: { ...encoded }, encoded, repairs })
+    }
+    const finish = (result: Either.Either<{ readonly [field: string]: unknown }, ParseResult.ParseIssue>) => {
+      if (Either.isLeft(result)) {
+        const unreadable = new Set(problems.map((problem) => problem.field))
+        for (const problem of issues(result.left, outputs)) {
+          if (!unreadable.has(problem.field)) problems.push(problem)
+        }
+      }
+      if (Either.isLeft(result) || problems.length > 0) return Effect.fail(problems)
+      const value = result.right
+      if (complete) return Effect.succeed({ value, encoded, repairs })
+      // Values that a default supplied belong into demonstrations as well.
+      return Effect.matchEffect(encodeRecord(value), {
+        onFailure: () => Effect.succeed({ value, encoded, repairs }),
+        onSuccess: (whole) => Effect.succeed({ value, encoded: Json.isJsonRecord(whole) ? whole : encoded, repairs })
+      })
+    }
+    return settled(decodeRecord(encoded), finish)
+  }
+}
+
+// A synchronous schema answers with an Either: no fiber has to look at it.
+const settled = <A, B, E>(
+  result: Effect.Effect<A, ParseResult.ParseIssue>,
+  finish: (result: Either.Either<A, ParseResult.ParseIssue>) => Effect.Effect<B, E>
+): Effect.Effect<B, E> =>
+  Either.isEither(result)
+    ? finish(result as Either.Either<A, ParseResult.ParseIssue>) // the guard forgets what the Either holds
+    : Effect.flatMap(Effect.either(result), finish)
+
+const read = (
+  wire: Wire,
+  raw: Raw,
+  repairs: Array<string>,
+  problems: Array<Problem>
+): Json.Json | undefined => {
+  if (wire.isText && (raw._tag === "Text" || typeof raw.value === "string")) {
+    return raw._tag === "Text" ? raw.text : raw.value
+  }
+  const notes = coerce.notes()
+  const value = raw._tag === "Text" ? wire.reader.text(raw.text, notes) : wire.reader.json(raw.value, notes)
+  for (const repair of notes.repairs) repairs.push(`field "${wire.name}": ${repair}`)
+  for (const { description, kind } of notes.problems) {
+    problems.push({ kind, field: wire.name, description: `field "${wire.name}": ${description}` })
+  }
+  return value === null && wire.optional && !wire.isNullable ? undefined : value
+}
+
+// -----------------------------------------------------------------------------
+// Inputs
+// -----------------------------------------------------------------------------
+
+const encoder = (signature: Signature.Any, inputs: ReadonlyArray<Wire>): Codec["encodeInputs"] => {
+  const encodeRecord = ParseResult.encodeUnknown(schemaOf(signature.input), { errors: "all" })
+  const asTexts = inputs.every((wire) => wire.schema.ast._tag === "StringKeyword" && !wire.optional)
+  const finish = (
+    result: Either.Either<unknown, ParseResult.ParseIssue>
+  ): Effect.Effect<Json.JsonRecord, ReadonlyArray<Problem>> => {
+    if (Either.isLeft(result)) return Effect.fail(issues(result.left, inputs))
+    const record = result.right as { readonly [field: string]: unknown } // a struct encodes to a record
+    const encoded: { [field: string]: Json.Json } = {}
+    const problems: Array<Problem> = []
+    for (const { name } of inputs) {
+      const value = record[name]
+      if (value === undefined) continue
+      if (Json.isJson(value)) encoded[name] = value
+      else {
+        problems.push({
+          kind: "type",
+          field: name,
+          description: `field "${name}": ${
+            got(value)
+          } cannot be written as JSON: give the field a schema whose encoded side is JSON`
+        })
+      }
+    }
+    return problems.length > 0 ? Effect.fail(problems) : Effect.succeed(encoded)
+  }
+  return (input) => {
+    if (asTexts && Predicate.isRecord(input)) {
+      const encoded: { [field: string]: Json.Json } = {}
+      let valid = true
+      for (const { name } of inputs) {
+        const value = input[name]
+        if (typeof value === "string") encoded[name] = value
+        else valid = false
+      }
+      if (valid) return Effect.succeed(encoded)
+    }
+    return settled(encodeRecord(input), finish)
+  }
+}
+
+// -----------------------------------------------------------------------------
+// Problems in words
+// -----------------------------------------------------------------------------
+
+const issues = (issue: ParseResult.ParseIssue, wires: ReadonlyArray<Wire>): ReadonlyArray<Problem> => {
+  const problems: Array<Problem> = []
+  const add = (kind: Problem["kind"], path: ReadonlyArray<PropertyKey>, text: string) => {
+    const [field] = path
+    problems.push(
+      field === undefined
+        ? { kind, description: text }
+        : { kind, field: String(field), description: `field "${pathText(path)}": ${text}` }
+    )
+  }
+  const visit = (issue: ParseResult.ParseIssue, path: ReadonlyArray<PropertyKey>): void => {
+    switch (issue._tag) {
+      case "Pointer":
+        return visit(issue.issue, path.concat(issue.path))
+      case "Composite": {
+        const parts = Array.isArray(issue.issues) ? issue.issues : [issue.issues]
+        if (!AST.isUnion(issue.ast)) return parts.forEach((part) => visit(part, path))
+        const [only, ...more] = parts.filter((part) => !("ast" in part) || !AST.isUndefinedKeyword(part.ast))
+        return only !== undefined && more.length === 0 ? visit(only, path) : mismatch(issue, path)
+      }
+      case "Refinement":
+        return issue.kind === "From" ? visit(issue.issue, path) : mismatch(issue, path)
+      case "Transformation":
+        return visit(issue.issue, path)
+      case "Missing":
+        return add("missing", path, `is missing${expectation(issue.ast.type, path, ", expected ")}`)
+      case "Unexpected":
+        return add("type", path, "is not expected")
+      case "Forbidden":
+        return add("type", path, issue.message ?? "cannot be read")
+      case "Type":
+        return issue.message === undefined ? mismatch(issue, path) : add("type", path, issue.message)
+    }
+  }
+  const mismatch = (
+    issue: ParseResult.Composite | ParseResult.Refinement | ParseResult.Type,
+    path: ReadonlyArray<PropertyKey>
+  ): void => {
+    const custom = Option.getOrUndefined(AST.getMessageAnnotation(issue.ast))?.(issue)
+    add(
+      "type",
+      path,
+      typeof custom === "string"
+        ? `${custom}, got ${got(issue.actual)}`
+        : `${expectation(issue.ast, path, "expected ")}, got ${got(issue.actual)}`
+    )
+  }
+  const expectation = (ast: AST.AST, path: ReadonlyArray<PropertyKey>, lead: string): string => {
+    const wire = path.length === 1 ? wires.find(({ name }) => name === path[0]) : undefined
+    const text = wire === undefined ? signatureField.typeText(ast) : wire.type
+    const more = wire === undefined && AST.isRefinement(ast)
+      ? Option.getOrUndefined(AST.getDescriptionAnnotation(ast))
+      : wire?.constraints
+    return `${lead}${text}${more === undefined ? "" : ` (${more})`}`
+  }
+  visit(issue, [])
+  return problems
+}
+
+const pathText = (path: ReadonlyArray<PropertyKey>): string =>
+  path.reduce<string>(
+    (text, key) => text === "" ? String(key) : typeof key === "number" ? `${text}[${key}]` : `${text}.${String(key)}`,
+    ""
+  )
+
+const got = (value: unknown): string => {
+  const text = Json.isJson(value) ? JSON.stringify(value) : String(value)
+  return text.length > 80 ? `${text.slice(0, 79)}…` : text
+}

@@ -1,0 +1,440 @@
+/**
+ * From what a model wrote to the encoded side of a schema. A reader mends what
+ * has one meaning only and notes it; anything else it returns unchanged, so
+ * that the schema refuses it.
+ */
+import * as Either from "effect/Either"
+import * as ParseResult from "effect/ParseResult"
+import * as Predicate from "effect/Predicate"
+import * as Schema from "effect/Schema"
+import * as AST from "effect/SchemaAST"
+import type { Problem } from "../Adapter.ts"
+import * as Json from "../Json.ts"
+import * as jsonText from "./jsonText.ts"
+
+/**
+ * What was mended while reading, and what stood in the way.
+ */
+export interface Notes {
+  readonly repairs: Array<string>
+  readonly problems: Array<Omit<Problem, "field">>
+}
+
+export interface Reader {
+  /** What a text between markers stands for. */
+  readonly text: (text: string, notes: Notes) => Json.Json
+  /** What a JSON value stands for. */
+  readonly json: (value: Json.Json, notes: Notes) => Json.Json
+}
+
+export const notes = (): Notes => ({ repairs: [], problems: [] })
+
+/**
+ * The reader of a type on the encoded side.
+ */
+export const reader = (ast: AST.AST): Reader => {
+  let known = readers.get(ast)
+  if (known === undefined) {
+    known = build(ast)
+    readers.set(ast, known)
+  }
+  return known
+}
+
+const readers = new WeakMap<AST.AST, Reader>()
+
+const build = (ast: AST.AST): Reader => {
+  switch (ast._tag) {
+    case "StringKeyword":
+    case "TemplateLiteral":
+      return string
+    case "NumberKeyword":
+      return number
+    case "BooleanKeyword":
+      return boolean
+    case "Literal":
+    case "Enums":
+    case "Union":
+      return union(alternatives(ast))
+    case "TupleType":
+      return array(ast)
+    case "TypeLiteral":
+      return record(ast)
+    case "Refinement":
+    case "Transformation":
+      return reader(ast.from)
+    case "Suspend":
+      return {
+        text: (text, notes) => reader(ast.f()).text(text, notes),
+        json: (value, notes) => reader(ast.f()).json(value, notes)
+      }
+    default:
+      return anything
+  }
+}
+
+/**
+ * Whether every text is its own value.
+ */
+export const isText = (ast: AST.AST): boolean => reader(ast) === string
+
+const same = <A>(value: A): A => value
+
+const shown = (value: Json.Json): string => {
+  const text = typeof value === "string" ? value : JSON.stringify(value)
+  return text.length > 40 ? `${text.slice(0, 40)}…` : text
+}
+
+// -----------------------------------------------------------------------------
+// Scalars
+// -----------------------------------------------------------------------------
+
+const string: Reader = {
+  text: same,
+  json: (value, notes) => {
+    if (typeof value === "string" || value === null) return value
+    notes.repairs.push(`${typeof value === "object" ? "JSON" : `the ${typeof value} ${value}`} was read as text`)
+    return JSON.stringify(value)
+  }
+}
+
+const anything: Reader = {
+  text: (text) => {
+    const value = jsonText.strict(text)
+    if (value === undefined) return text
+    return typeof value === "string" && jsonText.strict(value) === undefined ? text : value
+  },
+  json: same
+}
+
+const numberText = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/
+
+/**
+ * The number a text stands for, unless JavaScript has no such number.
+ */
+export const exactNumber = (text: string): number | undefined => {
+  if (!numberText.test(text)) return undefined
+  const value = Number(text)
+  if (!Number.isFinite(value)) return undefined
+  if (Number.isSafeInteger(value) || !/^[+-]?\d+$/.test(text) || String(value) === text) return value + 0
+  return BigInt(text.replace("+", "")) === BigInt(value) ? value : undefined
+}
+
+const number: Reader = {
+  text: (text, notes) => {
+    const bare = unquoted(text.trim())
+    const value = exactNumber(bare.replace(/(\d)_(?=\d)/g, "$1"))
+    if (value === undefined) return text
+    if (jsonText.strict(text) !== value) notes.repairs.push(`"${shown(text)}" was read as the number ${value}`)
+    return value
+  },
+  json: (value, notes) => {
+    if (typeof value !== "string") return value
+    const read = number.text(value, { ...notes, repairs: [] })
+    if (read !== value) notes.repairs.push(`the text "${shown(value)}" was read as the number ${read}`)
+    return read
+  }
+}
+
+const truths = new Map([["true", true], ["yes", true], ["false", false], ["no", false]])
+
+const boolean: Reader = {
+  text: (text, notes) => {
+    const bare = text.trim()
+    const value = truths.get(unquoted(bare).replace(/[.!]$/, "").toLowerCase())
+    if (value === undefined) return text
+    if (!/^(?:true|false|True|False)$/.test(bare)) notes.repairs.push(`"${shown(text)}" was read as ${value}`)
+    return value
+  },
+  json: (value, notes) => {
+    if (typeof value !== "string") return value
+    const read = boolean.text(value, { ...notes, repairs: [] })
+    if (read !== value) notes.repairs.push(`the text "${shown(value)}" was read as ${read}`)
+    return read
+  }
+}
+
+const quotes: ReadonlyArray<readonly [open: string, close: string]> = [
+  ["\"", "\""],
+  ["'", "'"],
+  ["`", "`"],
+  ["“", "”"],
+  ["**", "**"]
+]
+
+const unquoted = (text: string): string => {
+  for (const [open, close] of quotes) {
+    if (text.length > open.length + close.length && text.startsWith(open) && text.endsWith(close)) {
+      return text.slice(open.length, -close.length)
+    }
+  }
+  return text
+}
+
+// -----------------------------------------------------------------------------
+// Literals and enums
+// -----------------------------------------------------------------------------
+
+type Scalar = string | number | boolean | null
+
+interface Member {
+  readonly value: Scalar
+  /** The name of an enum's member. */
+  readonly name: string | undefined
+}
+
+const choice = (members: ReadonlyArray<Member>): Reader => {
+  // From the strictest spelling to the loosest; the first with a match decides, and two matches decide nothing.
+  const spellings: ReadonlyArray<readonly [of: (text: string) => string, names: boolean]> = [
+    [same, false],
+    [bare, false],
+    [same, true],
+    [bare, true],
+    [folded, true],
+    [(text) => folded(withoutPunctuation(bare(text))), true]
+  ]
+  const pick = (text: string): Scalar | undefined => {
+    for (const [spelling, names] of spellings) {
+      const wanted = spelling(text)
+      const found = new Set<Scalar>()
+      for (const { name, value } of members) {
+        const looseSpelling = spelling === same || spelling === bare ? same : folded
+        if (looseSpelling(String(value)) === wanted) found.add(value)
+        if (names && name !== undefined && looseSpelling(name) === wanted) found.add(value)
+      }
+      if (found.size > 0) return found.size === 1 ? found.values().next().value : undefined
+    }
+    return undefined
+  }
+  const values = new Set<Json.Json>(members.map((member) => member.value))
+  const read = (text: string, notes: Notes): Json.Json => {
+    const value = pick(text)
+    if (value === undefined) return text
+    if (String(value) !== text) notes.repairs.push(`"${shown(text)}" was read as ${JSON.stringify(value)}`)
+    return value
+  }
+  return {
+    text: (text, notes) => {
+      const trimmed = text.trim()
+      if (values.has(trimmed)) return trimmed
+      const value = jsonText.strict(trimmed)
+      if (value !== undefined && values.has(value)) return value
+      const found = read(trimmed, notes)
+      return found === trimmed ? text : found
+    },
+    json: (value, notes) => {
+      if (values.has(value) || typeof value === "object") return value
+      if (typeof value === "string") return read(value, notes)
+      const found = pick(String(value))
+      if (found === undefined) return value
+      notes.repairs.push(`${value} was read as ${JSON.stringify(found)}`)
+      return found
+    }
+  }
+}
+
+const wrapped = /^(?:Literal|str)\[(.*)\]$/s
+
+const bare = (text: string): string => {
+  const trimmed = text.trim()
+  return unquoted(wrapped.exec(trimmed)?.[1]?.trim() ?? trimmed).trim()
+}
+
+const folded = (text: string): string => bare(text).toLowerCase()
+
+const withoutPunctuation = (text: string): string => {
+  let end = text.length
+  while (end > 0 && ".!,;:".includes(text[end - 1]!)) end--
+  return unquoted(text.slice(0, end))
+}
+
+const nothing: Reader = {
+  text: (text, notes) => {
+    const bare = text.trim()
+    if (bare === "null" || bare === "None") return null
+    if (bare !== "" && bare.toLowerCase() !== "null" && bare.toLowerCase() !== "none") return text
+    notes.repairs.push(`"${bare}" was read as null`)
+    return null
+  },
+  json: (value, notes) => {
+    if (value !== "null" && value !== "None") return value
+    notes.repairs.push(`the text "${value}" was read as null`)
+    return null
+  }
+}
+
+// -----------------------------------------------------------------------------
+// Unions
+// -----------------------------------------------------------------------------
+
+interface Alternative extends Reader {
+  readonly is: (value: unknown) => boolean
+}
+
+const alternatives = (ast: AST.AST): ReadonlyArray<Alternative> => {
+  const members: Array<Member> = []
+  const others: Array<Alternative> = []
+  const visit = (ast: AST.AST): void => {
+    switch (ast._tag) {
+      case "Union":
+        return ast.types.forEach(visit)
+      case "Literal":
+        if (ast.literal === null) others.push({ ...nothing, is: Predicate.isNull })
+        else if (typeof ast.literal !== "bigint") members.push({ value: ast.literal, name: undefined })
+        return
+      case "Enums":
+        return ast.enums.forEach(([name, value]) => members.push({ name, value }))
+      case "UndefinedKeyword":
+        return
+      default: {
+        const found = reader(ast)
+        others.push(found === string ? { ...found, is: guard(ast), text: same } : { ...found, is: guard(ast) })
+      }
+    }
+  }
+  visit(ast)
+  const values = new Set<unknown>(members.map((member) => member.value))
+  return members.length === 0
+    ? others
+    : [{ ...choice(members), is: (value) => values.has(value) }, ...others]
+}
+
+/**
+ * Whether a value is of a type as it stands.
+ */
+export const guard = (ast: AST.AST): (value: unknown) => boolean => {
+  let is: ((value: unknown) => boolean) | undefined
+  return (value) => (is ??= ParseResult.is(Schema.make(ast)))(value)
+}
+
+const union = (members: ReadonlyArray<Alternative>): Reader => {
+  const [only] = members
+  if (only !== undefined && members.length === 1) return only
+  const strings = members.filter((member) => member.text === same)
+  const others = members.filter((member) => member.text !== same)
+  const one = (read: (member: Alternative, notes: Notes) => Json.Json, notes: Notes): Json.Json | undefined => {
+    const found = new Map<string, readonly [Json.Json, Notes]>()
+    for (const member of others) {
+      const own: Notes = { repairs: [], problems: [] }
+      const value = read(member, own)
+      if (member.is(value)) found.set(Json.canonical(value), [value, own])
+    }
+    const [first] = found.values()
+    if (found.size !== 1 || first === undefined) return undefined
+    notes.repairs.push(...first[1].repairs)
+    return first[0]
+  }
+  // A text is a string here unless it is exactly another member. A string that would be misread stands in quotes.
+  const mixed = (text: string): Json.Json => {
+    const trimmed = text.trim()
+    if (trimmed === "None" && others.some((member) => member.is(null))) return null
+    const value = jsonText.strict(trimmed)
+    if (value === undefined) return text
+    if (typeof value === "string") return mixed(value) === value ? text : value
+    return others.some((member) => member.is(value)) ? value : text
+  }
+  return {
+    text: (text, notes) => {
+      if (strings.length > 0) return mixed(text)
+      const value = jsonText.strict(text.trim())
+      if (value !== undefined && members.some((member) => member.is(value))) return value
+      return one((member, notes) => member.text(text, notes), notes) ?? text
+    },
+    json: (value, notes) => {
+      if (members.some((member) => member.is(value))) return value
+      return one((member, notes) => member.json(value, notes), notes) ??
+        (strings.length > 0 && others.every((member) => member.is === Predicate.isNull)
+          ? string.json(value, notes)
+          : value)
+    }
+  }
+}
+
+// -----------------------------------------------------------------------------
+// Arrays and records
+// -----------------------------------------------------------------------------
+
+const structured = (text: string, notes: Notes, json: Reader["json"], is: (value: unknown) => boolean): Json.Json => {
+  const trimmed = text.trim()
+  const found = jsonText.find(trimmed, (value) => is(json(value, { repairs: [], problems: [] })))
+  if (Either.isLeft(found)) {
+    if (/^[[{`]/.test(trimmed)) notes.problems.push(found.left)
+    return text
+  }
+  notes.repairs.push(...found.right.repairs)
+  return json(found.right.value, notes)
+}
+
+const array = (ast: AST.TupleType): Reader => {
+  const is = guard(ast)
+  const elements = ast.elements.map((element) => reader(element.type))
+  const [rest, ...trailing] = ast.rest.map((type) => reader(type.type))
+  // Only where all items are alike can one value stand for an array of one.
+  const item = trailing.length === 0 && rest !== undefined && elements.every((element) => element === rest)
+    ? rest
+    : undefined
+  const single = (value: Json.Json, read: Json.Json | undefined, notes: Notes): Json.Json => {
+    if (read === undefined || read === null || !is([read])) return value
+    notes.repairs.push("a single value was read as an array of one")
+    return [read]
+  }
+  const json: Reader["json"] = (value, notes) => {
+    if (!Array.isArray(value)) return single(value, item?.json(value, notes), notes)
+    const after = value.length - trailing.length
+    return value.map((element: Json.Json, index) => {
+      const found = elements[index] ?? (index < after ? rest : trailing[index - after])
+      return found === undefined ? element : found.json(element, notes)
+    })
+  }
+  return {
+    text: (text, notes) => {
+      // Prose is not an array of strings: it may as well be a list in another notation.
+      const own = { repairs: [], problems: [] }
+      const alone = item === undefined || item === string ? text : single(text, item.text(text, own), own)
+      const strictly = jsonText.strict(text.trim())
+      if (strictly === undefined && alone !== text) {
+        notes.repairs.push(...own.repairs)
+        return alone
+      }
+      return structured(text, notes, json, is)
+    },
+    json
+  }
+}
+
+const isRecord = (value: Json.Json): value is Json.JsonRecord =>
+  typeof value === "object" && value !== null && !Array.isArray(value)
+
+const record = (ast: AST.TypeLiteral): Reader => {
+  const is = guard(ast)
+  const properties = ast.propertySignatures.flatMap((property) =>
+    typeof property.name === "string"
+      ? [{
+        name: property.name,
+        optional: property.isOptional,
+        reader: reader(property.type),
+        is: guard(property.type)
+      }]
+      : []
+  )
+  const declared = new Set(properties.map((property) => property.name))
+  const [index] = ast.indexSignatures.map((signature) => reader(signature.type))
+  // A schema reads keys that every object inherits, such as `constructor`, as if they were there.
+  const inherited = properties.some((property) => property.name in Object.prototype)
+  const json: Reader["json"] = (value, notes) => {
+    if (!isRecord(value)) return value
+    if (declared.size === 0 && index === undefined) return value
+    const read: { [key: string]: Json.Json } = inherited ? Object.create(null) : {}
+    for (const { is, name, optional, reader } of properties) {
+      if (!Object.hasOwn(value, name)) continue
+      const property = value[name]!
+      if (property === null && optional && !is(null)) continue
+      read[name] = reader.json(property, notes)
+    }
+    if (index !== undefined) {
+      for (const key of Object.keys(value)) if (!declared.has(key)) read[key] = index.json(value[key]!, notes)
+    }
+    return read
+  }
+  return { text: (text, notes) => structured(text, notes, json, is), json }
+}

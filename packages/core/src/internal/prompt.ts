@@ -1,0 +1,149 @@
+/**
+ * What the prompts of the adapters have in common.
+ */
+import type { FormatInput } from "../Adapter.ts"
+import type { JsonRecord } from "../Json.ts"
+import type { Message } from "../LanguageModel.ts"
+import type { Demo } from "../Parameters.ts"
+import type * as Signature from "../Signature.ts"
+import * as codec from "./codec.ts"
+import { guarded, marker } from "./markers.ts"
+
+/**
+ * How an adapter words its side of the conversation.
+ */
+export interface Wording {
+  /** How the answer is written, for the system message. */
+  readonly structure: (codec: codec.Codec) => string
+  /** The answer of a demonstration; a missing output is undefined. */
+  readonly answer: (codec: codec.Codec, values: JsonRecord) => string
+  /** What the last turn asks for. */
+  readonly reminder: (codec: codec.Codec) => string
+}
+
+/**
+ * Stands for an output that a demonstration does not have.
+ */
+export const notGiven = "(not given in this example)"
+
+const partial = "This example does not give all fields."
+
+const escapes = "A line that starts with a backslash before a marker is text, not a field."
+
+/**
+ * The messages of a request: system, incomplete demonstrations, complete ones,
+ * input. All but the input is rendered once per signature and demonstrations.
+ */
+export const messages = (wording: Wording): (input: FormatInput) => ReadonlyArray<Message> => {
+  const heads = new WeakMap<Signature.Any, string>()
+  const tails = new WeakMap<Signature.Any, string>()
+  const examples = new WeakMap<ReadonlyArray<Demo>, Examples>()
+  return ({ demos, inputs, instructions, signature }) => {
+    const wires = codec.of(signature)
+    let head = heads.get(signature)
+    if (head === undefined) {
+      head = `${fieldLists(wires)}\n\n${wording.structure(wires)}\n\nTask:\n`
+      heads.set(signature, head)
+    }
+    let tail = tails.get(signature)
+    if (tail === undefined) {
+      tail = wording.reminder(wires)
+      tails.set(signature, tail)
+    }
+    let shown = examples.get(demos)
+    if (shown?.of !== signature) {
+      shown = { of: signature, ...turns(wording, wires, demos) }
+      examples.set(demos, shown)
+    }
+    const question = sections(wires.inputs, inputs)
+    const escaped = question.includes("\\[[") || shown.escaped
+    return [
+      { role: "system", content: head + (instructions.trim() === "" ? given(wires) : instructions) },
+      ...shown.turns,
+      { role: "user", content: `${question}${question === "" ? "" : "\n\n"}${tail}${escaped ? ` ${escapes}` : ""}` }
+    ]
+  }
+}
+
+interface Examples {
+  readonly of: Signature.Any
+  readonly turns: ReadonlyArray<Message>
+  readonly escaped: boolean
+}
+
+const given = ({ inputs, outputs }: codec.Codec): string => {
+  const names = (wires: ReadonlyArray<codec.Wire>) => wires.map(({ name }) => `\`${name}\``).join(", ")
+  return inputs.length === 0 ? `Write ${names(outputs)}.` : `Given ${names(inputs)}, write ${names(outputs)}.`
+}
+
+/**
+ * Fields between markers; absent ones are left out.
+ */
+export const sections = (wires: ReadonlyArray<codec.Wire>, values: JsonRecord): string => {
+  let text = ""
+  for (const wire of wires) {
+    const value = Object.hasOwn(values, wire.name) ? values[wire.name] : undefined
+    if (value === undefined) continue
+    if (text !== "") text += "\n\n"
+    text += `${marker(wire.name)}\n${guarded(codec.valueText(wire, value))}`
+  }
+  return text
+}
+
+// -----------------------------------------------------------------------------
+// Field lists
+// -----------------------------------------------------------------------------
+
+const fieldLists = ({ inputs, outputs }: codec.Codec): string =>
+  (inputs.length === 0 ? "" : `Input fields:\n${inputs.map(line).join("\n")}\n\n`) +
+  `Output fields:\n${outputs.map(line).join("\n")}`
+
+const line = (wire: codec.Wire): string => {
+  const details = [typeOf(wire)]
+  if (wire.constraints !== undefined) details.push(wire.constraints)
+  if (wire.optional) details.push("may be left out")
+  const description = wire.description === undefined ? "" : `: ${wire.description.trim().replace(/\s+/g, " ")}`
+  return `- \`${wire.name}\` (${details.join(", ")})${description}`
+}
+
+const typeOf = (wire: codec.Wire): string =>
+  wire.literals === undefined
+    ? wire.type
+    : `one of: ${wire.literals.map((value) => codec.valueText(wire, value)).join("; ")}`
+
+/**
+ * What to add to the name of a field where its marker is asked for.
+ */
+export const typeHint = (wire: codec.Wire): string => {
+  if (wire.isText) return ""
+  const type = wire.literals !== undefined ? "one of the values listed" : wire.type.length > 60 ? "JSON" : wire.type
+  return ` (${type}${wire.optional ? ", may be left out" : ""})`
+}
+
+// -----------------------------------------------------------------------------
+// Demonstrations
+// -----------------------------------------------------------------------------
+
+const turns = (wording: Wording, wires: codec.Codec, demos: ReadonlyArray<Demo>): Omit<Examples, "of"> => {
+  const incomplete: Array<Message> = []
+  const complete: Array<Message> = []
+  for (const { values } of demos) {
+    const has = (wire: codec.Wire) => isGiven(wire, values)
+    const isComplete = [...wires.inputs, ...wires.outputs].every((wire) => wire.optional || has(wire))
+    if (!isComplete && !(wires.inputs.some(has) && wires.outputs.some(has))) continue
+    const question = sections(wires.inputs.filter(has), values)
+    const into = isComplete ? complete : incomplete
+    into.push(
+      { role: "user", content: isComplete ? question : `${partial}\n\n${question}` },
+      { role: "assistant", content: wording.answer(wires, values) }
+    )
+  }
+  const turns = [...incomplete, ...complete]
+  return { turns, escaped: turns.some(({ content }) => typeof content === "string" && content.includes("\\[[")) }
+}
+
+/**
+ * Whether a demonstration has a value for a field.
+ */
+export const isGiven = (wire: codec.Wire, values: JsonRecord): boolean =>
+  Object.hasOwn(values, wire.name) && (values[wire.name] !== null || wire.isNullable)
