@@ -13,6 +13,8 @@ const answer = Predict.make("question -> answer")
 
 const content = (request: LanguageModel.Request): string =>
   request.messages.map((message) => typeof message.content === "string" ? message.content : "").join("\n")
+    // without the field markers, so that it can be the value of a field
+    .replaceAll("[[", "((")
 
 // A model whose answer is the whole prompt it was shown.
 const mirror = TestLanguageModel.layer((request: LanguageModel.Request) =>
