@@ -66,6 +66,8 @@ export const events = <In, Out, E, R>(
       Mailbox.into(mailbox),
       Effect.forkScoped
     )
+    // Closed before the module is interrupted: its last events must not wait for a reader who has left.
+    yield* Effect.addFinalizer(() => mailbox.shutdown)
     return Mailbox.toStream(mailbox)
   }))
 
