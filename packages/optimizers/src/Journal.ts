@@ -1,0 +1,416 @@
+/**
+ * A `Journal` keeps what an optimizer paid for and what it decided, so that a
+ * run cannot be lost: run the same program over a journal that is not empty,
+ * and it continues where it stopped. Recorded answers are not asked for again;
+ * recorded decisions are made again and compared.
+ *
+ * Without a layer nothing is kept. On disk a journal is JSON lines, only ever
+ * appended to:
+ *
+ * ```
+ * {"run":{"optimizer":"RandomSearch",...}}
+ * {"key":"score ...","value":{"_tag":"Scored",...}}
+ * {"decision":"trial 0","value":{...}}
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Json from "@effect-dspy/core/Json"
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import { dual } from "effect/Function"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+
+// =============================================================================
+// Errors
+// =============================================================================
+
+/**
+ * A journal that cannot be used.
+ *
+ * - `Storage`: it could not be read or written.
+ * - `Corrupt`: a line, other than an unfinished last one, is not a record.
+ * - `OtherRun`: it belongs to another program, other data or other options.
+ * - `Diverged`: a decision came out differently than recorded, so metric, model
+ *   or code have changed since.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class JournalError extends Schema.TaggedError<JournalError>("@effect-dspy/optimizers/Journal/JournalError")(
+  "JournalError",
+  {
+    reason: Schema.Literal("Storage", "Corrupt", "OtherRun", "Diverged"),
+    description: Schema.String
+  }
+) {
+  override get message(): string {
+    return `Journal: ${this.description}`
+  }
+}
+
+// =============================================================================
+// Records
+// =============================================================================
+
+/**
+ * The first line: what the journal is the journal of.
+ *
+ * @since 0.1.0
+ * @category records
+ */
+export const Run = Schema.Struct({ run: Json.JsonRecord })
+
+/**
+ * Something that was paid for. A `provisional` one, such as a failed call, is
+ * forgotten on resuming unless a decision was made after it.
+ *
+ * @since 0.1.0
+ * @category records
+ */
+export const Entry = Schema.Struct({
+  key: Schema.String,
+  value: Json.Json,
+  provisional: Schema.optional(Schema.Literal(true))
+})
+
+/**
+ * Something that was decided.
+ *
+ * @since 0.1.0
+ * @category records
+ */
+export const Decision = Schema.Struct({ decision: Schema.String, value: Json.Json })
+
+/**
+ * One line of a journal.
+ *
+ * @since 0.1.0
+ * @category records
+ */
+export const Record = Schema.Union(Run, Entry, Decision)
+
+/**
+ * @since 0.1.0
+ * @category records
+ */
+export type Record = typeof Record.Type
+
+// =============================================================================
+// Service
+// =============================================================================
+
+/**
+ * Where the lines are kept. `lines` are the complete ones at the start, without
+ * their line ends; `append` adds one and returns when it would survive the end
+ * of the process, with `durable` that of the machine.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Store {
+  readonly lines: ReadonlyArray<string>
+  readonly append: (line: string, durable: boolean) => Effect.Effect<void, JournalError>
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service {
+  /** Compares with the recorded run, or records it as the first line. */
+  readonly begin: (run: Json.JsonRecord) => Effect.Effect<void, JournalError>
+  /** What is recorded under a key. */
+  readonly recorded: (key: string) => Option.Option<Json.Json>
+  readonly record: (key: string, value: Json.Json, provisional: boolean) => Effect.Effect<void, JournalError>
+  /** Compares with the recorded decision, or records it; on disk when this returns. */
+  readonly decide: (decision: string, value: Json.Json) => Effect.Effect<void, JournalError>
+}
+
+const none: Service = {
+  begin: () => Effect.void,
+  recorded: () => Option.none(),
+  record: () => Effect.void,
+  decide: () => Effect.void
+}
+
+/**
+ * The journal of the run; without a layer one that keeps nothing.
+ *
+ * @since 0.1.0
+ * @category services
+ */
+export class Journal extends Context.Reference<Journal>()("@effect-dspy/optimizers/Journal", {
+  defaultValue: (): Service => none
+}) {}
+
+// =============================================================================
+// Constructors
+// =============================================================================
+
+const decodeRecord = Schema.decodeUnknownEither(Schema.parseJson(Record), { onExcessProperty: "ignore" })
+
+interface State {
+  readonly run: Json.JsonRecord | undefined
+  readonly entries: Map<string, Json.Json>
+  readonly decisions: Map<string, Json.Json>
+}
+
+const read = (lines: ReadonlyArray<string>): Either.Either<State, JournalError> => {
+  let run: Json.JsonRecord | undefined
+  const entries = new Map<string, Json.Json>()
+  const decisions = new Map<string, Json.Json>()
+  const provisional = new Set<string>()
+  for (const [index, line] of lines.entries()) {
+    const decoded = decodeRecord(line)
+    if (Either.isLeft(decoded)) {
+      return Either.left(
+        new JournalError({ reason: "Corrupt", description: `line ${index + 1} is not a record; repair or delete it` })
+      )
+    }
+    const record = decoded.right
+    if ("run" in record) run = record.run
+    else if ("decision" in record) {
+      decisions.set(record.decision, record.value)
+      provisional.clear()
+    } else {
+      entries.set(record.key, record.value)
+      if (record.provisional === true) provisional.add(record.key)
+      else provisional.delete(record.key)
+    }
+  }
+  for (const key of provisional) entries.delete(key)
+  return Either.right({ run, entries, decisions })
+}
+
+/**
+ * A journal over any store of lines, such as a table of a database.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (store: Store): Effect.Effect<Service, JournalError> =>
+  Effect.map(read(store.lines), ({ decisions, entries, run }) => {
+    let known = run
+    const append = (record: Record, durable: boolean) =>
+      Effect.uninterruptible(store.append(JSON.stringify(record), durable))
+    return {
+      begin: (run) =>
+        Effect.suspend(() => {
+          if (known !== undefined) {
+            const found = differences("", known, run)
+            return found.length === 0 ? Effect.void : Effect.fail(
+              new JournalError({
+                reason: "OtherRun",
+                description: `it was written by another run: ${
+                  found.join("; ")
+                }. Use a new journal, or run the program it was written by`
+              })
+            )
+          }
+          known = run
+          return append({ run }, true)
+        }),
+      // `null` is a value too.
+      recorded: (key) => entries.has(key) ? Option.some(entries.get(key)!) : Option.none(),
+      record: (key, value, provisional) =>
+        Effect.suspend(() => {
+          entries.set(key, value)
+          return append({ key, value, ...(provisional ? { provisional } : undefined) }, false)
+        }),
+      decide: (decision, value) =>
+        Effect.suspend(() => {
+          const before = decisions.get(decision)
+          if (before !== undefined) {
+            const found = differences("", before, value)
+            return found.length === 0 ? Effect.void : Effect.fail(
+              new JournalError({
+                reason: "Diverged",
+                description: `"${decision}" comes out differently than recorded: ${
+                  found.join("; ")
+                }. The metric, the model or the code has changed; start with a new journal`
+              })
+            )
+          }
+          decisions.set(decision, value)
+          return append({ decision, value }, true)
+        })
+    }
+  })
+
+const differences = (
+  path: string,
+  before: Json.Json | undefined,
+  now: Json.Json | undefined
+): ReadonlyArray<string> => {
+  if (Json.isJsonRecord(before) && Json.isJsonRecord(now)) {
+    return Array.from(new Set([...Object.keys(before), ...Object.keys(now)])).sort().flatMap((key) =>
+      differences(path === "" ? key : `${path}.${key}`, before[key], now[key])
+    )
+  }
+  const [old, fresh] = [before, now].map((value) => value === undefined ? "absent" : Json.canonical(value))
+  return old === fresh ? [] : [`${path} was ${old} and is now ${fresh}`]
+}
+
+// =============================================================================
+// Layers
+// =============================================================================
+
+/**
+ * A journal in memory: a second run in the same process resumes the first.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerMemory: Layer.Layer<Journal> = Layer.effect(
+  Journal,
+  Effect.orDie(make({ lines: [], append: () => Effect.void }))
+)
+
+/**
+ * A journal in a file, made when it does not exist; its directory must. Lines
+ * are written as results arrive, and flushed to the disk before a decision is
+ * acted on. An unfinished last line, from a process that was killed, is cut
+ * off.
+ *
+ * @example
+ * ```ts
+ * import * as Journal from "@effect-dspy/optimizers/Journal"
+ * import { FileSystem } from "@effect/platform"
+ * import { NodeFileSystem } from "@effect/platform-node"
+ * import { Effect, Schema } from "effect"
+ *
+ * let paid = 0
+ * const answer = Journal.memo("answer", Schema.String, Effect.sync(() => `answer ${++paid}`))
+ *
+ * const program = Effect.gen(function*() {
+ *   const fs = yield* FileSystem.FileSystem
+ *   const path = `${yield* fs.makeTempDirectoryScoped()}/run.jsonl`
+ *   const first = yield* Effect.provide(answer, Journal.layerFile(path))
+ *   const again = yield* Effect.provide(answer, Journal.layerFile(path))
+ *   assert.deepStrictEqual([first, again, paid], ["answer 1", "answer 1", 1])
+ * })
+ *
+ * Effect.runPromise(program.pipe(Effect.scoped, Effect.provide(NodeFileSystem.layer)))
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerFile = (path: string): Layer.Layer<Journal, JournalError, FileSystem.FileSystem> =>
+  Layer.scoped(Journal, Effect.flatMap(openFile(path), make))
+
+const openFile = (path: string): Effect.Effect<Store, JournalError, FileSystem.FileSystem | Scope.Scope> =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const file = yield* fs.open(path, { flag: "a+" })
+    const bytes = yield* fs.readFile(path)
+    const complete = bytes.lastIndexOf(lineEnd) + 1
+    if (complete < bytes.length) yield* file.truncate(complete)
+    const text = new TextDecoder().decode(bytes.subarray(0, complete))
+    const encoder = new TextEncoder()
+    const lock = yield* Effect.makeSemaphore(1)
+    return {
+      lines: text.split("\n").slice(0, -1),
+      append: (line, durable) =>
+        file.writeAll(encoder.encode(`${line}\n`)).pipe(
+          Effect.zipRight(durable ? file.sync : Effect.void),
+          lock.withPermits(1),
+          Effect.mapError(storage)
+        )
+    } satisfies Store
+  }).pipe(Effect.catchTags({
+    BadArgument: (error) => Effect.fail(storage(error)),
+    SystemError: (error) => Effect.fail(storage(error))
+  }))
+
+const lineEnd = 10
+
+const storage = (error: { readonly message: string }): JournalError =>
+  new JournalError({ reason: "Storage", description: error.message })
+
+// =============================================================================
+// Accessors
+// =============================================================================
+
+/**
+ * Runs an effect once per journal: what is recorded under the key is returned
+ * as it was, and a new value is written before it is. An interruption cannot
+ * come between.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const memo: {
+  <A, I>(
+    key: string,
+    schema: Schema.Schema<A, I>
+  ): <E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | JournalError, R>
+  <A, I, E, R>(
+    key: string,
+    schema: Schema.Schema<A, I>,
+    effect: Effect.Effect<A, E, R>
+  ): Effect.Effect<A, E | JournalError, R>
+} = dual(
+  3,
+  <A, I, E, R>(
+    key: string,
+    schema: Schema.Schema<A, I>,
+    effect: Effect.Effect<A, E, R>
+  ): Effect.Effect<A, E | JournalError, R> =>
+    Effect.map(
+      memoized({ key, schema, effect, provisional: () => false }),
+      ({ value }) => value
+    )
+)
+
+interface Memoized<A> {
+  readonly value: A
+  readonly replayed: boolean
+}
+
+/**
+ * `memo` that tells a recorded value from a new one, and may let go of some
+ * values on resuming.
+ *
+ * @internal
+ */
+export const memoized = <A, I, E, R>(options: {
+  readonly key: string
+  readonly schema: Schema.Schema<A, I>
+  readonly effect: Effect.Effect<A, E, R>
+  readonly provisional: (value: A) => boolean
+}): Effect.Effect<Memoized<A>, E | JournalError, R> =>
+  Effect.flatMap(Journal, (journal): Effect.Effect<Memoized<A>, E | JournalError, R> => {
+    const recorded = journal.recorded(options.key)
+    if (Option.isSome(recorded)) {
+      return Schema.decodeUnknown(options.schema)(recorded.value).pipe(
+        Effect.mapBoth({
+          onSuccess: (value) => ({ value, replayed: true }),
+          onFailure: (error) =>
+            new JournalError({
+              reason: "Corrupt",
+              description: `the record "${options.key}" is not of the expected form: ${error.message}`
+            })
+        })
+      )
+    }
+    return Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(restore(options.effect), (value) =>
+        Schema.encode(options.schema)(value).pipe(
+          // A value that does not fit its own schema is a defect of the caller.
+          Effect.orDie,
+          Effect.flatMap((encoded) =>
+            Json.isJson(encoded)
+              ? journal.record(options.key, encoded, options.provisional(value))
+              : Effect.dieMessage(`the schema of "${options.key}" does not encode to JSON`)
+          ),
+          Effect.as({ value, replayed: false })
+        ))
+    )
+  })
