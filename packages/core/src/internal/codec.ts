@@ -205,7 +205,8 @@ const encoder = (signature: Signature.Any, inputs: ReadonlyArray<Wire>): Codec["
 // Problems in words
 // -----------------------------------------------------------------------------
 
-const issues = (issue: ParseResult.ParseIssue, wires: ReadonlyArray<Wire>): ReadonlyArray<Problem> => {
+/** What a schema found wrong with a record; `wires` say what was expected of its fields. */
+export const issues = (issue: ParseResult.ParseIssue, wires: ReadonlyArray<Wire>): ReadonlyArray<Problem> => {
   const problems: Array<Problem> = []
   const add = (kind: Problem["kind"], path: ReadonlyArray<PropertyKey>, text: string) => {
     const [field] = path
