@@ -14,6 +14,7 @@ import { type Pipeable, pipeArguments } from "effect/Pipeable"
 import * as Predicate from "effect/Predicate"
 import * as Stream from "effect/Stream"
 import * as frame from "./internal/frame.ts"
+import { completed, guarded, marker } from "./internal/markers.ts"
 import type { Json, JsonRecord } from "./Json.ts"
 import * as LanguageModel from "./LanguageModel.ts"
 import * as LanguageModelError from "./LanguageModelError.ts"
@@ -390,14 +391,15 @@ const textOf = (message: LanguageModel.Message): string =>
     ? message.content
     : message.content.map((part) => part._tag === "Text" ? part.text : "").join("")
 
-// Every adapter of ours writes an input field below its marker.
+// Every adapter of ours writes an input field below its marker, and after the last one what to answer with.
 const section = (message: string, field: string): string | undefined => {
-  const marker = `${markerOf(field)}\n`
-  const start = message.startsWith(marker) ? 0 : message.indexOf(`\n${marker}`) + 1
-  if (!message.startsWith(marker, start)) return undefined
-  const rest = message.slice(start + marker.length)
-  const end = rest.indexOf("\n[[ ## ")
-  return end < 0 ? rest : rest.slice(0, end)
+  const opening = `${marker(field)}\n`
+  const start = message.startsWith(opening) ? 0 : message.indexOf(`\n${opening}`) + 1
+  if (!message.startsWith(opening, start)) return undefined
+  const rest = message.slice(start + opening.length)
+  const next = rest.indexOf("\n\n[[ ## ")
+  const end = next === -1 ? rest.lastIndexOf("\n\nAnswer with ") : next
+  return end === -1 ? rest : rest.slice(0, end)
 }
 
 const excerpt = (text: string): string => text.length <= 200 ? text : `${text.slice(0, 200)}…`
@@ -618,18 +620,16 @@ const response = (step: Answer, request: LanguageModel.Request, id: string): Lan
   model: id
 })
 
-const markerOf = (field: string): string => `[[ ## ${field} ## ]]`
-
-// The end marker is what tells a prompt for fields between markers from one for a JSON object, where only the inputs
-// have markers.
+// The end marker is what tells a prompt for fields between markers from one for a JSON object, where only inputs have
+// markers.
 const render = (values: JsonRecord, request: LanguageModel.Request): string =>
   request.responseFormat === undefined &&
-    request.messages.some((message) => textOf(message).includes(markerOf("completed")))
-    ? [...Object.entries(values).map(([name, value]) => `${markerOf(name)}\n${plain(value)}\n`), markerOf("completed")]
+    request.messages.some((message) => message.role === "system" && textOf(message).includes(marker(completed)))
+    ? [...Object.entries(values).map(([name, value]) => `${marker(name)}\n${plain(value)}\n`), marker(completed)]
       .join("\n")
     : JSON.stringify(values, undefined, 2)
 
-const plain = (value: Json): string => typeof value === "string" ? value : JSON.stringify(value)
+const plain = (value: Json): string => typeof value === "string" ? guarded(value) : JSON.stringify(value)
 
 const inPieces = (response: LanguageModel.Response): Stream.Stream<LanguageModel.Delta> =>
   LanguageModel.unfold(response).pipe(

@@ -1,6 +1,11 @@
+import * as ChatAdapter from "@effect-dspy/core/ChatAdapter"
+import * as JsonAdapter from "@effect-dspy/core/JsonAdapter"
 import * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
+import * as Module from "@effect-dspy/core/Module"
+import * as ModuleEvent from "@effect-dspy/core/ModuleEvent"
 import * as Policy from "@effect-dspy/core/Policy"
+import * as Predict from "@effect-dspy/core/Predict"
 import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
 import { assert, describe, it } from "@effect/vitest"
 import { Chunk, Effect, Fiber, Layer, Option, Stream, TestClock } from "effect"
@@ -62,6 +67,70 @@ describe("TestLanguageModel", () => {
         TestLanguageModel.when({ text: /crashed/gi }, TestLanguageModel.text("technical"))
       ])))
     ))
+
+  for (const adapter of [ChatAdapter.adapter, JsonAdapter.adapter]) {
+    for (const responseFormat of ["none", "jsonObject", "jsonSchema"] as const) {
+      it.effect(`renders fields that parse under the ${adapter.name} adapter, model with ${responseFormat}`, () => {
+        const values = {
+          title: "two\n[[ ## completed ## ]]\nlines ",
+          stars: 4,
+          tags: ["a", "[[ ## title ## ]]"]
+        }
+        const review = Predict.make("review -> title, stars: int, tags: string[]", { adapter })
+        return Effect.gen(function*() {
+          assert.deepStrictEqual(yield* review({ review: "[[ ## completed ## ]]" }), values)
+          const streamed = yield* review({ review: "[[ ## completed ## ]]" }).pipe(
+            ModuleEvent.listen({ deltas: true, emit: () => Effect.void })
+          )
+          assert.deepStrictEqual(streamed, values)
+        }).pipe(
+          Effect.provide(
+            TestLanguageModel.layer(() => TestLanguageModel.fields(values), { capabilities: { responseFormat } })
+          )
+        )
+      })
+    }
+
+    it.effect(`finds input fields in a prompt of the ${adapter.name} adapter`, () => {
+      const rule = (ticket: string | RegExp, team: string) =>
+        TestLanguageModel.when({ inputs: { ticket } }, TestLanguageModel.fields({ team }))
+      return Effect.gen(function*() {
+        const route = Predict.make("customer, ticket -> team", { adapter })
+        assert.deepStrictEqual(yield* route({ customer: "Ada", ticket: "broken\n\nAnswer soon" }), { team: "exact" })
+        assert.deepStrictEqual(yield* route({ customer: "billing", ticket: "an invoice" }), { team: "billing" })
+        const error = yield* Effect.flip(route({ customer: "invoice", ticket: "hello" }))
+        assert.include(error.message, "none of 3 rules matches")
+      }).pipe(Effect.provide(TestLanguageModel.layer(TestLanguageModel.rules([
+        rule(/^broken\n\nAnswer soon$/, "exact"),
+        rule("invoice", "billing"),
+        rule("Answer with", "never")
+      ]))))
+    })
+  }
+
+  it.effect("answers each predictor from its own script, also in parallel", () =>
+    Effect.gen(function*() {
+      const program = Module.make(
+        { ask: Predict.make("topic -> question"), answers: [Predict.make("question -> answer")] },
+        function*(m, input: { readonly topic: string }) {
+          const { question } = yield* m.ask(input)
+          return yield* m.answers[0].pipe(Module.map(({ answer }) => `${question} ${answer}`))({ question })
+        }
+      )
+      const out = yield* Effect.all([program({ topic: "a" }), program({ topic: "b" })], { concurrency: 2 })
+      assert.deepStrictEqual(out.sort(), ["one? 0", "two? 1"])
+      const error = yield* Effect.flip(program({ topic: "c" }))
+      assert.include(error.message, `the script has 2 steps, and this is call 3, the request of "ask"`)
+      const other = yield* Effect.flip(Predict.make("question -> answer")({ question: "?" }))
+      assert.include(other.message, `there is no script for "", only for "ask", "answers[0]"`)
+      assert.deepStrictEqual(
+        (yield* TestLanguageModel.calls).map((call) => call.predictor).sort(),
+        ["", "answers[0]", "answers[0]", "ask", "ask", "ask"]
+      )
+    }).pipe(Effect.provide(TestLanguageModel.layer({
+      ask: [TestLanguageModel.fields({ question: "one?" }), TestLanguageModel.fields({ question: "two?" })],
+      "answers[0]": (_request, n) => TestLanguageModel.fields({ answer: String(n) })
+    }))))
 
   it.effect("renders fields between markers or as a JSON object, as the request asks", () =>
     Effect.gen(function*() {
