@@ -17,8 +17,49 @@ export * as Adapter from "./Adapter.ts"
 export * as ChainOfThought from "./ChainOfThought.ts"
 
 /**
+ * Fields as text between markers, which any model can write.
+ *
+ * Every field is a line with its marker, then its value; an answer ends with a
+ * marker of its own:
+ *
+ * ```
+ * [[ ## reasoning ## ]]
+ * Paris has been the capital since 987.
+ *
+ * [[ ## answer ## ]]
+ * Paris
+ *
+ * [[ ## completed ## ]]
+ * ```
+ *
+ * Strings stand as they are, all other values as compact JSON on one line. Two
+ * things are escaped, so that no value can be taken for structure and every
+ * value is read back as it was:
+ *
+ * - A line that starts like a marker gets a backslash before it:
+ *   `\[[ ## answer ## ]]`. One backslash is taken away on reading.
+ * - A string that starts or ends with white space, or whose first line is a
+ *   single backslash, stands between two lines holding a backslash each.
+ *   White space around any other value is not part of it.
+ *
+ * A string where the field could also be something else (`string | null`,
+ * `string | number`, an optional string) is put in quotes if it would be taken
+ * for the other: `"null"`.
+ *
+ * When reading, a marker counts at the start of a line only (after blanks),
+ * and only if it names a field: of an output, it opens the field; of an input,
+ * or repeated, it opens text that is left out. A marker with another name is
+ * text. Text before the first marker and after the end marker is left out, as
+ * is a `<think>` block that comes first; the end marker may be missing.
+ *
+ * @since 0.1.0
+ */
+export * as ChatAdapter from "./ChatAdapter.ts"
+
+/**
  * An `Example` is one labelled case: typed inputs for a module, and labels
- * that a metric compares its output with.
+ * that a metric compares its output with. Datasets come from JSONL, JSON and
+ * CSV, decoded by schemas; a row that does not fit is reported, never left out.
  *
  * @since 0.1.0
  */
@@ -31,6 +72,28 @@ export * as Example from "./Example.ts"
  * @since 0.1.0
  */
 export * as Json from "./Json.ts"
+
+/**
+ * The answer as one JSON object, for models that are good at it or can be
+ * held to a JSON Schema.
+ *
+ * Inputs stand between the field markers of `ChatAdapter`, escaped in the same
+ * way. The answer is the first JSON object with an output field among its
+ * keys; prose and code fences around it, a `<think>` block before it, keys
+ * that are no output fields and an echo of the schema are left out. Deltas of
+ * a string are its characters, unescaped; those of any other value its JSON.
+ *
+ * JSON that is not quite valid is read where it has one meaning only: trailing
+ * commas, single quotes, unquoted keys, `True` and `None`, comments, raw line
+ * breaks in strings, numbers such as `.5` or `+1`. Nothing is guessed: a
+ * string that does not end is not an answer, nor is a key with two values.
+ *
+ * Where the model can be held to it, the request carries a strict JSON Schema
+ * of the outputs, or else asks for a JSON object.
+ *
+ * @since 0.1.0
+ */
+export * as JsonAdapter from "./JsonAdapter.ts"
 
 /**
  * The one service every model call goes through. Requests, responses and
@@ -99,6 +162,17 @@ export * as Policy from "./Policy.ts"
  * @since 0.1.0
  */
 export * as Predict from "./Predict.ts"
+
+/**
+ * A `SavedProgram` is what an optimizer found for a program, as a JSON file:
+ * per predictor its instructions, demonstrations and settings, with the names
+ * and types of its fields, so that a file of another program is recognised.
+ * It holds data only: the program itself, its models and tools come from code
+ * and Layers. DSPy's state files are read and written too.
+ *
+ * @since 0.1.0
+ */
+export * as SavedProgram from "./SavedProgram.ts"
 
 /**
  * `Scoring` is the one place where a candidate, an example and a rollout become
