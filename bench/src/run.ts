@@ -17,9 +17,12 @@ if (unknown.length > 0) {
 } else {
   for (const name of asked.length > 0 ? asked : known) {
     console.log(`# ${name}`)
-    const { status } = spawnSync(process.execPath, ["--import", "tsx", path.join(import.meta.dirname, `${name}.ts`)], {
-      stdio: "inherit"
-    })
+    const published = path.join(import.meta.dirname, "fixture/published.ts")
+    const { status } = spawnSync(
+      process.execPath,
+      ["--import", "tsx", "--import", published, path.join(import.meta.dirname, `${name}.ts`)],
+      { stdio: "inherit" }
+    )
     if (status !== 0) process.exitCode = 1
   }
 }
