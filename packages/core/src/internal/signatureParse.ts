@@ -15,7 +15,7 @@
  * A `Raw` is what an item may be: a schema, or a list of literals, kept apart until it is known whether the whole union
  * consists of literals (one `Schema.Literal`) or not.
  */
-import type * as Array from "effect/Array"
+import type * as Arr from "effect/Array"
 import * as Either from "effect/Either"
 import * as Schema from "effect/Schema"
 import * as AST from "effect/SchemaAST"
@@ -23,7 +23,7 @@ import type { Fields } from "../Signature.ts"
 import { isName } from "./signatureName.ts"
 
 // =============================================================================
-// The compiler's half. A step gives `[result, rest of the text]`, or a message.
+// The compiler's half. A step gets a text without leading space, and gives `[result, rest of the text]` or a message.
 // =============================================================================
 
 type Space = " " | "\n" | "\r" | "\t"
@@ -35,156 +35,160 @@ type Named = typeof named
 type Generic = typeof generic
 
 type Literals = ReadonlyArray<AST.LiteralValue>
-type Raw = Schema.Schema.Any | Literals
 
 type Close<R> = R extends [null] ? typeof Schema.Null
-  : R extends Array.NonEmptyReadonlyArray<AST.LiteralValue> ? Schema.Literal<R>
-  : R extends Schema.Schema.Any ? R
+  : R extends Arr.NonEmptyReadonlyArray<AST.LiteralValue> ? Schema.Literal<R>
+  : R
+
+type CloseAll<M extends ReadonlyArray<unknown>> = { [K in keyof M]: Close<M[K]> }
+
+// The compiler makes a new type each time it meets `Schema.Array$<Close<R>>` or `[W, Skip<S>]`, and the same type when the
+// arguments are names. These names make it compare a schema once, not at each use.
+type Pair<A, B> = [A, B]
+type ArrayOf<V> = V extends Schema.Schema.Any ? Schema.Array$<V> : never
+type RecordOf<V> = V extends Schema.Schema.Any ? Schema.Record$<typeof Schema.String, V> : never
+type NullOrOf<V> = V extends Schema.Schema.Any ? Schema.NullOr<V> : never
+type OptionalOf<V> = V extends Schema.Schema.Any ? Schema.optional<V> : never
+type UnionOf<M> = M extends ReadonlyArray<Schema.Schema.Any> ? Schema.Union<M> : never
+type TupleOf<M> = M extends [infer A extends Schema.Schema.Any, infer B extends Schema.Schema.Any] ? Schema.Tuple2<A, B>
+  : M extends ReadonlyArray<Schema.Schema.Any> ? Schema.Tuple<M>
   : never
 
-type CloseAll<M extends ReadonlyArray<Raw>> = { [K in keyof M]: Close<M[K]> }
+type Concat<M, Acc extends Literals = []> = M extends [infer H extends Literals, ...infer T] ? Concat<T, [...Acc, ...H]>
+  : Acc
 
-type Concat<M extends ReadonlyArray<unknown>, Acc extends Literals = []> = M extends
-  readonly [infer H extends Literals, ...infer T] ? Concat<T, [...Acc, ...H]> : Acc
+type WithoutNull<M, Acc extends ReadonlyArray<unknown> = []> = M extends [infer H, ...infer T]
+  ? WithoutNull<T, H extends [null] ? Acc : [...Acc, H]>
+  : Acc
 
-type WithoutNull<M extends ReadonlyArray<unknown>, Acc extends ReadonlyArray<Raw> = []> = M extends
-  readonly [infer H extends Raw, ...infer T] ? WithoutNull<T, H extends [null] ? Acc : [...Acc, H]> : Acc
-
-type Join<M extends ReadonlyArray<Raw>> = M extends [infer R] ? R
+type Join<M extends ReadonlyArray<unknown>> = M extends [infer R] ? R
   : M extends ReadonlyArray<Literals> ? Concat<M>
-  : WithoutNull<M> extends infer N extends ReadonlyArray<Raw>
-    ? N["length"] extends M["length"] ? Schema.Union<CloseAll<M>> : Schema.NullOr<Close<Join<N>>>
+  : WithoutNull<M> extends infer N extends ReadonlyArray<unknown>
+    ? N["length"] extends M["length"] ? UnionOf<CloseAll<M>> : NullOrOf<Close<Join<N>>>
   : never
 
-type Skip<S extends string> = S extends `${Space}${infer R}` ? Skip<R> : S
+type Skip<S> = S extends `${Space}${infer R}` ? Skip<R> : S
 
-type Word<S extends string, W extends string = ""> = S extends `${infer C}${infer R}`
-  ? C extends Delimiter ? [W, S] : Word<R, `${W}${C}`>
-  : [W, S]
+type Word<S, W extends string = ""> = S extends `${infer C}${infer R}`
+  ? C extends Delimiter ? Pair<W, Skip<S>> : Word<R, `${W}${C}`>
+  : [W, ""]
 
-type Found<S extends string> = S extends "" ? "the end"
-  : S extends `->${string}` ? "'->'"
-  : Word<S> extends [infer W extends string, string]
-    ? W extends "" ? S extends `${infer C}${string}` ? `'${C}'` : never : `'${W}'`
+type Found<S> = S extends `->${string}` ? "'->'"
+  : Word<S> extends ["", unknown] ? S extends `${infer C}${string}` ? `'${C}'` : "the end"
+  : Word<S> extends [infer W extends string, unknown] ? `'${W}'`
   : never
 
-type Expected<E extends string, S extends string> = `expected ${E}, found ${Found<Skip<S>>}`
+type Expected<E extends string, S> = `expected ${E}, found ${Found<S>}`
 
-type Type<S extends string, T, M extends ReadonlyArray<Raw> = []> = Item<Skip<S>, T> extends infer P
-  ? P extends [infer R extends Raw, infer S1 extends string]
-    ? Skip<S1> extends `|${infer S2}` ? Type<S2, T, [...M, R]> : [Join<[...M, R]>, S1]
-  : P
+type Type<S, T, M extends ReadonlyArray<unknown> = []> = Item<S, T> extends [infer R, infer S1]
+  ? S1 extends `|${infer S2}` ? Type<Skip<S2>, T, [...M, R]>
+  : M extends [] ? [R, S1]
+  : Pair<Join<[...M, R]>, S1>
+  : Item<S, T>
+
+type Item<S, T> = S extends `${infer C}${infer R}` ? C extends Delimiter ? Punctuated<C, R, S, T>
+  : Word<S> extends [infer W, infer S1] ? Reference<W, S1, T>
   : never
+  : Expected<"a type", S>
 
-type Item<S extends string, T> = S extends `"${infer L}"${infer R}` ? Quoted<L, R>
-  : S extends `'${infer L}'${infer R}` ? Quoted<L, R>
-  : S extends `"${string}` | `'${string}` ? "a literal lacks its closing quote"
-  : S extends `(${infer R}` ? Closed<Type<R, T>>
-  : S extends `{${infer R}` ? Members<Skip<R>, T>
-  : S extends `[${infer R}` ? Apply<"tuple", List<R, T, "]">>
-  : S extends `-${infer R}` ? Word<R> extends [infer W extends string, infer R1 extends string] ? Numeric<`-${W}`, R1>
-    : never
-  : Word<S> extends [infer W extends string, infer R extends string]
-    ? W extends "" ? Expected<"a type", S> : Reference<W, R, T>
-  : never
+type Punctuated<C, R, S, T> = C extends "\"" | "'"
+  ? R extends `${infer L}${C}${infer S1}` ? Quoted<L, Skip<S1>> : "a literal lacks its closing quote"
+  : C extends "{" ? Members<Skip<R>, T>
+  : C extends "[" ? Apply<"tuple", List<Skip<R>, T, "]">>
+  : C extends "(" ? Closed<Type<Skip<R>, T>>
+  : C extends "-" ? Word<R> extends [infer W extends string, infer S1] ? Numeric<`-${W}`, S1> : never
+  : Expected<"a type", S>
 
-type Quoted<L extends string, R extends string> = L extends `${string}\\${string}`
-  ? "a literal has no escapes: use the other quote, and no backslash"
-  : Suffix<[L], R>
+type Quoted<L, S> = L extends `${string}\\${string}` ? "a literal has no escapes: use the other quote, and no backslash"
+  : Suffix<[L], S>
 
-type Closed<P> = P extends [infer R extends Raw, infer S extends string]
-  ? Skip<S> extends `)${infer S1}` ? Suffix<R, S1> : Expected<"')'", S>
+type Closed<P> = P extends [infer R, infer S] ? S extends `)${infer S1}` ? Suffix<R, Skip<S1>> : Expected<"')'", S>
   : P
 
-type Reference<W extends string, S extends string, T> = W extends keyof T ? Suffix<T[W], S>
+type Reference<W, S, T> = W extends keyof T ? Suffix<T[W], S>
   : W extends keyof Named ? Suffix<Named[W], S>
-  : W extends keyof Generic ? Skip<S> extends `[${infer R}` ? Apply<Generic[W], List<R, T, "]">>
-    : Skip<S> extends `<${infer R}` ? Apply<Generic[W], List<R, T, ">">>
+  : W extends keyof Generic ? S extends `[${infer R}` ? Apply<Generic[W], List<Skip<R>, T, "]">>
+    : S extends `<${infer R}` ? Apply<Generic[W], List<Skip<R>, T, ">">>
     : `'${W}' needs its types, as in ${W}[...]`
   : Numeric<W, S>
 
-type Numeric<W extends string, S extends string> = W extends `${infer N extends number}`
-  ? number extends N ? `unknown type '${W}'` : Suffix<[N], S>
-  : `unknown type '${W}'`
+type Numeric<W, S> = W extends `${infer N extends number}` ? number extends N ? Unknown<W> : Suffix<[N], S> : Unknown<W>
 
-type Suffix<R, S extends string> = Skip<S> extends `[${infer S1}`
-  ? Skip<S1> extends `]${infer S2}` ? Suffix<Schema.Array$<Close<R>>, S2> : Expected<"']'", S1>
+type Unknown<W> = W extends string ? `unknown type '${W}'` : never
+
+type Suffix<R, S> = S extends `[${infer S1}`
+  ? Skip<S1> extends `]${infer S2}` ? Suffix<ArrayOf<Close<R>>, Skip<S2>> : Expected<"']'", Skip<S1>>
   : [R, S]
 
-type List<S extends string, T, End extends string, M extends ReadonlyArray<unknown> = []> = Type<S, T> extends infer P
-  ? P extends [infer R, infer S1 extends string] ? Skip<S1> extends `,${infer S2}` ? List<S2, T, End, [...M, R]>
-    : Skip<S1> extends `${End}${infer S2}` ? [[...M, R], S2]
-    : Expected<`',' or '${End}'`, S1>
-  : P
-  : never
+type List<S, T, End extends string, M extends ReadonlyArray<unknown> = []> = Type<S, T> extends [infer R, infer S1]
+  ? S1 extends `,${infer S2}` ? List<Skip<S2>, T, End, [...M, R]>
+  : S1 extends `${End}${infer S2}` ? Pair<[...M, R], Skip<S2>>
+  : Expected<`',' or '${End}'`, S1>
+  : Type<S, T>
 
-type Apply<G, P> = P extends [infer M extends ReadonlyArray<Raw>, infer S extends string]
-  ? G extends "list" ? M extends [infer R] ? Suffix<Schema.Array$<Close<R>>, S> : "a list has one type"
-  : G extends "dict"
-    ? M extends [infer K, infer R]
-      ? [K, typeof Schema.String] extends [typeof Schema.String, K]
-        ? Suffix<Schema.Record$<typeof Schema.String, Close<R>>, S>
-      : StringKeys
-    : StringKeys
-  : G extends "tuple"
-    ? Suffix<M extends [infer A, infer B] ? Schema.Tuple2<Close<A>, Close<B>> : Schema.Tuple<CloseAll<M>>, S>
-  : G extends "Optional" ? M extends [infer R extends Raw] ? Suffix<Join<[R, [null]]>, S> : "Optional has one type"
+type Apply<G, P> = P extends [infer M extends ReadonlyArray<unknown>, infer S]
+  ? G extends "list" ? M extends [infer R] ? Suffix<ArrayOf<Close<R>>, S> : "a list has one type"
+  : G extends "dict" ? M extends [infer K, infer R] ? Dictionary<K, R, S> : Dictionary<null, null, S>
+  : G extends "tuple" ? Suffix<TupleOf<CloseAll<M>>, S>
+  : G extends "Optional" ? M extends [infer R] ? Suffix<Join<[R, [null]]>, S> : "Optional has one type"
   : G extends "Union" ? Suffix<Join<M>, S>
   : M extends ReadonlyArray<Literals> ? Suffix<Concat<M>, S>
   : "Literal takes constants only"
   : P
 
-type StringKeys = "a dictionary has string keys and one type of value"
+type Dictionary<K, R, S> = [K, typeof Schema.String] extends [typeof Schema.String, K] ? Suffix<RecordOf<Close<R>>, S>
+  : "a dictionary has string keys and one type of value"
 
-type Key<S extends string> = S extends `"${infer K}"${infer R}` ? [K, R] : S extends `'${infer K}'${infer R}` ? [K, R]
-: Word<S>
+type Key<S> = S extends `"${infer K}"${infer R}` ? Pair<K, Skip<R>> :
+  S extends `'${infer K}'${infer R}` ? Pair<K, Skip<R>>
+  : Word<S>
 
-type Members<S extends string, T, F = {}> = Key<S> extends [infer K extends string, infer R extends string]
-  ? K extends "" ? Expected<"a property name", S>
+type Members<S, T, F = {}> = Key<S> extends [infer K, infer S1] ? K extends "" ? Expected<"a property name", S>
   : K extends "__proto__" | `${number}` ? `an object cannot keep the property '${K}' in its place`
-  : K extends keyof F ? `property '${K}' is declared twice`
-  : Skip<R> extends `:${infer R1}` ? Member<K, Type<R1, T>, false, T, F>
-  : Skip<R> extends `?${infer R1}`
-    ? Skip<R1> extends `:${infer R2}` ? Member<K, Type<R2, T>, true, T, F> : Expected<"':'", R1>
-  : Expected<"':'", R>
+  : K extends keyof F & string ? `property '${K}' is declared twice`
+  : S1 extends `:${infer S2}` ? Member<K, Type<Skip<S2>, T>, false, T, F>
+  : S1 extends `?${infer S2}`
+    ? Skip<S2> extends `:${infer S3}` ? Member<K, Type<Skip<S3>, T>, true, T, F> : Expected<"':'", Skip<S2>>
+  : Expected<"':'", S1>
   : never
 
-type Member<K extends string, P, Optional, T, F> = P extends [infer R, infer S extends string]
+type Member<K, P, Optional, T, F> = P extends [infer R, infer S]
   ? F & Property<K, R, Optional> extends infer F1
-    ? Skip<S> extends `${"," | ";"}${infer S1}`
-      ? Skip<S1> extends `}${infer S2}` ? Suffix<Struct<F1>, S2> : Members<Skip<S1>, T, F1>
-    : Skip<S> extends `}${infer S1}` ? Suffix<Struct<F1>, S1>
+    ? S extends `${"," | ";"}${infer S1}`
+      ? Skip<S1> extends `}${infer S2}` ? Suffix<Struct<F1>, Skip<S2>> : Members<Skip<S1>, T, F1>
+    : S extends `}${infer S1}` ? Suffix<Struct<F1>, Skip<S1>>
     : Expected<"',' or '}'", S>
   : never
   : P
 
-type Property<K extends string, R, Optional> = {
-  readonly [_ in K]: Optional extends true ? Schema.optional<Close<R>> : Close<R>
+type Property<K, R, Optional> = {
+  readonly [_ in K & string]: Optional extends true ? OptionalOf<Close<R>> : Close<R>
 }
 
-type Struct<F> = F extends Schema.Struct.Fields ? Schema.Struct<{ readonly [K in keyof F]: F[K] }> : never
+type Struct<F> = F extends Schema.Struct.Fields ? Schema.Struct<{ -readonly [K in keyof F]: F[K] }> : never
 
-type At<N extends string, P> = P extends string ? `field '${N}': ${P}` : never
+type At<N, P> = [N, P] extends [infer Name extends string, infer Problem extends string] ? `field '${Name}': ${Problem}`
+  : never
 
 // `O` is null as long as the inputs are read.
-type Field<S extends string, T, I, O> = Word<S> extends [infer N extends string, infer R extends string]
-  ? N extends "" ? [keyof I, O, S] extends [never, null, `->${infer R1}`] ? Field<Skip<R1>, T, I, {}>
+type Field<S, T, I, O> = Word<S> extends [infer N, infer S1]
+  ? N extends "" ? [keyof I, O, S] extends [never, null, `->${infer S2}`] ? Field<Skip<S2>, T, I, {}>
     : Expected<"a field name", S>
   : N extends `${Digit}${string}` | `${string}${NotInNames}${string}` | "__proto__"
     ? At<N, "a name is letters, digits and _, does not start with a digit, and is not __proto__">
   : N extends keyof I | keyof O ? At<N, "is declared twice">
-  : Skip<R> extends `:${infer R1}` ? Next<N, Type<R1, T>, false, T, I, O>
-  : Skip<R> extends `?${infer R1}` ? Skip<R1> extends `:${infer R2}` ? Next<N, Type<R2, T>, true, T, I, O>
-    : Next<N, [typeof Schema.String, R1], true, T, I, O>
-  : Next<N, [typeof Schema.String, R], false, T, I, O>
+  : S1 extends `:${infer S2}` ? Next<N, Type<Skip<S2>, T>, false, T, I, O>
+  : S1 extends `?${infer S2}` ? Skip<S2> extends `:${infer S3}` ? Next<N, Type<Skip<S3>, T>, true, T, I, O>
+    : Next<N, Pair<typeof Schema.String, Skip<S2>>, true, T, I, O>
+  : Next<N, [typeof Schema.String, S1], false, T, I, O>
   : never
 
-type Next<N extends string, P, Optional, T, I, O> = P extends [infer R, infer S extends string]
-  ? O extends null ? Skip<S> extends `,${infer S1}` ? Field<Skip<S1>, T, I & Property<N, R, Optional>, O>
-    : Skip<S> extends `->${infer S1}` ? Field<Skip<S1>, T, I & Property<N, R, Optional>, {}>
+type Next<N, P, Optional, T, I, O> = P extends [infer R, infer S]
+  ? O extends null ? S extends `,${infer S1}` ? Field<Skip<S1>, T, I & Property<N, R, Optional>, O>
+    : S extends `->${infer S1}` ? Field<Skip<S1>, T, I & Property<N, R, Optional>, {}>
     : At<N, Expected<"',' or '->'", S>>
-  : Skip<S> extends `,${infer S1}` ? Field<Skip<S1>, T, I, O & Property<N, R, Optional>>
-  : Skip<S> extends "" ? [I, O & Property<N, R, Optional>]
+  : S extends `,${infer S1}` ? Field<Skip<S1>, T, I, O & Property<N, R, Optional>>
+  : S extends "" ? [I, O & Property<N, R, Optional>]
   : At<N, Expected<"',' or the end", S>>
   : At<N, P>
 
@@ -260,7 +264,7 @@ const generic = {
 const own = <A>(record: { readonly [key: string]: A }, key: string): A | undefined =>
   Object.hasOwn(record, key) ? record[key] : undefined
 
-const isLiterals = (raw: RawValue): raw is ReadonlyArray<AST.LiteralValue> => globalThis.Array.isArray(raw)
+const isLiterals = (raw: RawValue): raw is ReadonlyArray<AST.LiteralValue> => Array.isArray(raw)
 
 const isString = (raw: RawValue): boolean => !isLiterals(raw) && AST.isStringKeyword(raw.ast)
 
