@@ -1,0 +1,231 @@
+import * as Adapter from "@effect-dspy/core/Adapter"
+import * as ChatAdapter from "@effect-dspy/core/ChatAdapter"
+import * as JsonAdapter from "@effect-dspy/core/JsonAdapter"
+import * as LanguageModel from "@effect-dspy/core/LanguageModel"
+import * as Module from "@effect-dspy/core/Module"
+import * as ModuleEvent from "@effect-dspy/core/ModuleEvent"
+import * as Predict from "@effect-dspy/core/Predict"
+import * as Signature from "@effect-dspy/core/Signature"
+import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
+import * as Trace from "@effect-dspy/core/Trace"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Layer, Schema, Stream } from "effect"
+
+const sum = Predict.make("question -> answer: int, note?: string")
+const ask = sum({ question: "2 + 2?" })
+
+const listened = <A, E, R>(deltas: boolean, self: Effect.Effect<A, E, R>) =>
+  Effect.suspend(() => {
+    const events: Array<ModuleEvent.Emitted> = []
+    return self.pipe(
+      ModuleEvent.listen({ deltas, emit: (more) => Effect.sync(() => events.push(...more)) }),
+      Effect.either,
+      Effect.map((exit) => ({ events, exit }))
+    )
+  })
+
+describe("Predict", () => {
+  it.effect("decodes the answer by its schemas", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* ask, { answer: 4 })
+    }).pipe(Effect.provide(TestLanguageModel.layer([TestLanguageModel.fields({ answer: 4 })]))))
+
+  it.effect("checks and encodes the input before anything is sent", () =>
+    Effect.gen(function*() {
+      const bounded = Predict.make(Signature.make({
+        input: { text: Schema.String.pipe(Schema.maxLength(3)), when: Schema.Date },
+        output: { ok: Schema.Boolean }
+      }))
+      const error = yield* Effect.flip(bounded({ text: "too long", when: new Date(0) }))
+      assert.strictEqual(error._tag, "InvalidInput")
+      assert.include(error.message, "text")
+      assert.deepStrictEqual(yield* TestLanguageModel.requests, [])
+      yield* bounded({ text: "ok", when: new Date(0) })
+      const [request] = yield* TestLanguageModel.requests
+      assert.include(JSON.stringify(request), "1970-01-01T00:00:00.000Z")
+    }).pipe(Effect.provide(TestLanguageModel.layer([TestLanguageModel.fields({ ok: true })]))))
+
+  it.effect("an answer of the wrong type is a typed error that keeps the text", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(ask)
+      assert.strictEqual(error._tag, "AdapterParseError")
+      if (error._tag === "AdapterParseError") {
+        assert.strictEqual(error.problems[0]?.field, "answer")
+        assert.include(error.text, "many")
+        assert.deepStrictEqual(error.expected, ["answer", "note"])
+      }
+    }).pipe(Effect.provide(TestLanguageModel.layer([TestLanguageModel.fields({ answer: "many" })]))))
+
+  it.effect("a cut-off answer is never decoded", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(ask)
+      assert.strictEqual(error._tag, "OutputTruncated")
+    }).pipe(
+      Effect.provide(
+        TestLanguageModel.layer([TestLanguageModel.finish(TestLanguageModel.fields({ answer: 4 }), "length")])
+      )
+    ))
+
+  it.effect("a refusal is a typed error with what the model said", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(ask)
+      assert.isTrue(error._tag === "Refused" && error.text === "I would rather not." && error.reason === "refusal")
+    }).pipe(
+      Effect.provide(
+        TestLanguageModel.layer([TestLanguageModel.finish(TestLanguageModel.text("I would rather not."), "refusal")])
+      )
+    ))
+
+  it.effect("a failed model call is not asked again by an adapter", () =>
+    Effect.gen(function*() {
+      const resilient = Module.withAdapter(sum, ChatAdapter.adapter.pipe(Adapter.reask(), Adapter.orElse(JsonAdapter.adapter)))
+      const error = yield* Effect.flip(resilient({ question: "?" }))
+      assert.strictEqual(error._tag, "LanguageModelError")
+      assert.strictEqual((yield* TestLanguageModel.requests).length, 1)
+    }).pipe(Effect.provide(TestLanguageModel.layer([TestLanguageModel.fail("Overloaded")]))))
+})
+
+describe("recovery", () => {
+  const script = TestLanguageModel.layer([
+    TestLanguageModel.text("I think it is four."),
+    TestLanguageModel.text("[[ ## answer ## ]]\nmany"),
+    TestLanguageModel.text(`{"answer": 4}`)
+  ])
+  const resilient = Module.withAdapter(sum, ChatAdapter.adapter.pipe(Adapter.reask(), Adapter.orElse(JsonAdapter.adapter)))
+
+  it.effect("is off unless chosen", () =>
+    Effect.gen(function*() {
+      yield* Effect.flip(ask)
+      assert.strictEqual((yield* TestLanguageModel.requests).length, 1)
+    }).pipe(Effect.provide(script)))
+
+  it.effect("re-asks with what was wrong, then falls back", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* resilient({ question: "?" }), { answer: 4 })
+      const requests = yield* TestLanguageModel.requests
+      assert.strictEqual(requests.length, 3)
+      const again = requests[1]!.messages
+      assert.strictEqual(again.at(-2)?.role, "assistant")
+      assert.strictEqual(again.at(-2)?.content, "I think it is four.")
+      assert.strictEqual(again.at(-1)?.role, "user")
+      assert.notStrictEqual(requests[2]!.messages[0]?.content, requests[0]!.messages[0]?.content)
+    }).pipe(Effect.provide(script)))
+
+  it.effect("keeps every failure when all of it fails", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(resilient({ question: "?" }))
+      assert.isTrue(error._tag === "AdapterParseError")
+      if (error._tag === "AdapterParseError") {
+        assert.deepStrictEqual(error.previous.map((one) => [one.adapter, one.text]), [["chat", "one"], ["chat", "two"]])
+        assert.deepStrictEqual([error.adapter, error.text], ["json", "three"])
+      }
+    }).pipe(
+      Effect.provide(TestLanguageModel.layer(["one", "two", "three"].map((text) => TestLanguageModel.text(text))))
+    ))
+
+  it.effect("tells a listener to forget what it has seen, and what each answer cost", () =>
+    Effect.gen(function*() {
+      const { events, exit } = yield* listened(true, resilient({ question: "?" }))
+      assert.strictEqual(exit._tag, "Right")
+      assert.strictEqual(events.filter((event) => event._tag === "Reset").length, 2)
+      assert.strictEqual(events.filter((event) => event._tag === "UsageReported").length, 3)
+    }).pipe(Effect.provide(script)))
+})
+
+describe("events", () => {
+  const model = TestLanguageModel.layer(() => TestLanguageModel.fields({ answer: 4, note: "as always" }))
+
+  it.effect("with deltas: the fields as they are written; without: whole answers only", () =>
+    Effect.gen(function*() {
+      const { events } = yield* listened(true, ask)
+      const fold = (field: string) =>
+        events.flatMap((event) => event._tag === "FieldDelta" && event.field === field ? [event.text] : []).join("")
+      assert.strictEqual(fold("answer"), "4")
+      assert.strictEqual(fold("note"), "as always")
+      assert.isAbove(events.filter((event) => event._tag === "FieldDelta").length, 2)
+      assert.strictEqual(events[0]?._tag, "PredictorStart")
+      assert.strictEqual(events.at(-1)?._tag, "PredictorEnd")
+      const whole = yield* listened(false, ask)
+      assert.deepStrictEqual(whole.events.map((event) => event._tag), [
+        "PredictorStart",
+        "UsageReported",
+        "PredictorEnd"
+      ])
+    }).pipe(Effect.provide(model)))
+
+  it.effect("streamed and whole answers decode to the same value", () =>
+    Effect.gen(function*() {
+      const { exit } = yield* listened(true, ask)
+      assert.deepStrictEqual(exit, yield* Effect.either(ask))
+    }).pipe(Effect.provide(model)))
+
+  it.effect("a stream cut short is an error, never a short answer", () =>
+    Effect.gen(function*() {
+      const { exit } = yield* listened(true, ask)
+      assert.isTrue(exit._tag === "Left" && exit.left._tag === "LanguageModelError")
+    }).pipe(Effect.provide(TestLanguageModel.layer([
+      TestLanguageModel.deltas([{ _tag: "TextDelta", index: 0, text: "[[ ## answer ## ]]\n4\n\n[[ ## completed ## ]]" }])
+    ]))))
+
+  it.effect("a restarted stream resets its fields", () =>
+    Effect.gen(function*() {
+      const { events, exit } = yield* listened(true, ask)
+      assert.deepStrictEqual(exit._tag === "Right" ? exit.right : exit.left, { answer: 4 })
+      const reset = events.findIndex((event) => event._tag === "Reset")
+      const after = events.slice(reset).flatMap((event) => event._tag === "FieldDelta" ? [event.text] : [])
+      assert.strictEqual(after.join(""), "4")
+    }).pipe(Effect.provide(TestLanguageModel.layer([
+      TestLanguageModel.deltas([
+        { _tag: "TextDelta", index: 0, text: "[[ ## answer ## ]]\n1" },
+        { _tag: "Restarted", cause: "fallback" },
+        { _tag: "TextDelta", index: 0, text: "[[ ## answer ## ]]\n4" },
+        { _tag: "Finish", index: 0, reason: "stop" },
+        { _tag: "Completed", usage: {}, model: "test" }
+      ])
+    ]))))
+
+  it.effect("listeners nest: the inner and the outer one hear the same", () =>
+    Effect.gen(function*() {
+      const inner = Trace.capture(ask)
+      const [[, innerTrace], outerTrace] = yield* Trace.capture(inner)
+      assert.deepStrictEqual(innerTrace, outerTrace)
+      assert.strictEqual(innerTrace.length, 1)
+    }).pipe(Effect.provide(model)))
+
+  it.effect("without a listener the model is asked to generate, with one for deltas to stream", () =>
+    Effect.gen(function*() {
+      const used: Array<string> = []
+      const inner = yield* TestLanguageModel.make(() => TestLanguageModel.fields({ answer: 4 }))
+      const spy = Layer.succeed(LanguageModel.LanguageModel, {
+        ...inner.model,
+        generate: (request) => Effect.zipRight(Effect.sync(() => used.push("generate")), inner.model.generate(request)),
+        stream: (request) => Stream.unwrap(Effect.sync(() => (used.push("stream"), inner.model.stream(request))))
+      })
+      yield* ask.pipe(Effect.provide(spy))
+      yield* Trace.capture(ask).pipe(Effect.provide(spy))
+      yield* listened(true, ask).pipe(Effect.provide(spy))
+      assert.deepStrictEqual(used, ["generate", "generate", "stream"])
+    }))
+})
+
+describe("Trace", () => {
+  it.effect("canonical order does not depend on who finished first", () =>
+    Effect.gen(function*() {
+      const module = Module.all({ b: Predict.make("q -> a"), a: Predict.make("q -> a") })
+      const run = (slow: string) =>
+        Trace.capture(module({ q: "1" })).pipe(
+          Effect.map(([, trace]) => ({ raw: trace.map((call) => call.path), canonical: Trace.canonical(trace, module) })),
+          Effect.provide(TestLanguageModel.layer((_, __, predictor) =>
+            Effect.as(
+              Effect.repeatN(Effect.yieldNow(), predictor === slow ? 50 : 0),
+              TestLanguageModel.fields({ a: predictor })
+            )
+          ))
+        )
+      const one = yield* run("a")
+      const two = yield* run("b")
+      assert.notDeepEqual(one.raw, two.raw)
+      assert.deepStrictEqual(one.canonical, two.canonical)
+      assert.deepStrictEqual(one.canonical.map((call) => call.path), ["b", "a"])
+    }))
+})
