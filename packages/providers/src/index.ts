@@ -1,4 +1,31 @@
 /**
+ * A stand-in for a language model, so that programs run where there is none:
+ * in documentation, in demos, without a key or a network. **It is not a
+ * language model.** It has no weights and knows nothing of the world; it learns
+ * from the prompt of each call, and from nothing else.
+ *
+ * What it does with a prompt:
+ *
+ * - Permitted values (literals, booleans) are ranked by the likeness of the
+ *   input to the demonstrations, by what the instructions state about each
+ *   value (`billing: charges, invoices`; `if it mentions a deadline, priority
+ *   is high`), and by the words of the value's own name. Better demonstrations
+ *   and instructions give better answers, wrong ones mislead it.
+ * - Texts and numbers are taken from the input: the span that answers a
+ *   question, the sentence that says most, the number that fits; `a + b` is
+ *   calculated. Reasoning names the evidence that decided.
+ * - Asked to write instructions, it states the rules that the examples in its
+ *   prompt bear out, with counts.
+ *
+ * It reads the prompts of `ChatAdapter` and `JsonAdapter`, and conversations
+ * with a JSON Schema as response format. To anything else it answers with
+ * {@link notice}. The same request always gets the same answer.
+ *
+ * @since 0.1.0
+ */
+export * as Embedded from "./Embedded.ts"
+
+/**
  * Any server that speaks OpenAI's chat completions (`POST /v1/chat/completions`):
  * OpenAI itself, Ollama, vLLM, llama.cpp, LiteLLM, OpenRouter, Groq and others.
  *
