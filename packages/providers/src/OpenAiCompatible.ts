@@ -24,9 +24,11 @@ import type { ConfigError } from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
+import { identity } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type * as Tracer from "effect/Tracer"
 import * as chat from "./internal/chatCompletions.ts"
@@ -111,7 +113,7 @@ export const make = (options: Options): Effect.Effect<LanguageModel.Service, nev
     )
     const secrets = redacted.map(([, value]) => value)
     if (options.apiKey !== undefined) secrets.push(Redacted.value(options.apiKey))
-    const secretNames = ["openai-organization", "openai-project", ...redacted.map(([name]) => name)]
+    const secretNames = redacted.map(([name]) => name)
 
     const template = HttpClientRequest.post(url, {
       headers: {
@@ -131,35 +133,34 @@ export const make = (options: Options): Effect.Effect<LanguageModel.Service, nev
     const client = httpClient.pipe(
       // The call has a span of its own, which knows more and holds no URL.
       HttpClient.withTracerDisabledWhen(() => true),
-      HttpClient.transformResponse((response) =>
-        response.pipe(
-          Effect.locallyWith(Headers.currentRedactedNames, (names) => [...names, ...secretNames]),
-          // `fetch` would carry the key to wherever it is redirected.
-          Effect.mapInputContext((context: Context.Context<never>) =>
-            Context.add(context, FetchHttpClient.RequestInit, { ...requestInit(context), redirect: "manual" })
-          )
-        )
-      ),
+      secretNames.length === 0
+        ? identity
+        : HttpClient.transformResponse(
+          Effect.locallyWith(Headers.currentRedactedNames, (names) => [...names, ...secretNames])
+        ),
       HttpClient.withScope
     )
 
-    const call = (request: LanguageModel.Request, stream: boolean): Effect.Effect<
-      Stream.Stream<LanguageModel.Delta, LanguageModelError.LanguageModelError>,
-      LanguageModelError.LanguageModelError,
-      Scope.Scope
-    > =>
-      Effect.gen(function*() {
-        const clock = yield* Effect.clock
-        const started = clock.unsafeCurrentTimeMillis()
-        const span = yield* Effect.makeSpanScoped(`chat ${options.model}`, {
-          kind: "client",
-          captureStackTrace: false,
-          attributes: {
-            "gen_ai.operation.name": "chat",
-            "gen_ai.provider.name": provider,
-            "gen_ai.request.model": options.model
-          }
-        })
+    const spanName = `chat ${options.model}`
+    const spanOptions: Tracer.SpanOptions = {
+      kind: "client",
+      captureStackTrace: false,
+      attributes: {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": provider,
+        "gen_ai.request.model": options.model
+      }
+    }
+
+    // Sends the request; an answer that is none of success has become an error. The connection
+    // is closed with the scope.
+    const send = (
+      request: LanguageModel.Request,
+      stream: boolean,
+      span: Tracer.Span,
+      scope: Scope.Scope
+    ): Effect.Effect<Call, LanguageModelError.LanguageModelError> =>
+      Effect.flatMap(Clock.currentTimeMillis, (started) => {
         const fail = (reason: LanguageModelError.Reason, requestId?: string) =>
           Effect.flatMap(Clock.currentTimeMillis, (now) => {
             span.attribute("error.type", reason._tag)
@@ -168,30 +169,52 @@ export const make = (options: Options): Effect.Effect<LanguageModel.Service, nev
             )
           })
         const clean = fault.cleaner(secrets, () => textsOf(request))
-
         const body = chat.encode(request, { model: options.model, stream })
-        const response = yield* Effect.catchAll(
+        const sent = Effect.mapInputContext(
           client.execute(HttpClientRequest.bodyText(template, body, "application/json")),
-          (error) => fail(reasonOf(error, host))
+          // `fetch` would carry the key to wherever it is redirected.
+          (context: Context.Context<never>) =>
+            Context.add(
+              Context.add(context, FetchHttpClient.RequestInit, { ...requestInit(context), redirect: "manual" }),
+              Scope.Scope,
+              scope
+            )
         )
-        const headers = response.headers
-        const requestId = headers["x-request-id"] ?? headers["request-id"] ?? headers["apim-request-id"]
-        if (response.status < 200 || response.status >= 300) {
-          const said = fault.explainedError(yield* readError(response))
-          const wait = retryAfter(headers, clock.unsafeCurrentTimeMillis())
-          return yield* fail(fault.reasonOf({ status: response.status, said, retryAfter: wait, clean }), requestId)
-        }
-        if (Number(headers["content-length"]) > chat.maxBody) {
-          return yield* fail(new LanguageModelError.ResponseTooLarge({ limit: chat.maxBody }), requestId)
-        }
-        const answer = new chat.Answer({
-          model: options.model,
-          outputs: request.settings?.n ?? 1,
-          requestId,
-          announced: headers["content-type"]?.includes("event-stream") === true,
-          clean
+        return Effect.matchEffect(sent, {
+          onFailure: (error) => fail(reasonOf(error, host)),
+          onSuccess: (response) => {
+            const headers = response.headers
+            const requestId = headers["x-request-id"] ?? headers["request-id"] ?? headers["apim-request-id"]
+            if (response.status < 200 || response.status >= 300) {
+              return Effect.zipWith(Clock.currentTimeMillis, readError(response), (now, body) =>
+                fault.reasonOf({
+                  status: response.status,
+                  said: fault.explainedError(body),
+                  retryAfter: retryAfter(headers, now),
+                  clean
+                })).pipe(Effect.flatMap((reason) => fail(reason, requestId)))
+            }
+            const length = headers["content-length"] === undefined ? undefined : Number(headers["content-length"])
+            if (length !== undefined && length > chat.maxBody) {
+              return fail(new LanguageModelError.ResponseTooLarge({ limit: chat.maxBody }), requestId)
+            }
+            return Effect.succeed<Call>({
+              response,
+              // The announced length is that of the encoded body.
+              bounded: length !== undefined && headers["content-encoding"] === undefined,
+              answer: new chat.Answer({
+                model: options.model,
+                outputs: request.settings?.n ?? 1,
+                requestId,
+                announced: headers["content-type"]?.includes("event-stream") === true,
+                clean
+              }),
+              host,
+              span,
+              fail: (reason) => fail(reason, requestId)
+            })
+          }
         })
-        return read(response.stream, answer, host, span, (reason) => fail(reason, requestId))
       })
 
     return LanguageModel.make({
@@ -204,10 +227,32 @@ export const make = (options: Options): Effect.Effect<LanguageModel.Service, nev
         ...options.capabilities
       },
       generate: (request) =>
-        Effect.scoped(Effect.flatMap(call(request, false), (deltas) => LanguageModel.fold(deltas, id))),
-      stream: (request) => Stream.unwrapScoped(call(request, true))
+        Effect.useSpan(spanName, spanOptions, (span) =>
+          Effect.flatMap(Scope.make(), (scope) =>
+            Effect.onExit(
+              Effect.flatMap(send(request, false, span, scope), (call) => readWhole(call, scope)),
+              // After the last byte nothing is left to close, and to abort is dear.
+              (exit) => exit._tag === "Success" ? Effect.void : Scope.close(scope, exit)
+            ))),
+      stream: (request) =>
+        Stream.unwrapScopedWith((scope) =>
+          Scope.extend(Effect.makeSpanScoped(spanName, spanOptions), scope).pipe(
+            Effect.flatMap((span) => send(request, true, span, scope)),
+            Effect.map(readStream)
+          )
+        )
     })
   })
+
+// A request that was answered with success; the body is still to be read.
+interface Call {
+  readonly response: HttpClientResponse.HttpClientResponse
+  readonly bounded: boolean
+  readonly answer: chat.Answer
+  readonly host: string
+  readonly span: Tracer.Span
+  readonly fail: (reason: LanguageModelError.Reason) => Effect.Effect<never, LanguageModelError.LanguageModelError>
+}
 
 const requestInit = (context: Context.Context<never>): RequestInit | undefined => {
   const init = Context.getOption(context, FetchHttpClient.RequestInit)
@@ -250,15 +295,75 @@ const parse = (text: string): unknown => {
   }
 }
 
+// The end of an answer: a failure, or what was known to be complete.
+const conclude = (
+  call: Call,
+  deltas: ReadonlyArray<LanguageModel.Delta>,
+  reason: LanguageModelError.Reason | undefined
+): Effect.Effect<void, LanguageModelError.LanguageModelError> => {
+  if (reason !== undefined) return call.fail(reason)
+  const last = deltas.at(-1)
+  if (last?._tag !== "Completed") return Effect.void
+  const { inputTokens, outputTokens } = last.usage
+  call.span.attribute("gen_ai.response.model", last.model)
+  if (inputTokens !== undefined) call.span.attribute("gen_ai.usage.input_tokens", inputTokens)
+  if (outputTokens !== undefined) call.span.attribute("gen_ai.usage.output_tokens", outputTokens)
+  return call.answer.unexplained ? Effect.logWarning("the server did not say why the model stopped") : Effect.void
+}
+
+// What the deltas of a body are once its source has failed.
+const interrupted = (
+  call: Call,
+  error: HttpClientError.ResponseError,
+  deltas: Array<LanguageModel.Delta>
+): LanguageModelError.Reason | undefined =>
+  error.reason === "EmptyBody" ? call.answer.end(deltas) : call.answer.lost(reasonOf(error, call.host), deltas)
+
+// Pulled by hand: running a Stream costs several times what the rest of a call does.
+const readWhole = (
+  call: Call,
+  scope: Scope.CloseableScope
+): Effect.Effect<LanguageModel.Response, LanguageModelError.LanguageModelError> => {
+  const { answer, response } = call
+  const deltas: Array<LanguageModel.Delta> = []
+  const finish = (reason: LanguageModelError.Reason | undefined) =>
+    Effect.flatMap(conclude(call, deltas, reason), () => {
+      const folder = new LanguageModel.Folder()
+      for (const delta of deltas) folder.add(delta)
+      return folder.response === undefined
+        ? call.fail(new LanguageModelError.StreamTruncated({ partial: folder.partial }))
+        : Effect.succeed(folder.response)
+    })
+
+  if (call.bounded) {
+    return Effect.matchEffect(response.text, {
+      onFailure: (error) => finish(interrupted(call, error, deltas)),
+      onSuccess: (text) => finish(answer.whole(text, deltas))
+    })
+  }
+  return Effect.flatMap(Scope.extend(Stream.toPull(response.stream), scope), (pull) => {
+    const loop: ReturnType<typeof readWhole> = Effect.matchEffect(pull, {
+      onFailure: (error) => finish(error._tag === "None" ? answer.end(deltas) : interrupted(call, error.value, deltas)),
+      onSuccess: (chunk) => {
+        for (const bytes of chunk) {
+          const reason = answer.push(bytes, deltas)
+          if (reason !== undefined) return finish(reason)
+          // An event stream nobody asked for: its connection may stay open for ever.
+          if (answer.done) return Effect.zipRight(Scope.close(scope, Exit.void), finish(undefined))
+        }
+        return loop
+      }
+    })
+    return loop
+  })
+}
+
 // One output chunk for each chunk of the body; the body is left as soon as its terminal
 // marker was seen, whether or not the server closes the connection.
-const read = (
-  body: Stream.Stream<Uint8Array, HttpClientError.ResponseError>,
-  answer: chat.Answer,
-  host: string,
-  span: Tracer.Span,
-  fail: (reason: LanguageModelError.Reason) => Effect.Effect<never, LanguageModelError.LanguageModelError>
+const readStream = (
+  call: Call
 ): Stream.Stream<LanguageModel.Delta, LanguageModelError.LanguageModelError> => {
+  const { answer } = call
   type Out = Channel.Channel<
     Chunk.Chunk<LanguageModel.Delta>,
     Chunk.Chunk<Uint8Array>,
@@ -268,55 +373,35 @@ const read = (
     unknown
   >
 
-  const write = (deltas: Array<LanguageModel.Delta>, reason: LanguageModelError.Reason | undefined): Out => {
-    const written = Channel.write(Chunk.unsafeFromArray(deltas))
-    if (reason !== undefined) return Channel.zipRight(written, Channel.fromEffect(fail(reason)))
-    if (!answer.done) return written
-    annotate(span, deltas)
-    return answer.unexplained
-      ? Channel.zipRight(
-        Channel.fromEffect(Effect.logWarning("the stream was closed without a finish reason")),
-        written
-      )
-      : written
-  }
+  const last = (deltas: Array<LanguageModel.Delta>, reason: LanguageModelError.Reason | undefined): Out =>
+    Channel.zipRight(
+      Channel.write(Chunk.unsafeFromArray(deltas)),
+      Channel.fromEffect(conclude(call, deltas, reason))
+    )
 
   const loop: Out = Channel.readWithCause({
     onInput: (chunk: Chunk.Chunk<Uint8Array>) => {
       const deltas: Array<LanguageModel.Delta> = []
-      let reason: LanguageModelError.Reason | undefined
       for (const bytes of chunk) {
-        reason = answer.push(bytes, deltas)
-        if (reason !== undefined || answer.done) return write(deltas, reason)
+        const reason = answer.push(bytes, deltas)
+        if (reason !== undefined || answer.done) return last(deltas, reason)
       }
       return Channel.flatMap(Channel.write(Chunk.unsafeFromArray(deltas)), () => loop)
     },
-    onFailure: (cause) =>
-      Either.match(Cause.failureOrCause(cause), {
-        onLeft: (error) => {
-          const deltas: Array<LanguageModel.Delta> = []
-          return write(
-            deltas,
-            error.reason === "EmptyBody" ? answer.end(deltas) : answer.lost(reasonOf(error, host), deltas)
-          )
-        },
+    onFailure: (cause) => {
+      const deltas: Array<LanguageModel.Delta> = []
+      return Either.match(Cause.failureOrCause(cause), {
+        onLeft: (error) => last(deltas, interrupted(call, error, deltas)),
         onRight: (cause): Out => Channel.failCause(cause)
-      }),
+      })
+    },
     onDone: () => {
       const deltas: Array<LanguageModel.Delta> = []
-      return write(deltas, answer.end(deltas))
+      return last(deltas, answer.end(deltas))
     }
   })
 
-  return Stream.pipeThroughChannel(body, loop)
-}
-
-const annotate = (span: Tracer.Span, deltas: ReadonlyArray<LanguageModel.Delta>): void => {
-  const last = deltas.at(-1)
-  if (last?._tag !== "Completed") return
-  span.attribute("gen_ai.response.model", last.model)
-  if (last.usage.inputTokens !== undefined) span.attribute("gen_ai.usage.input_tokens", last.usage.inputTokens)
-  if (last.usage.outputTokens !== undefined) span.attribute("gen_ai.usage.output_tokens", last.usage.outputTokens)
+  return Stream.pipeThroughChannel(call.response.stream, loop)
 }
 
 // =============================================================================

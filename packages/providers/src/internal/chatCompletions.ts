@@ -468,6 +468,12 @@ export const maxBody = 64 * 1024 * 1024
 const isBlank = (byte: number): boolean =>
   byte === 9 || byte === 10 || byte === 13 || byte === 32 || byte === 0xef || byte === 0xbb || byte === 0xbf
 
+type Kind = "unknown" | "events" | "document"
+
+// Lines of an event stream begin with a field name or a colon, JSON and HTML do not.
+const kindOf = (first: number | undefined): Kind =>
+  first === undefined ? "unknown" : ":deir".includes(String.fromCharCode(first)) ? "events" : "document"
+
 const startsHtml = (text: string): boolean => /^\s*<(!doctype|html|head|body|\?xml|!--)/i.test(text)
 
 /**
@@ -481,10 +487,11 @@ export class Answer {
   /** The answer was complete, but the model did not say why it stopped. */
   unexplained = false
   readonly #reader = new Reader()
-  readonly #events = Sse.make()
+  // Made when needed: most whole answers are documents.
+  #lazyEvents: Sse.Decoder | undefined
   readonly #document: Array<Uint8Array> = []
   #size = 0
-  #kind: "unknown" | "events" | "document" = "unknown"
+  #kind: Kind = "unknown"
   #delivered = false
 
   constructor(
@@ -499,8 +506,12 @@ export class Answer {
     }
   ) {}
 
+  get #events(): Sse.Decoder {
+    return this.#lazyEvents ??= Sse.make()
+  }
+
   push(bytes: Uint8Array, out: Array<LanguageModel.Delta>): LanguageModelError.Reason | undefined {
-    if (this.#kind === "unknown") this.#kind = this.#detect(bytes)
+    if (this.#kind === "unknown") this.#kind = kindOf(bytes.find((byte) => !isBlank(byte)))
     if (this.#kind === "document") {
       this.#size += bytes.length
       if (this.#size > maxBody) return new LanguageModelError.ResponseTooLarge({ limit: maxBody })
@@ -514,10 +525,22 @@ export class Answer {
     return reason
   }
 
+  /** The whole body at once. */
+  whole(body: string, out: Array<LanguageModel.Delta>): LanguageModelError.Reason | undefined {
+    const text = body.trimStart()
+    this.#kind = kindOf(text === "" ? undefined : text.charCodeAt(0))
+    if (this.#kind === "document") return this.#readDocument(text, out)
+    return this.push(new TextEncoder().encode(body), out) ?? this.end(out)
+  }
+
   /** The body has ended. */
   end(out: Array<LanguageModel.Delta>): LanguageModelError.Reason | undefined {
     if (this.done) return undefined
-    if (this.#kind === "document") return this.#readDocument(out)
+    if (this.#kind === "document") {
+      const decoder = new TextDecoder()
+      const pieces = this.#document.map((bytes) => decoder.decode(bytes, { stream: true }))
+      return this.#readDocument(pieces.join("") + decoder.decode(), out)
+    }
     const reason = this.#frames(this.#events.end(), out)
     if (reason !== undefined || this.done) return reason
     if (this.#reader.finished(this.options.outputs)) return this.#complete(out)
@@ -542,13 +565,6 @@ export class Answer {
         description: LanguageModelError.describe(otherwise)
       })
       : otherwise
-  }
-
-  // Lines of an event stream begin with a field name or a colon, JSON and HTML do not.
-  #detect(bytes: Uint8Array): "unknown" | "events" | "document" {
-    const first = bytes.find((byte) => !isBlank(byte))
-    if (first === undefined) return "unknown"
-    return ":deir".includes(String.fromCharCode(first)) ? "events" : "document"
   }
 
   #frames(events: ReadonlyArray<Sse.SseEvent>, out: Array<LanguageModel.Delta>): LanguageModelError.Reason | undefined {
@@ -584,16 +600,7 @@ export class Answer {
     return malformed === undefined ? undefined : this.#malformed(malformed)
   }
 
-  #readDocument(out: Array<LanguageModel.Delta>): LanguageModelError.Reason | undefined {
-    const bytes = this.#document.length === 1 ? this.#document[0]! : new Uint8Array(this.#size)
-    if (this.#document.length > 1) {
-      let offset = 0
-      for (const piece of this.#document) {
-        bytes.set(piece, offset)
-        offset += piece.length
-      }
-    }
-    const text = new TextDecoder().decode(bytes)
+  #readDocument(text: string, out: Array<LanguageModel.Delta>): LanguageModelError.Reason | undefined {
     let document: unknown
     try {
       document = JSON.parse(text)

@@ -53,6 +53,12 @@ const Space = 32
 const Colon = 58
 const ByteOrderMark = 0xfeff
 
+// The mark is removed by hand: decoders differ in what they do with one that is split.
+const utf8 = { ignoreBOM: true }
+
+// Keeps nothing between two calls, so one serves all streams.
+const whole = new TextDecoder("utf-8", utf8)
+
 const none: ReadonlyArray<SseEvent> = []
 
 /**
@@ -61,9 +67,7 @@ const none: ReadonlyArray<SseEvent> = []
 export const make = (limits: Limits = {}): Decoder => {
   const maxEvent = limits.maxEvent ?? 16 * 1024 * 1024
   const maxTotal = limits.maxTotal ?? 256 * 1024 * 1024
-  // The mark is removed by hand: decoders differ in what they do with one that is split.
-  const whole = new TextDecoder("utf-8", { ignoreBOM: true })
-  const partial = new TextDecoder("utf-8", { ignoreBOM: true })
+  let partial: TextDecoder | undefined
   let total = 0
   let exceeded: number | undefined
   let started = false
@@ -83,9 +87,10 @@ export const make = (limits: Limits = {}): Decoder => {
     // A streaming TextDecoder is several times slower than a one-shot one, and only
     // needed when a character may be cut.
     const cut = bytes[bytes.length - 1]! >= 0x80
-    const decoded = cut || midCharacter ? partial.decode(bytes, { stream: true }) : whole.decode(bytes)
+    if (!cut && !midCharacter) return whole.decode(bytes)
     midCharacter = cut
-    return decoded
+    partial ??= new TextDecoder("utf-8", utf8)
+    return partial.decode(bytes, { stream: true })
   }
 
   const field = (source: string, start: number, end: number): void => {
@@ -182,7 +187,7 @@ export const make = (limits: Limits = {}): Decoder => {
     end() {
       if (exceeded !== undefined) return none
       const out: Array<SseEvent> = []
-      if (midCharacter) scan(partial.decode(), out)
+      if (partial !== undefined) scan(partial.decode(), out)
       if (lineLength > 0) finishLine("", 0, 0, out)
       if (exceeded === undefined) dispatch(out, false)
       return out

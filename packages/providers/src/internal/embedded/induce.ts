@@ -113,11 +113,11 @@ const maxWords = 4
 
 const comment = /^(?:feedback|comments?|errors?|remarks?|score|reasoning|rationale|explanation|reward|metric|id)$/i
 
-const targets = (records: ReadonlyArray<Example>, lexicon: Lexicon): ReadonlyArray<Target> => {
+const targets = (records: ReadonlyArray<Example>): ReadonlyArray<Target> => {
   const names = new Set(records.flatMap((record) => Array.from(record.keys())))
   const long = new Set(
     Array.from(names).filter((name) =>
-      records.some((record) => lexicon(record.get(name) ?? "").words.length > maxWords)
+      records.some((record) => (record.get(name) ?? "").split(/\s+/).length > maxWords)
     )
   )
   return Array.from(names).flatMap((name) => {
@@ -225,7 +225,7 @@ export const instructions = (
 ): string | undefined => {
   const current = question.find(([name]) => /instruction|prompt/i.test(name) && !/history|attempt|tip/i.test(name))?.[1]
   const records = question.filter(([, text]) => text !== current).flatMap(([, text]) => examples(text))
-  const found = records.length < 2 ? [] : targets(records, lexicon)
+  const found = records.length < 2 ? [] : targets(records)
   if (current === undefined && found.length === 0) return undefined
   const lines = (current ?? "").split("\n")
   const before = lines.flatMap((line) => readRule(line) ?? [])
