@@ -1,6 +1,6 @@
 import * as Signature from "@effect-dspy/core/Signature"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Either, FastCheck, JSONSchema, Option, Schema } from "effect"
+import { Effect, Either, FastCheck, JSONSchema, Option, pipe, Schema } from "effect"
 import { humanize } from "../src/internal/signatureName.ts"
 
 const Text = Schema.String
@@ -102,7 +102,7 @@ const table = [
     Signature.parse("x: list[Invoice | my.Date] -> y", { types: { Invoice, "my.Date": Schema.Date } }),
     x(Schema.Array(Schema.Union(Invoice, Schema.Date)))
   ),
-  same(Signature.parse("x: number -> y", { types: { number: Schema.NonNegative } }), x(Schema.NonNegative))
+  same(Signature.parse("x: str -> y", { types: { str: Schema.NonEmptyString } }), x(Schema.NonEmptyString))
 ]
 
 // What the compiler says of each is in typetest/Signature.test-d.ts.
@@ -292,7 +292,7 @@ describe("Signature", () => {
       const { output } = Signature.parse(
         "x -> a: int[], b: dict[str, number | None], c: 'x' | 3, d: { e?: [bool, Any] }, f"
       )
-      assert.deepStrictEqual(JSONSchema.make(output).required, ["a", "b", "c", "d", "f"])
+      assert.deepInclude(JSONSchema.make(output), { type: "object", required: ["a", "b", "c", "d", "f"] })
     })
 
     it("takes instructions, also empty and of several lines", () => {
@@ -345,10 +345,9 @@ describe("Signature", () => {
   describe("format", () => {
     it("is read back as the same signature", () => {
       // custom types have no name in a text: they are written as their encoded structure
-      const builtIn = table.filter(([_, { input }]) => !JSON.stringify(input.ast).includes("Transformation"))
+      const builtIn = table.filter(([_, { input }]) => !/Invoice|NonEmpty/.test(String(input.ast)))
       assert.isAbove(builtIn.length, 40)
       for (const [text, parsed] of builtIn) {
-        if (text === "x: number -> y" && parsed.input !== undefined) continue
         assert.isTrue(Signature.equals(Either.getOrThrow(Signature.fromString(text)), parsed), text)
       }
       FastCheck.assert(
@@ -367,5 +366,404 @@ describe("Signature", () => {
       assert.strictEqual(`${qa}`, "context: string[], question -> answer, score?: integer")
       assert.strictEqual(String(Signature.parse("->y")), "-> y")
     })
+  })
+
+  describe("make", () => {
+    const rejected = (input: Signature.Fields, output: Signature.Fields): string => {
+      try {
+        Signature.make({ input, output })
+      } catch (error) {
+        assert.instanceOf(error, Signature.SignatureError)
+        return error.message
+      }
+      return "accepted"
+    }
+
+    it("rejects names that an object would move or lose, and other non-names", () => {
+      const rule = "a name is letters, digits and _, does not start with a digit, and is not __proto__"
+      for (const name of ["0", "42", "a b", "a-b", "", "a.b", "1st", "__proto__"]) {
+        assert.strictEqual(rejected({ [name]: Text }, { y: Text }), `Signature: field '${name}': ${rule}`)
+        assert.strictEqual(rejected({}, { y: Text, [name]: Text }), `Signature: field '${name}': ${rule}`)
+      }
+      assert.include(rejected({ [Symbol("s")]: Text }, { y: Text }), "field 'Symbol(s)'")
+      for (const name of ["_", "größe", "問", "a1", "constructor", "toString"]) {
+        assert.strictEqual(rejected({ [name]: Text }, { y: Text }), "accepted")
+      }
+    })
+
+    it("rejects a name on both sides, and a signature without outputs", () => {
+      assert.strictEqual(
+        rejected({ a: Text }, { b: Text, a: Text }),
+        "Signature: field 'a': is both an input and an output"
+      )
+      assert.strictEqual(rejected({ a: Text }, {}), "Signature: at least one output field is needed")
+    })
+
+    it("rejects a field that has another name on the wire", () => {
+      const renamed = Schema.propertySignature(Text).pipe(Schema.fromKey("other"))
+      assert.strictEqual(
+        rejected({}, { a: renamed }),
+        "Signature: field 'a': is read from 'other': use that name in the signature"
+      )
+    })
+
+    it("generates instructions that name the fields, unless some are given", () => {
+      const output = { c: Text }
+      assert.strictEqual(Signature.make({ input: {}, output }).instructions, "Work out `c`.")
+      assert.strictEqual(Signature.make({ input: { a: Text }, output }).instructions, "From `a`, work out `c`.")
+      assert.strictEqual(
+        Signature.make({ input: { a: Text, b: Text }, output: { c: Text, d: Text, e: Text } }).instructions,
+        "From `a` and `b`, work out `c`, `d` and `e`."
+      )
+      assert.strictEqual(Signature.make({ instructions: "", input: {}, output }).instructions, "")
+      assert.strictEqual(Signature.make({ instructions: "Do.\nSo.", input: {}, output }).instructions, "Do.\nSo.")
+    })
+
+    it("decodes and encodes each side", () => {
+      const signature = Signature.make({
+        input: { day: Schema.Date },
+        output: { count: Schema.optionalWith(Schema.Int, { default: () => 1 }) }
+      })
+      assert.deepStrictEqual(Schema.encodeSync(signature.input)({ day: new Date(0) }), {
+        day: "1970-01-01T00:00:00.000Z"
+      })
+      assert.deepStrictEqual(Schema.decodeUnknownSync(signature.output)({}), { count: 1 })
+    })
+  })
+
+  describe("fields", () => {
+    const only = <F extends Signature.Fields[string]>(field: F): Signature.Field =>
+      Signature.fields(Signature.make({ input: {}, output: { f: field } })).outputs[0]!
+    const type = <F extends Signature.Fields[string]>(field: F) => only(field).type
+    const constraints = <F extends Signature.Fields[string]>(field: F) => {
+      const { constraints, description } = only(field)
+      assert.isUndefined(description) // Effect's own descriptions of its filters say the same again
+      return constraints
+    }
+
+    it("lists both sides in order", () => {
+      const { inputs, outputs } = Signature.fields(qa)
+      assert.deepStrictEqual(inputs.map(({ kind, name }) => [name, kind]), [["context", "input"], [
+        "question",
+        "input"
+      ]])
+      assert.deepStrictEqual(outputs.map(({ kind, name, optional }) => [name, kind, optional]), [
+        ["answer", "output", false],
+        ["score", "output", true]
+      ])
+    })
+
+    it("is computed once", () => assert.strictEqual(Signature.fields(qa), Signature.fields(qa)))
+
+    it("spells types as TypeScript does", () => {
+      enum Size {
+        Small,
+        Large
+      }
+      interface Category {
+        readonly name: string
+        readonly children: ReadonlyArray<Category>
+      }
+      const Category = Schema.Struct({
+        name: Text,
+        children: Schema.Array(Schema.suspend((): Schema.Schema<Category> => Category))
+      }).annotations({ identifier: "Category" })
+
+      assert.strictEqual(type(Text), "string")
+      assert.strictEqual(type(Schema.Number), "number")
+      assert.strictEqual(type(Schema.JsonNumber), "number")
+      assert.strictEqual(type(Schema.Int.pipe(Schema.between(0, 5))), "integer")
+      assert.strictEqual(type(Schema.Boolean), "boolean")
+      assert.strictEqual(type(Schema.Unknown), "unknown")
+      assert.strictEqual(type(Schema.Literal("a", 1, true, null)), `"a" | 1 | true | null`)
+      assert.strictEqual(type(Schema.Literal(`say "a"`)), `'say "a"'`)
+      assert.strictEqual(type(Schema.Enums(Size)), "0 | 1")
+      assert.strictEqual(type(Schema.NullOr(Text)), "string | null")
+      assert.strictEqual(type(Schema.Array(Schema.Union(Text, Schema.Int))), "(string | integer)[]")
+      assert.strictEqual(type(Schema.Array(Schema.Struct({ a: Schema.NullOr(Text) }))), "{ a: string | null }[]")
+      assert.strictEqual(type(Schema.Tuple(Text, Schema.optionalElement(Schema.Int))), "[string, integer?]")
+      assert.strictEqual(type(Schema.Tuple([Text], Schema.Int)), "[string, ...integer[]]")
+      assert.strictEqual(type(Schema.Record({ key: Text, value: Schema.Int })), "Record<string, integer>")
+      assert.strictEqual(
+        type(Schema.Struct({ name: Text, "zip code": Schema.optional(Schema.Int) })),
+        `{ name: string, "zip code"?: integer }`
+      )
+      assert.strictEqual(
+        type(Schema.Struct({ a: Text }, { key: Text, value: Schema.Unknown })),
+        "{ a: string } & Record<string, unknown>"
+      )
+      assert.strictEqual(type(Category), "{ name: string, children: Category[] }")
+    })
+
+    it("shows the encoded type", () => {
+      assert.strictEqual(type(Schema.Date), "string")
+      assert.strictEqual(type(Schema.NumberFromString), "string")
+      assert.strictEqual(type(Invoice), "{ total: number }")
+      assert.strictEqual(type(Schema.optionalWith(Schema.NumberFromString, { default: () => 1 })), "string")
+    })
+
+    it("knows which keys may be absent, and decodes a value alone", () => {
+      const option = only(Schema.optionalWith(Schema.NumberFromString, { as: "Option" }))
+      assert.isTrue(option.optional)
+      assert.deepStrictEqual(Schema.decodeUnknownSync(option.schema)("1"), Option.some(1))
+      assert.deepStrictEqual(Schema.decodeUnknownSync(option.schema)(undefined), Option.none())
+      assert.strictEqual(Schema.encodeSync(option.schema)(Option.some(1)), "1")
+      assert.isUndefined(Schema.encodeSync(option.schema)(Option.none()))
+
+      const defaulted = only(Schema.optionalWith(Schema.Int, { default: () => 7 }))
+      assert.isTrue(defaulted.optional)
+      assert.strictEqual(Schema.decodeUnknownSync(defaulted.schema)(undefined), 7)
+      assert.strictEqual(Schema.encodeSync(defaulted.schema)(8), 8)
+
+      const nullable = only(Schema.NullOr(Schema.Int))
+      assert.isFalse(nullable.optional)
+      assert.isNull(Schema.decodeUnknownSync(nullable.schema)(null))
+      assert.isTrue(Either.isLeft(Schema.decodeUnknownEither(only(Text).schema)(undefined)))
+    })
+
+    it("puts filters into words", () => {
+      assert.isUndefined(constraints(Text))
+      assert.isUndefined(constraints(Schema.Int))
+      assert.isUndefined(constraints(Schema.Finite))
+      assert.strictEqual(constraints(Schema.NonEmptyString), "at least 1 character")
+      assert.strictEqual(constraints(Text.pipe(Schema.maxLength(20))), "at most 20 characters")
+      assert.strictEqual(constraints(Text.pipe(Schema.length({ min: 2, max: 4 }))), "2 to 4 characters")
+      assert.strictEqual(constraints(Text.pipe(Schema.length(5))), "exactly 5 characters")
+      assert.strictEqual(constraints(Text.pipe(Schema.pattern(/^a+$/))), "matching the pattern ^a+$")
+      assert.strictEqual(constraints(Text.pipe(Schema.startsWith("x"))), "matching the pattern ^x")
+      assert.strictEqual(constraints(Text.pipe(Schema.lowercased())), "matching the pattern ^[^A-Z]*$")
+      assert.strictEqual(constraints(Schema.Number.pipe(Schema.greaterThan(1))), "greater than 1")
+      assert.strictEqual(constraints(Schema.Number.pipe(Schema.lessThan(1))), "less than 1")
+      assert.strictEqual(constraints(Schema.Number.pipe(Schema.positive())), "greater than 0")
+      assert.strictEqual(constraints(Schema.Number.pipe(Schema.nonNegative())), "at least 0")
+      assert.strictEqual(constraints(Schema.Number.pipe(Schema.lessThanOrEqualTo(3))), "at most 3")
+      assert.strictEqual(constraints(Schema.Int.pipe(Schema.between(1, 5))), "between 1 and 5")
+      assert.strictEqual(constraints(Schema.Number.pipe(Schema.multipleOf(5))), "a multiple of 5")
+      assert.strictEqual(constraints(Schema.Array(Text).pipe(Schema.minItems(2))), "at least 2 items")
+      assert.strictEqual(constraints(Schema.Array(Text).pipe(Schema.itemsCount(1))), "exactly 1 item")
+      assert.strictEqual(
+        constraints(Text.pipe(Schema.minLength(2), Schema.pattern(/x/), Schema.maxLength(9))),
+        "at least 2 characters, matching the pattern x, at most 9 characters"
+      )
+      assert.strictEqual(constraints(Schema.optional(Schema.NonEmptyString)), "at least 1 character")
+    })
+
+    it("takes descriptions and examples from annotations, the field's before the type's", () => {
+      const Age = Schema.Int.annotations({ description: "in years", examples: [7] })
+      const { constraints, description, examples } = only(Age.pipe(Schema.between(0, 130)))
+      assert.deepStrictEqual([description, constraints, examples], ["in years", "between 0 and 130", [7]])
+      assert.strictEqual(only(Schema.optional(Age)).description, "in years")
+      assert.strictEqual(
+        only(Schema.propertySignature(Age).annotations({ description: "of the dog" })).description,
+        "of the dog"
+      )
+      assert.strictEqual(
+        only(Text.pipe(Schema.filter((text) => text !== "", { description: "not empty" }))).description,
+        "not empty"
+      )
+      assert.isUndefined(only(Text).description)
+      assert.deepStrictEqual(only(Text).examples, [])
+    })
+
+    it("lists the permitted values", () => {
+      enum Size {
+        Small = "S",
+        Large = "L"
+      }
+      assert.deepStrictEqual(only(Schema.Literal("a", 2)).literals, ["a", 2])
+      assert.deepStrictEqual(only(Schema.NullOr(Schema.Literal("a"))).literals, ["a", null])
+      assert.deepStrictEqual(only(Schema.Enums(Size)).literals, ["S", "L"])
+      assert.deepStrictEqual(only(Schema.optional(Schema.Literal("a"))).literals, ["a"])
+      assert.isUndefined(only(Schema.Union(Schema.Literal("a"), Schema.Int)).literals)
+    })
+  })
+
+  describe("operations", () => {
+    const names = ({ input, output }: Signature.Any) =>
+      [input, output].map(({ fields }) => Object.keys(fields).join(", ")).join(" -> ")
+
+    it("adds fields at either end", () => {
+      assert.strictEqual(names(Signature.prependInput(qa, "x", Schema.Int)), "x, context, question -> answer, score")
+      assert.strictEqual(names(Signature.appendInput(qa, "x", Schema.Int)), "context, question, x -> answer, score")
+      assert.strictEqual(names(Signature.prependOutput(qa, "x", Schema.Int)), "context, question -> x, answer, score")
+      assert.strictEqual(names(Signature.appendOutput(qa, "x", Schema.Int)), "context, question -> answer, score, x")
+      assert.strictEqual(names(qa), "context, question -> answer, score")
+    })
+
+    it("inserts at a place, counted from either end", () => {
+      const places: ReadonlyArray<readonly [number, string]> = [
+        [0, "x, a, b, c"],
+        [1, "a, x, b, c"],
+        [3, "a, b, c, x"],
+        [-1, "a, b, c, x"],
+        [-2, "a, b, x, c"],
+        [-4, "x, a, b, c"]
+      ]
+      const inputs = Signature.parse("a, b, c -> d")
+      const outputs = Signature.parse("d -> a, b, c")
+      for (const [index, expected] of places) {
+        assert.strictEqual(names(Signature.insertInput(inputs, index, "x", Text)), `${expected} -> d`)
+        assert.strictEqual(names(outputs.pipe(Signature.insertOutput(index, "x", Text))), `d -> ${expected}`)
+      }
+      for (const index of [4, -5, 0.5, NaN]) {
+        assert.throws(() => Signature.insertInput(inputs, index, "x", Text), /field 'x': cannot be inserted at/)
+        assert.throws(() => Signature.insertOutput(outputs, index, "x", Text), /there are 3 fields/)
+      }
+    })
+
+    it("refuses a name that is taken, or is none", () => {
+      const add = Signature.appendOutput as (self: Signature.Any, name: string, schema: typeof Text) => unknown
+      assert.throws(() => add(qa, "answer", Text), "Signature: field 'answer': is declared twice")
+      assert.throws(() => add(qa, "question", Text), "Signature: field 'question': is both an input and an output")
+      assert.throws(() => add(qa, "a b", Text), "Signature: field 'a b': a name is")
+    })
+
+    it("replaces the schema of a field in its place", () => {
+      const typed = Signature.withField(qa, "answer", Schema.Literal("yes", "no"))
+      assert.strictEqual(
+        Signature.format(typed),
+        `context: string[], question -> answer: "yes" | "no", score?: integer`
+      )
+      assert.strictEqual(
+        Signature.format(pipe(qa, Signature.withField("question", Schema.Int))),
+        "context: string[], question: integer -> answer, score?: integer"
+      )
+    })
+
+    it("describes a field without touching its type", () => {
+      const described = qa.pipe(
+        Signature.withDescription("score", "from 0 to 9"),
+        Signature.withDescription("context", "facts")
+      )
+      const { inputs, outputs } = Signature.fields(described)
+      assert.strictEqual(inputs[0]?.description, "facts")
+      assert.strictEqual(outputs[1]?.description, "from 0 to 9")
+      assert.isTrue(outputs[1]?.optional)
+      assert.strictEqual(Signature.format(described), Signature.format(qa))
+      assert.strictEqual(
+        Signature.fields(Signature.withDescription(described, "score", "other")).outputs[1]?.description,
+        "other"
+      )
+    })
+
+    it("removes a field, but not the last output", () => {
+      assert.strictEqual(names(Signature.remove(qa, "context")), "question -> answer, score")
+      assert.strictEqual(names(qa.pipe(Signature.remove("answer"))), "context, question -> score")
+      assert.throws(() => Signature.remove(Signature.parse("a -> b"), "b"), "at least one output field is needed")
+    })
+
+    it("refuses an unknown name", () => {
+      const message = /field 'x': does not exist in context: string\[\], question -> answer/
+      assert.throws(() => (Signature.remove as (self: Signature.Any, name: string) => unknown)(qa, "x"), message)
+      assert.throws(
+        () =>
+          (Signature.withField as (self: Signature.Any, name: string, schema: typeof Text) => unknown)(qa, "x", Text),
+        message
+      )
+    })
+
+    it("changes instructions", () => {
+      const a = Signature.parse("a -> b")
+      assert.strictEqual(Signature.withInstructions(a, "Do it.").instructions, "Do it.")
+      assert.strictEqual(a.pipe(Signature.withInstructions("")).instructions, "")
+      assert.strictEqual(
+        Signature.appendInstructions(a, "Be short.").instructions,
+        "From `a`, work out `b`.\n\nBe short."
+      )
+      const empty = Signature.withInstructions(a, "")
+      assert.strictEqual(empty.pipe(Signature.appendInstructions("Be short.")).instructions, "Be short.")
+      assert.strictEqual(Signature.format(Signature.withInstructions(a, "Do it.")), "a -> b")
+    })
+
+    it("keeps given instructions, and lets generated ones follow the fields", () => {
+      const generated = Signature.parse("a -> b")
+      assert.strictEqual(Signature.appendOutput(generated, "c", Text).instructions, "From `a`, work out `b` and `c`.")
+      assert.strictEqual(Signature.remove(generated, "a").instructions, "Work out `b`.")
+      for (const instructions of ["", "Given."]) {
+        const given = Signature.withInstructions(generated, instructions)
+        assert.strictEqual(Signature.appendOutput(given, "c", Text).instructions, instructions)
+      }
+    })
+  })
+
+  describe("equals", () => {
+    const text = "a: { x: int[], y?: 'p' | 'q' }, b -> c: dict[str, number | None]"
+    const one = Signature.parse(text)
+
+    it("compares instructions, names, order, types and annotations", () => {
+      assert.isTrue(Signature.equals(one, Signature.parse(text)))
+      const others: ReadonlyArray<Signature.Any> = [
+        Signature.withInstructions(one, "Other."),
+        Signature.parse("b, a: { x: int[], y?: 'p' | 'q' } -> c: dict[str, number | None]"),
+        Signature.parse("a: { x: int[], y: 'p' | 'q' }, b -> c: dict[str, number | None]"),
+        Signature.parse("a: { x: int[], y?: 'p' | 'r' }, b -> c: dict[str, number | None]"),
+        Signature.parse("a: { x: number[], y?: 'p' | 'q' }, b -> c: dict[str, number | None]"),
+        Signature.parse("a: { x: int[], y?: 'p' | 'q' }, b? -> c: dict[str, number | None]"),
+        Signature.parse("a: { x: int[], y?: 'p' | 'q' }, b -> d: dict[str, number | None]"),
+        Signature.withDescription(one, "b", "described"),
+        Signature.withField(one, "b", Text.annotations({ examples: ["x"] })),
+        Signature.remove(one, "b")
+      ]
+      for (const other of others) {
+        const sameInstructions = Signature.withInstructions(other as typeof one, one.instructions)
+        const compared = other === others[0] ? other : sameInstructions
+        assert.isFalse(Signature.equals(one, compared), Signature.format(other))
+        assert.isFalse(pipe(compared, Signature.equals(one)))
+      }
+    })
+
+    it("knows Effect's filters by what they check, others by identity", () => {
+      const bounded = (max: number) => x(Text.pipe(Schema.minLength(1), Schema.maxLength(max)))
+      assert.isTrue(Signature.equals(bounded(3), bounded(3)))
+      assert.isFalse(Signature.equals(bounded(3), bounded(4)))
+      assert.isFalse(Signature.equals(bounded(3), x(Text)))
+      const even = (n: number) => n % 2 === 0
+      const filtered = (predicate: (n: number) => boolean) => x(Schema.Number.pipe(Schema.filter(predicate)))
+      const shared = Schema.Number.pipe(Schema.filter(even))
+      assert.isTrue(Signature.equals(x(shared), x(shared)))
+      assert.isFalse(Signature.equals(filtered(even), filtered((n) => n % 3 === 0)))
+    })
+
+    it("ends on recursive schemas", () => {
+      interface Tree {
+        readonly label: string
+        readonly nodes: ReadonlyArray<Tree>
+      }
+      const tree = (label: Schema.Schema<string>) => {
+        const Tree = Schema.Struct({
+          label,
+          nodes: Schema.Array(Schema.suspend((): Schema.Schema<Tree> => Tree))
+        })
+        return x(Tree)
+      }
+      assert.isTrue(Signature.equals(tree(Text), tree(Text)))
+      assert.isFalse(Signature.equals(tree(Text), tree(Schema.NonEmptyString)))
+    })
+  })
+
+  it("isSignature", () => {
+    assert.isTrue(Signature.isSignature(qa))
+    assert.isFalse(Signature.isSignature({ input: qa.input, output: qa.output }))
+    assert.isFalse(Signature.isSignature("a -> b"))
+    assert.isFalse(Signature.isSignature(null))
+  })
+
+  it("humanize", () => {
+    const titles = {
+      question: "Question",
+      some_attribute_name: "Some Attribute Name",
+      someAttributeName: "Some Attribute Name",
+      SomeAttribute: "Some Attribute",
+      isHTTPSSecure123: "Is HTTPS Secure 123",
+      URL: "URL",
+      text2number: "Text 2 Number",
+      HTMLParser: "HTML Parser",
+      step1a: "Step 1 A",
+      _private__name_: "Private Name",
+      größeÄnderung: "Größe Änderung",
+      質問: "質問",
+      _: "_"
+    }
+    for (const [name, title] of Object.entries(titles)) assert.strictEqual(humanize(name), title)
   })
 })
