@@ -32,15 +32,17 @@
  * and only if it names a field: of an output, it opens the field; of an input,
  * or repeated, it opens text that is left out. A marker with another name is
  * text. Text before the first marker and after the end marker is left out, as
- * is a `<think>` block that comes first; the end marker may be missing.
+ * is a `<think>` block that comes first; the end marker may be missing. Where a
+ * field is named `completed`, the end marker is `[[ ## completed_ ## ]]`.
  *
  * @since 0.1.0
  */
 import * as Adapter from "./Adapter.ts"
+import * as codec from "./internal/codec.ts"
 import * as incremental from "./internal/incremental.ts"
-import { completed, marker, MarkerMachine, Names } from "./internal/markers.ts"
+import { marker, MarkerMachine } from "./internal/markers.ts"
 import * as prompt from "./internal/prompt.ts"
-import * as Signature from "./Signature.ts"
+import type * as Signature from "./Signature.ts"
 
 /**
  * The adapter that modules use unless they are given another.
@@ -49,7 +51,7 @@ import * as Signature from "./Signature.ts"
  * ```ts
  * import * as Adapter from "@effect-dspy/core/Adapter"
  * import * as ChatAdapter from "@effect-dspy/core/ChatAdapter"
- * import * as Signature from "@effect-dspy/core/Signature"
+ * import type * as Signature from "@effect-dspy/core/Signature"
  * import { Effect, Either, Schema } from "effect"
  *
  * const rate = Signature.make({
@@ -76,13 +78,13 @@ export const adapter: Adapter.Adapter = Adapter.make({
 })
 
 const messages = prompt.messages({
-  structure: ({ outputs }) =>
+  structure: ({ names, outputs }) =>
     [
       "A field is a line with its marker, then its value: strings as they are, anything else as JSON. Answer with the output fields in this order, then the end marker:",
       ...outputs.map(({ name }) => `${marker(name)}\n{${name}}`),
-      marker(completed)
+      marker(names.end)
     ].join("\n\n"),
-  answer: ({ outputs }, values) =>
+  answer: ({ names, outputs }, values) =>
     `${
       prompt.sections(
         outputs,
@@ -94,10 +96,10 @@ const messages = prompt.messages({
             : [[wire.name, prompt.notGiven]]
         ))
       )
-    }\n\n${marker(completed)}`,
-  reminder: ({ outputs }) =>
+    }\n\n${marker(names.end)}`,
+  reminder: ({ names, outputs }) =>
     `Answer with ${outputs.map((wire) => marker(wire.name) + prompt.typeHint(wire)).join(", then ")}, then ${
-      marker(completed)
+      marker(names.end)
     }.`
 })
 
@@ -106,8 +108,7 @@ const parsers = new WeakMap<Signature.Any, Adapter.Parser<incremental.State>>()
 const parser = (signature: Signature.Any): Adapter.Parser<incremental.State> => {
   let known = parsers.get(signature)
   if (known === undefined) {
-    const { inputs, outputs } = Signature.fields(signature)
-    const names = new Names(inputs.map(({ name }) => name), outputs.map(({ name }) => name))
+    const { names } = codec.of(signature)
     known = incremental.make(() => new MarkerMachine(names))
     parsers.set(signature, known)
   }

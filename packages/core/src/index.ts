@@ -50,7 +50,8 @@ export * as ChainOfThought from "./ChainOfThought.ts"
  * and only if it names a field: of an output, it opens the field; of an input,
  * or repeated, it opens text that is left out. A marker with another name is
  * text. Text before the first marker and after the end marker is left out, as
- * is a `<think>` block that comes first; the end marker may be missing.
+ * is a `<think>` block that comes first; the end marker may be missing. Where a
+ * field is named `completed`, the end marker is `[[ ## completed_ ## ]]`.
  *
  * @since 0.1.0
  */

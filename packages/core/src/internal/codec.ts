@@ -13,11 +13,13 @@ import type { Decoded, Parsed, Problem, Raw } from "../Adapter.ts"
 import * as Json from "../Json.ts"
 import * as Signature from "../Signature.ts"
 import * as coerce from "./coerce.ts"
+import { Names } from "./markers.ts"
 import * as signatureField from "./signatureField.ts"
 
 export interface Codec {
   readonly inputs: ReadonlyArray<Wire>
   readonly outputs: ReadonlyArray<Wire>
+  readonly names: Names
   readonly decode: (parsed: Parsed) => Effect.Effect<Decoded, ReadonlyArray<Problem>>
   readonly encodeInputs: (input: unknown) => Effect.Effect<Json.JsonRecord, ReadonlyArray<Problem>>
 }
@@ -43,6 +45,7 @@ export const of = (signature: Signature.Any): Codec => {
     const wires = { inputs: inputs.map(wire), outputs: outputs.map(wire) }
     codec = {
       ...wires,
+      names: new Names(inputs.map(({ name }) => name), outputs.map(({ name }) => name)),
       decode: decoder(signature, wires.outputs),
       encodeInputs: encoder(signature, wires.inputs)
     }
@@ -109,7 +112,7 @@ const decoder = (signature: Signature.Any, outputs: ReadonlyArray<Wire>): Codec[
     ) {
       return Effect.succeed({ value: { ...encoded }, encoded, repairs })
     }
-    const finish = (result: Either.Either<{ readonly [field: string]: unknown }, ParseResult.ParseIssue>) => {
+    const finish = (result: Result<{ readonly [field: string]: unknown }>) => {
       if (Either.isLeft(result)) {
         const unreadable = new Set(problems.map((problem) => problem.field))
         for (const problem of issues(result.left, outputs)) {
@@ -129,14 +132,17 @@ const decoder = (signature: Signature.Any, outputs: ReadonlyArray<Wire>): Codec[
   }
 }
 
+type Result<A> = Either.Either<A, ParseResult.ParseIssue>
+
 // A synchronous schema answers with an Either: no fiber has to look at it.
+const isSettled = <A>(
+  result: Effect.Effect<A, ParseResult.ParseIssue>
+): result is Effect.Effect<A, ParseResult.ParseIssue> & Result<A> => Either.isEither(result)
+
 const settled = <A, B, E>(
   result: Effect.Effect<A, ParseResult.ParseIssue>,
-  finish: (result: Either.Either<A, ParseResult.ParseIssue>) => Effect.Effect<B, E>
-): Effect.Effect<B, E> =>
-  Either.isEither(result)
-    ? finish(result as Either.Either<A, ParseResult.ParseIssue>) // the guard forgets what the Either holds
-    : Effect.flatMap(Effect.either(result), finish)
+  finish: (result: Result<A>) => Effect.Effect<B, E>
+): Effect.Effect<B, E> => isSettled(result) ? finish(result) : Effect.flatMap(Effect.either(result), finish)
 
 const read = (
   wire: Wire,
@@ -163,9 +169,7 @@ const read = (
 const encoder = (signature: Signature.Any, inputs: ReadonlyArray<Wire>): Codec["encodeInputs"] => {
   const encodeRecord = ParseResult.encodeUnknown(schemaOf(signature.input), { errors: "all" })
   const asTexts = inputs.every((wire) => wire.schema.ast._tag === "StringKeyword" && !wire.optional)
-  const finish = (
-    result: Either.Either<unknown, ParseResult.ParseIssue>
-  ): Effect.Effect<Json.JsonRecord, ReadonlyArray<Problem>> => {
+  const finish = (result: Result<unknown>): Effect.Effect<Json.JsonRecord, ReadonlyArray<Problem>> => {
     if (Either.isLeft(result)) return Effect.fail(issues(result.left, inputs))
     const record = result.right as { readonly [field: string]: unknown } // a struct encodes to a record
     const encoded: { [field: string]: Json.Json } = {}

@@ -7,7 +7,7 @@ import * as Either from "effect/Either"
 import * as ParseResult from "effect/ParseResult"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
-import * as AST from "effect/SchemaAST"
+import type * as AST from "effect/SchemaAST"
 import type { Problem } from "../Adapter.ts"
 import * as Json from "../Json.ts"
 import * as jsonText from "./jsonText.ts"
@@ -92,9 +92,9 @@ const shown = (value: Json.Json): string => {
 const string: Reader = {
   text: same,
   json: (value, notes) => {
-    if (typeof value === "string" || value === null) return value
-    notes.repairs.push(`${typeof value === "object" ? "JSON" : `the ${typeof value} ${value}`} was read as text`)
-    return JSON.stringify(value)
+    if (typeof value !== "number" && typeof value !== "boolean") return value
+    notes.repairs.push(`the ${typeof value} ${value} was read as text`)
+    return String(value)
   }
 }
 
@@ -107,25 +107,15 @@ const anything: Reader = {
   json: same
 }
 
-const numberText = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/
-
-/**
- * The number a text stands for, unless JavaScript has no such number.
- */
-export const exactNumber = (text: string): number | undefined => {
-  if (!numberText.test(text)) return undefined
-  const value = Number(text)
-  if (!Number.isFinite(value)) return undefined
-  if (Number.isSafeInteger(value) || !/^[+-]?\d+$/.test(text) || String(value) === text) return value + 0
-  return BigInt(text.replace("+", "")) === BigInt(value) ? value : undefined
-}
-
 const number: Reader = {
   text: (text, notes) => {
-    const bare = unquoted(text.trim())
-    const value = exactNumber(bare.replace(/(\d)_(?=\d)/g, "$1"))
+    const trimmed = text.trim()
+    if (trimmed.length > 400) return text
+    const value = jsonText.exactNumber(unquoted(trimmed).replace(/(\d)_(?=\d)/g, "$1"))
     if (value === undefined) return text
-    if (jsonText.strict(text) !== value) notes.repairs.push(`"${shown(text)}" was read as the number ${value}`)
+    if (String(value) !== trimmed && !/^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$/.test(trimmed)) {
+      notes.repairs.push(`"${shown(text)}" was read as the number ${value}`)
+    }
     return value
   },
   json: (value, notes) => {
@@ -388,21 +378,20 @@ const array = (ast: AST.TupleType): Reader => {
   }
   return {
     text: (text, notes) => {
-      // Prose is not an array of strings: it may as well be a list in another notation.
-      const own = { repairs: [], problems: [] }
-      const alone = item === undefined || item === string ? text : single(text, item.text(text, own), own)
-      const strictly = jsonText.strict(text.trim())
-      if (strictly === undefined && alone !== text) {
-        notes.repairs.push(...own.repairs)
-        return alone
-      }
-      return structured(text, notes, json, is)
+      const own: Notes = { repairs: [], problems: [] }
+      const read = structured(text, own, json, is)
+      // Prose is not an array of one string: it may as well be a list in another notation.
+      const alone = read === text && item !== undefined && item !== string ? item.text(text, notes) : text
+      if (alone !== text) return single(text, alone, notes)
+      notes.repairs.push(...own.repairs)
+      notes.problems.push(...own.problems)
+      return read
     },
     json
   }
 }
 
-const isRecord = (value: Json.Json): value is Json.JsonRecord =>
+export const isRecord = (value: Json.Json): value is Json.JsonRecord =>
   typeof value === "object" && value !== null && !Array.isArray(value)
 
 const record = (ast: AST.TypeLiteral): Reader => {

@@ -6,7 +6,7 @@ import type { FieldEvent, Problem, Raw } from "../Adapter.ts"
 import type { Machine } from "./incremental.ts"
 
 /**
- * The name in the marker that ends an answer.
+ * The name in the marker that ends an answer, unless a field has that name.
  */
 export const completed = "completed"
 
@@ -36,6 +36,14 @@ const isSpace = (code: number): boolean =>
     ? code === 32 || (code >= 9 && code <= 13)
     : code >= 160 && (code === 160 || code === 0x1680 || (code >= 0x2000 && code <= 0x200a) || code === 0x2028 ||
       code === 0x2029 || code === 0x202f || code === 0x205f || code === 0x3000 || code === 0xfeff)
+
+const isName = (code: number): boolean => !isSpace(code) && code !== HASH && code !== OPEN && code !== CLOSE
+
+const runEnd = (text: string, from: number, belongs: (code: number) => boolean): number => {
+  let at = from
+  while (at < text.length && belongs(text.charCodeAt(at))) at++
+  return at
+}
 
 const BACKSLASH = 92
 const OPEN = 91
@@ -121,18 +129,18 @@ export class MarkerMachine implements Machine {
   }
 
   #middle(text: string, from: number): number {
-    let at = from
-    while (at < text.length && !isBreak(text.charCodeAt(at))) at++
+    const at = runEnd(text, from, (code) => !isBreak(code))
     this.#segment(from === 0 && at === text.length ? text : text.slice(from, at))
-    if (at === text.length) return at
-    this.#break(text, at)
-    return at + 1
+    return at === text.length ? at : this.#whitespace(text, at)
   }
 
-  #break(text: string, at: number): void {
-    this.#space += text[at]
+  // Goes on from the start of a line to the next character that is not white space.
+  #whitespace(text: string, from: number): number {
+    const at = runEnd(text, from, (code) => isBlank(code) || isBreak(code))
+    this.#space += text.slice(from, at)
     this.#place = Start
-    this.#indented = false
+    this.#indented = isBlank(text.charCodeAt(at - 1))
+    return at
   }
 
   // Part of a line, whose white space at the end may turn out to be the end of the value.
@@ -162,17 +170,7 @@ export class MarkerMachine implements Machine {
     switch (this.#place) {
       case Start: {
         if (afterReturn && code === LF) return from + 1
-        if (isBreak(code)) {
-          this.#break(text, from)
-          return from + 1
-        }
-        if (isBlank(code)) {
-          let at = from + 1
-          while (at < text.length && isBlank(text.charCodeAt(at))) at++
-          this.#space += text.slice(from, at)
-          this.#indented = true
-          return at
-        }
+        if (isBlank(code) || isBreak(code)) return this.#whitespace(text, from)
         this.#prefix = ""
         this.#name = ""
         this.#backslashes = 0
@@ -186,8 +184,9 @@ export class MarkerMachine implements Machine {
       }
       case Backslashes:
         if (code === BACKSLASH) {
-          this.#backslashes++
-          return this.#advance(Backslashes, text, from)
+          const at = runEnd(text, from, (code) => code === BACKSLASH)
+          this.#backslashes += at - from
+          return this.#advance(Backslashes, text, from, at)
         }
         if (code === OPEN) return this.#advance(Open, text, from)
         if ((isBlank(code) || isBreak(code)) && this.#mayBeFence()) {
@@ -200,15 +199,14 @@ export class MarkerMachine implements Machine {
         if (!isBreak(code)) return this.#notMarker(from)
         if (this.#fenced) {
           this.#closeFence()
-          this.#break(text, from)
-        } else {
-          this.#fenced = true
-          this.#started = true
-          this.#space = ""
-          this.#place = Start
-          this.#indented = false
-          this.#afterReturn = code === CR
+          return this.#whitespace(text, from)
         }
+        this.#fenced = true
+        this.#started = true
+        this.#space = ""
+        this.#place = Start
+        this.#indented = false
+        this.#afterReturn = code === CR
         return from + 1
       case Open:
         return code === OPEN ? this.#advance(Opened, text, from) : this.#notMarker(from)
@@ -219,11 +217,11 @@ export class MarkerMachine implements Machine {
         return code === HASH ? this.#advance(BeforeName, text, from) : this.#notMarker(from)
       case BeforeName:
         if (isBlank(code)) return this.#advance(BeforeName, text, from)
-        return this.#nameOr(code, text, from)
+        return this.#nameOr(text, from)
       case Name:
         if (isBlank(code)) return this.#advance(AfterName, text, from)
         if (code === HASH) return this.#advance(ClosingHash, text, from)
-        return this.#nameOr(code, text, from)
+        return this.#nameOr(text, from)
       case AfterName:
         if (isBlank(code)) return this.#advance(AfterName, text, from)
         return code === HASH ? this.#advance(ClosingHash, text, from) : this.#notMarker(from)
@@ -240,16 +238,17 @@ export class MarkerMachine implements Machine {
     }
   }
 
-  #advance(place: number, text: string, at: number): number {
-    this.#prefix += text[at]
+  #advance(place: number, text: string, from: number, to = from + 1): number {
+    this.#prefix += text.slice(from, to)
     this.#place = place
-    return at + 1
+    return to
   }
 
-  #nameOr(code: number, text: string, from: number): number {
-    if (isSpace(code) || code === HASH || code === OPEN || code === CLOSE) return this.#notMarker(from)
-    this.#name += text[from]
-    return this.#advance(Name, text, from)
+  #nameOr(text: string, from: number): number {
+    const at = runEnd(text, from, isName)
+    if (at === from) return this.#notMarker(from)
+    this.#name += text.slice(from, at)
+    return this.#advance(Name, text, from, at)
   }
 
   #notMarker(at: number): number {
@@ -283,7 +282,7 @@ export class MarkerMachine implements Machine {
       this.#field = name
       this.#fields.set(name, { _tag: "Text", text: "" })
       events.push({ _tag: "FieldStart", field: name })
-    } else if (name === completed) this.#done = true
+    } else if (name === this.#names.end) this.#done = true
     else this.repairs.add(`the ${this.#fields.has(name) ? "repeated" : "input"} field "${name}" was left out`)
   }
 
@@ -317,12 +316,18 @@ export class MarkerMachine implements Machine {
  */
 export class Names {
   readonly outputs: ReadonlyArray<string>
+  /** The name in the marker that ends an answer. */
+  readonly end: string
   readonly #exact: ReadonlySet<string>
   readonly #folded = new Map<string, string | undefined>()
 
   constructor(inputs: ReadonlyArray<string>, outputs: ReadonlyArray<string>) {
     this.outputs = outputs
-    this.#exact = new Set([...outputs, ...inputs, completed])
+    const fields = [...outputs, ...inputs]
+    let end = completed
+    while (fields.some((name) => name.toLowerCase() === end)) end += "_"
+    this.end = end
+    this.#exact = new Set([...fields, end])
     for (const name of this.#exact) {
       const folded = name.toLowerCase()
       this.#folded.set(folded, this.#folded.has(folded) ? undefined : name)

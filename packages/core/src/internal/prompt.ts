@@ -120,6 +120,14 @@ export const typeHint = (wire: codec.Wire): string => {
   return ` (${type}${wire.optional ? ", may be left out" : ""})`
 }
 
+/**
+ * The type of a field where a JSON object is sketched.
+ */
+export const jsonType = (wire: codec.Wire): string => {
+  const type = wire.literals !== undefined && wire.type.length > 200 ? "one of the values listed" : wire.type
+  return wire.optional ? `${type} | null` : type
+}
+
 // -----------------------------------------------------------------------------
 // Demonstrations
 // -----------------------------------------------------------------------------
