@@ -20,6 +20,7 @@ import * as FileSystem from "@effect/platform/FileSystem"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import type * as Exit from "effect/Exit"
 import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -313,21 +314,40 @@ const openFile = (path: string): Effect.Effect<Store, JournalError, FileSystem.F
     const complete = bytes.lastIndexOf(lineEnd) + 1
     if (complete < bytes.length) yield* file.truncate(complete)
     const text = new TextDecoder().decode(bytes.subarray(0, complete))
-    const encoder = new TextEncoder()
     const lock = yield* Effect.makeSemaphore(1)
+    let batch = emptyBatch()
+    const write = (full: Batch): Effect.Effect<void, JournalError> =>
+      file.writeAll(new TextEncoder().encode(full.text)).pipe(
+        Effect.zipRight(full.durable ? file.sync : Effect.void),
+        Effect.mapError(storage)
+      )
     return {
       lines: text.split("\n").slice(0, -1),
       append: (line, durable) =>
-        file.writeAll(encoder.encode(`${line}\n`)).pipe(
-          Effect.zipRight(durable ? file.sync : Effect.void),
-          lock.withPermits(1),
-          Effect.mapError(storage)
-        )
+        Effect.suspend(() => {
+          const mine = batch
+          mine.text += `${line}\n`
+          mine.durable ||= durable
+          return lock.withPermits(1)(Effect.suspend(() => {
+            if (mine.written !== undefined) return mine.written
+            batch = emptyBatch()
+            return Effect.flatMap(Effect.exit(write(mine)), (exit) => mine.written = exit)
+          }))
+        })
     } satisfies Store
   }).pipe(Effect.catchTags({
     BadArgument: (error) => Effect.fail(storage(error)),
     SystemError: (error) => Effect.fail(storage(error))
   }))
+
+// Lines that arrive while others are written are written together.
+interface Batch {
+  text: string
+  durable: boolean
+  written: Exit.Exit<void, JournalError> | undefined
+}
+
+const emptyBatch = (): Batch => ({ text: "", durable: false, written: undefined })
 
 const lineEnd = 10
 

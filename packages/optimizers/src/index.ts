@@ -1,1 +1,72 @@
-export {}
+/**
+ * Shows the model what it did right: a teacher, the program itself unless
+ * another one is given, is run on training examples, and every call inside a
+ * run that the metric accepts becomes a demonstration of its predictor.
+ * Labelled examples fill up the rest.
+ *
+ * After DSPy's optimizer of the same name (Khattab et al., arXiv 2310.03714).
+ *
+ * @since 0.1.0
+ */
+export * as BootstrapFewShot from "./BootstrapFewShot.ts"
+
+/**
+ * A `Journal` keeps what an optimizer paid for and what it decided, so that a
+ * run cannot be lost: run the same program over a journal that is not empty,
+ * and it continues where it stopped. Recorded answers are not asked for again;
+ * recorded decisions are made again and compared.
+ *
+ * Without a layer nothing is kept. On disk a journal is JSON lines, only ever
+ * appended to:
+ *
+ * ```
+ * {"run":{"optimizer":"RandomSearch",...}}
+ * {"key":"score ...","value":{"_tag":"Scored",...}}
+ * {"decision":"trial 0","value":{...}}
+ * ```
+ *
+ * @since 0.1.0
+ */
+export * as Journal from "./Journal.ts"
+
+/**
+ * Shows the model labelled examples as they are. Nothing is asked to make the
+ * demonstrations; the runs of the program go into measuring whether they help.
+ *
+ * After DSPy's optimizer of the same name.
+ *
+ * @since 0.1.0
+ */
+export * as LabeledFewShot from "./LabeledFewShot.ts"
+
+/**
+ * What all optimizers have in common. An optimizer searches the `Parameters`
+ * of a module: `events` is the run as a stream, each event with the best
+ * program so far, and `compile` is that stream run to its end.
+ *
+ * A run is deterministic: its result depends on the module, the data, the
+ * metric, the answers of the model and the seed, not on concurrency or timing.
+ * A failed model call is not a score: the pair of candidate and example stays
+ * unknown, and candidates are compared on the examples known for both. An
+ * answer that cannot be read is the candidate's own failure and counts as 0.
+ *
+ * The module as given is always a candidate, and is kept unless another one is
+ * better.
+ *
+ * @since 0.1.0
+ */
+export * as Optimizer from "./Optimizer.ts"
+
+/**
+ * Bootstraps many sets of demonstrations and keeps the best: the program
+ * without any, with labelled examples, with those bootstrapped from the training
+ * set in its order, and with `numCandidatePrograms` bootstrapped from it in
+ * random order, of random number.
+ *
+ * After DSPy's BootstrapFewShotWithRandomSearch. Candidates are made and
+ * measured side by side, and a training example that several candidates need
+ * is run once: the teacher has the same demonstrations for all of them.
+ *
+ * @since 0.1.0
+ */
+export * as RandomSearch from "./RandomSearch.ts"

@@ -1,0 +1,500 @@
+/**
+ * What all optimizers have in common. An optimizer searches the `Parameters`
+ * of a module: `events` is the run as a stream, each event with the best
+ * program so far, and `compile` is that stream run to its end.
+ *
+ * A run is deterministic: its result depends on the module, the data, the
+ * metric, the answers of the model and the seed, not on concurrency or timing.
+ * A failed model call is not a score: the pair of candidate and example stays
+ * unknown, and candidates are compared on the examples known for both. An
+ * answer that cannot be read is the candidate's own failure and counts as 0.
+ *
+ * The module as given is always a candidate, and is kept unless another one is
+ * better.
+ *
+ * @since 0.1.0
+ */
+import type { Example } from "@effect-dspy/core/Example"
+import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
+import type { Metric } from "@effect-dspy/core/Metric"
+import type * as Module from "@effect-dspy/core/Module"
+import type * as Parameters from "@effect-dspy/core/Parameters"
+import type { ScoringError } from "@effect-dspy/core/Scoring"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import type { JournalError } from "./Journal.ts"
+
+// =============================================================================
+// Options
+// =============================================================================
+
+/**
+ * What every optimizer takes.
+ *
+ * - `trainset`: what demonstrations are made of.
+ * - `valset`: what candidates are selected on; without it the training set, and
+ *   then each example is scored without its own demonstrations.
+ * - `testset`: what the winner and the module as given are measured on in the
+ *   end. Without it the score is the one the winner was selected by, which
+ *   flatters it, and is marked so.
+ * - `seed`: 0 by default.
+ * - `concurrency`: how many runs of the program are under way at once;
+ *   `Module.window` by default.
+ * - `maxFailureRate`: the share of failed model calls, of the last 50 runs of the
+ *   program and at least 10, above which the run fails; 0.5 by default.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options<M extends Module.Any, Labels, E, R> {
+  readonly trainset: ReadonlyArray<Example<Module.Input<M>, Labels>>
+  readonly valset?: ReadonlyArray<Example<Module.Input<M>, Labels>> | undefined
+  readonly testset?: ReadonlyArray<Example<Module.Input<M>, Labels>> | undefined
+  readonly metric: Metric<Module.Input<M>, Labels, Module.Output<M>, E, R>
+  readonly seed?: number | undefined
+  readonly concurrency?: number | undefined
+  readonly maxFailureRate?: number | undefined
+}
+
+// =============================================================================
+// Results
+// =============================================================================
+
+/**
+ * What a run has cost: answers of the model that were paid for, and their
+ * usage.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Spend {
+  readonly calls: number
+  readonly usage: LanguageModel.Usage
+}
+
+/**
+ * A mean with its 95 % interval (bootstrap over examples), of the `n` examples
+ * that are known; `unknown` counts those whose model calls failed.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Estimate {
+  readonly mean: number
+  readonly interval: { readonly lower: number; readonly upper: number }
+  readonly n: number
+  readonly unknown: number
+}
+
+/**
+ * Parameters that were measured. `origin` says how they were made, and `seed`
+ * with which one, where several were made the same way.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Candidate {
+  readonly index: number
+  readonly origin: string
+  readonly seed: number | undefined
+  readonly parameters: Parameters.Parameters
+  readonly score: Estimate
+}
+
+/**
+ * Where a result comes from. Equal hashes mean equal data and options; `model`
+ * is the id of the model in the context, if there was one.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Provenance {
+  readonly optimizer: string
+  readonly seed: number
+  readonly model: string | undefined
+  readonly program: string
+  readonly data: string
+  readonly options: string
+}
+
+/**
+ * A better program, and how much better.
+ *
+ * `score` and `baseline` (of the module as given) are on the same examples:
+ * those of the test set if `measuredOn` says so, otherwise those the winner was
+ * selected on. `difference` is the mean of the paired differences. `candidates`
+ * are all that were measured on the selection examples, best mean first.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Compiled<out M> {
+  readonly module: M
+  readonly parameters: Parameters.Parameters
+  readonly measuredOn: "selection" | "test"
+  readonly score: Estimate
+  readonly baseline: Estimate
+  readonly difference: Estimate
+  readonly candidates: ReadonlyArray<Candidate>
+  readonly provenance: Provenance
+  readonly spend: Spend
+}
+
+// =============================================================================
+// Events
+// =============================================================================
+
+/**
+ * Which candidate is measured, and on what.
+ *
+ * @since 0.1.0
+ * @category events
+ */
+export interface Trial {
+  readonly index: number
+  readonly total: number
+  readonly origin: string
+  readonly seed: number | undefined
+  readonly on: "selection" | "test"
+}
+
+/**
+ * What every event carries. `spend` is what the results so far rest on; `runs`
+ * counts runs of the program, `planned` being an upper bound, and `replayed`
+ * those taken from the journal; `elapsed` is in milliseconds.
+ *
+ * @since 0.1.0
+ * @category events
+ */
+export interface Progress<out M> {
+  readonly best: Option.Option<Compiled<M>>
+  readonly spend: Spend
+  readonly runs: { readonly done: number; readonly replayed: number; readonly planned: number }
+  readonly elapsed: number
+}
+
+/**
+ * What the run will do at most: `calls` supposes one call per predictor and run.
+ *
+ * @since 0.1.0
+ * @category events
+ */
+export interface Plan<out M> extends Progress<M> {
+  readonly _tag: "Plan"
+  readonly trials: number
+  readonly calls: number
+}
+
+/**
+ * The program was run on a training example to make demonstrations. Attempts
+ * of several candidates may come in any order.
+ *
+ * @since 0.1.0
+ * @category events
+ */
+export interface Attempt<out M> extends Progress<M> {
+  readonly _tag: "Attempt"
+  readonly example: string
+  readonly round: number
+  readonly outcome: "passed" | "rejected" | "failed"
+}
+
+/**
+ * A candidate was made.
+ *
+ * @since 0.1.0
+ * @category events
+ */
+export interface Proposal<out M> extends Progress<M> {
+  readonly _tag: "Proposal"
+  readonly trial: Trial
+  readonly parameters: Parameters.Parameters
+}
+
+/**
+ * The measuring of a candidate begins.
+ *
+ * @since 0.1.0
+ * @category events
+ */
+export interface TrialStart<out M> extends Progress<M> {
+  readonly _tag: "TrialStart"
+  readonly trial: Trial
+}
+
+/**
+ * One more example was scored; `mean` is that of the `done` ones which are
+ * known.
+ *
+ * @since 0.1.0
+ * @category events
+ */
+export interface Scored<out M> extends Progress<M> {
+  readonly _tag: "Scored"
+  readonly trial: Trial
+  readonly done: number
+  readonly total: number
+  readonly mean: number
+}
+
+/**
+ * A candidate was measured on all examples.
+ *
+ * @since 0.1.0
+ * @category events
+ */
+export interface TrialEnd<out M> extends Progress<M> {
+  readonly _tag: "TrialEnd"
+  readonly trial: Trial
+  readonly score: Estimate
+}
+
+/**
+ * The candidate just measured is better than all before it.
+ *
+ * @since 0.1.0
+ * @category events
+ */
+export interface NewBest<out M> extends Progress<M> {
+  readonly _tag: "NewBest"
+  readonly trial: Trial
+  readonly score: Estimate
+}
+
+/**
+ * The end. `discarded` was paid for runs that were finished but not needed,
+ * because they had been started ahead; it is not part of `spend`.
+ *
+ * @since 0.1.0
+ * @category events
+ */
+export interface Done<out M> extends Progress<M> {
+  readonly _tag: "Done"
+  readonly reason: "completed" | "stopAtScore" | "budget"
+  readonly discarded: Spend
+}
+
+/**
+ * What happens in a run of an optimizer.
+ *
+ * @since 0.1.0
+ * @category events
+ */
+export type OptimizerEvent<M> =
+  | Plan<M>
+  | Attempt<M>
+  | Proposal<M>
+  | TrialStart<M>
+  | Scored<M>
+  | TrialEnd<M>
+  | NewBest<M>
+  | Done<M>
+
+// =============================================================================
+// Errors
+// =============================================================================
+
+/**
+ * A data set without examples.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class EmptyDataset extends Schema.TaggedError<EmptyDataset>("@effect-dspy/optimizers/Optimizer/EmptyDataset")(
+  "EmptyDataset",
+  { dataset: Schema.Literal("trainset", "valset", "testset") }
+) {
+  override get message(): string {
+    return `The ${this.dataset} has no examples${
+      this.dataset === "trainset" ? "" : `; leave the option out to do without`
+    }`
+  }
+}
+
+/**
+ * Two different examples under one id.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class AmbiguousExample
+  extends Schema.TaggedError<AmbiguousExample>("@effect-dspy/optimizers/Optimizer/AmbiguousExample")(
+    "AmbiguousExample",
+    { id: Schema.String }
+  )
+{
+  override get message(): string {
+    return `Two different examples have the id "${this.id}". Give each its own, or none: ids are then made from the data`
+  }
+}
+
+/**
+ * A module that lists no predictor.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class NothingToTune
+  extends Schema.TaggedError<NothingToTune>("@effect-dspy/optimizers/Optimizer/NothingToTune")("NothingToTune", {})
+{
+  override get message(): string {
+    return "The module lists no predictor. Pass its parts to Module.make, and do not freeze all of them"
+  }
+}
+
+/**
+ * Options that make no sense, alone or together.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class InvalidOptions
+  extends Schema.TaggedError<InvalidOptions>("@effect-dspy/optimizers/Optimizer/InvalidOptions")(
+    "InvalidOptions",
+    { option: Schema.String, description: Schema.String }
+  )
+{
+  override get message(): string {
+    return `${this.option} ${this.description}`
+  }
+}
+
+/**
+ * The model fails too often for its scores to mean anything. What was paid for
+ * is in the journal, if there is one: run again when the model is back.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class TooManyFailures
+  extends Schema.TaggedError<TooManyFailures>("@effect-dspy/optimizers/Optimizer/TooManyFailures")("TooManyFailures", {
+    failed: Schema.Number,
+    of: Schema.Number,
+    maxFailureRate: Schema.Number,
+    /** The latest failure, in words. */
+    latest: Schema.String
+  })
+{
+  override get message(): string {
+    return `${this.failed} of the last ${this.of} runs of the program failed, more than the allowed share of ${this.maxFailureRate}. The latest: ${this.latest}`
+  }
+}
+
+/**
+ * The budget ended before the module as given was measured, so there is
+ * nothing to return.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class BudgetTooSmall
+  extends Schema.TaggedError<BudgetTooSmall>("@effect-dspy/optimizers/Optimizer/BudgetTooSmall")(
+    "BudgetTooSmall",
+    { runs: Schema.Number, calls: Schema.Number }
+  )
+{
+  override get message(): string {
+    return `The budget ended before the program as given was measured once, which takes ${this.runs} runs of it and about ${this.calls} calls`
+  }
+}
+
+/**
+ * Everything an optimizer can fail with.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type OptimizerError =
+  | EmptyDataset
+  | AmbiguousExample
+  | NothingToTune
+  | InvalidOptions
+  | TooManyFailures
+  | BudgetTooSmall
+  | JournalError
+  | ScoringError
+
+// =============================================================================
+// Running
+// =============================================================================
+
+/**
+ * The best program of a run, also of one that is cut short: `None` if it ended
+ * before the first candidate was measured.
+ *
+ * @since 0.1.0
+ * @category destructors
+ */
+export const best = <M, E, R>(
+  events: Stream.Stream<OptimizerEvent<M>, E, R>
+): Effect.Effect<Option.Option<Compiled<M>>, E, R> =>
+  Effect.map(
+    Stream.runLast(events),
+    Option.flatMap(({ best, spend }) => Option.map(best, (compiled) => ({ ...compiled, spend })))
+  )
+
+// =============================================================================
+// Showing
+// =============================================================================
+
+/**
+ * An event as one line for a terminal: where the run is, the best score, what
+ * it has cost, how long it took and about how long it will take.
+ *
+ * @since 0.1.0
+ * @category destructors
+ */
+export const progress = <M>(event: OptimizerEvent<M>): string =>
+  [
+    doing(event),
+    ...Option.match(event.best, {
+      onNone: () => [],
+      onSome: ({ baseline, score }) => [`best ${percent(score.mean)} (as given ${percent(baseline.mean)})`]
+    }),
+    `${count(event.spend.calls)} calls`,
+    remaining(event)
+  ].join(" · ")
+
+const doing = <M>(event: OptimizerEvent<M>): string => {
+  switch (event._tag) {
+    case "Plan":
+      return `${count(event.trials)} trials, at most about ${count(event.calls)} calls`
+    case "Attempt":
+      return `collecting demonstrations: ${event.outcome}`
+    case "Proposal":
+    case "TrialStart":
+      return `${place(event.trial)}: ${event.trial.origin}`
+    case "Scored":
+      return `${place(event.trial)}: ${event.done}/${event.total}, ${percent(event.mean)}`
+    case "TrialEnd":
+      return `${place(event.trial)}: ${percent(event.score.mean)}`
+    case "NewBest":
+      return `${place(event.trial)}: ${percent(event.score.mean)}, the best so far`
+    case "Done":
+      return event.reason === "budget" ? "done, the budget is spent" : "done"
+  }
+}
+
+const place = (trial: Trial): string => trial.on === "test" ? "test set" : `trial ${trial.index + 1}/${trial.total}`
+
+const percent = (score: number): string => `${(100 * score).toFixed(1)} %`
+
+const count = (n: number): string => Math.round(n).toString().replaceAll(/\B(?=(\d{3})+$)/g, ",")
+
+const remaining = <M>({ _tag, elapsed, runs }: OptimizerEvent<M>): string => {
+  const passed = seconds(elapsed)
+  const live = runs.done - runs.replayed
+  if (_tag === "Done" || live === 0 || runs.planned <= runs.done) return passed
+  return `${passed}, about ${seconds((elapsed / live) * (runs.planned - runs.done))} left`
+}
+
+const seconds = (milliseconds: number): string => {
+  const whole = Math.round(milliseconds / 1000)
+  if (whole < 60) return `${whole} s`
+  const minutes = Math.floor(whole / 60)
+  return minutes < 60
+    ? `${minutes} min ${whole % 60} s`
+    : `${Math.floor(minutes / 60)} h ${minutes % 60} min`
+}

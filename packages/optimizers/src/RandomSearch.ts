@@ -1,0 +1,182 @@
+/**
+ * Bootstraps many sets of demonstrations and keeps the best: the program
+ * without any, with labelled examples, with those bootstrapped from the training
+ * set in its order, and with `numCandidatePrograms` bootstrapped from it in
+ * random order, of random number.
+ *
+ * After DSPy's BootstrapFewShotWithRandomSearch. Candidates are made and
+ * measured side by side, and a training example that several candidates need
+ * is run once: the teacher has the same demonstrations for all of them.
+ *
+ * @since 0.1.0
+ */
+import type * as Module from "@effect-dspy/core/Module"
+import * as Effect from "effect/Effect"
+import type * as Stream from "effect/Stream"
+import type * as BootstrapFewShot from "./BootstrapFewShot.ts"
+import * as fewShot from "./internal/fewShot.ts"
+import * as rng from "./internal/rng.ts"
+import * as search from "./internal/search.ts"
+import * as Optimizer from "./Optimizer.ts"
+
+/**
+ * - `numCandidatePrograms`: how many random ones, 16 by default.
+ * - `stopAtScore`: ends the search with the first candidate, in their order,
+ *   whose mean is at least this.
+ * - `labeledSample`: whether labelled examples are sampled (the default) or the
+ *   first ones of the training set.
+ * - `restrict`: only these candidates, by seed: -3 has no demonstrations, -2
+ *   labelled ones, -1 is bootstrapped in the given order, 0 and up at random.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options<M extends Module.Any, Labels, E, R, R2 = never>
+  extends BootstrapFewShot.Options<M, Labels, E, R, R2>
+{
+  readonly numCandidatePrograms?: number | undefined
+  readonly stopAtScore?: number | undefined
+  readonly labeledSample?: boolean | undefined
+  readonly restrict?: ReadonlyArray<number> | undefined
+}
+
+/**
+ * The run as a stream of events.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const events = <M extends Module.Any, Labels, E = never, R = never, R2 = never>(
+  module: M,
+  options: Options<M, Labels, E, R, R2>
+): Stream.Stream<Optimizer.OptimizerEvent<M>, Optimizer.OptimizerError, Module.Requirements<M> | R | R2> => {
+  const bootstrapping = fewShot.defaults(options)
+  const { maxBootstrappedDemos, maxLabeledDemos } = bootstrapping
+  const numCandidatePrograms = options.numCandidatePrograms ?? 16
+  const labeledSample = options.labeledSample ?? true
+  const seeds = Array.from({ length: Math.max(0, numCandidatePrograms) + 3 }, (_, index) => index - 3)
+    .filter((seed) => options.restrict?.includes(seed) ?? true)
+  return search.events({
+    optimizer: "RandomSearch",
+    module,
+    options,
+    teacher: options.teacher,
+    settings: {
+      ...fewShot.settings(bootstrapping),
+      numCandidatePrograms,
+      stopAtScore: options.stopAtScore ?? null,
+      labeledSample,
+      restrict: options.restrict ?? null
+    },
+    check: Effect.gen(function*() {
+      yield* fewShot.check(module, bootstrapping)
+      yield* fewShot.count("numCandidatePrograms", numCandidatePrograms, 0)
+      if (seeds.length === 0) {
+        return yield* new Optimizer.InvalidOptions({
+          option: "restrict",
+          description: `must name at least one seed from -3 to ${numCandidatePrograms - 1}`
+        })
+      }
+    }),
+    trials: seeds.length + 1,
+    attempts: options.trainset.length * bootstrapping.maxRounds,
+    body: (run) => {
+      const bootstrap = fewShot.bootstrapper(run, options.trainset, bootstrapping)
+      const plan = (seed: number): search.Plan => {
+        switch (seed) {
+          case -3:
+            return {
+              origin: "no demonstrations",
+              seed,
+              propose: Effect.sync(() => ({ runs: [], parameters: fewShot.bare(run.complete({})) }))
+            }
+          case -2:
+            return {
+              origin: "labeled",
+              seed,
+              propose: Effect.sync(() => ({
+                runs: [],
+                parameters: fewShot.labeled(run, {
+                  parameters: run.complete({}),
+                  trainset: options.trainset,
+                  k: maxLabeledDemos,
+                  sample: labeledSample,
+                  place: "labeled"
+                })
+              }))
+            }
+          case -1:
+            return {
+              origin: "bootstrapped",
+              seed,
+              propose: bootstrap.propose({ order: options.trainset, size: maxBootstrappedDemos, place: "bootstrapped" })
+            }
+          default: {
+            const place = `bootstrapped ${seed}`
+            return {
+              origin: "bootstrapped at random",
+              seed,
+              propose: bootstrap.propose({
+                order: rng.at(run.seed, place, "order").shuffle(options.trainset),
+                size: maxBootstrappedDemos === 0
+                  ? 0
+                  : 1 + rng.at(run.seed, place, "size").below(maxBootstrappedDemos),
+                place
+              })
+            }
+          }
+        }
+      }
+      return run.trials([run.baseline, ...seeds.map(plan)], options.stopAtScore)
+    }
+  })
+}
+
+/**
+ * The best of all candidates, the module as given among them.
+ *
+ * @example
+ * ```ts
+ * import * as Example from "@effect-dspy/core/Example"
+ * import * as Predict from "@effect-dspy/core/Predict"
+ * import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
+ * import * as Optimizer from "@effect-dspy/optimizers/Optimizer"
+ * import * as RandomSearch from "@effect-dspy/optimizers/RandomSearch"
+ * import { Effect, Option, Stream } from "effect"
+ *
+ * const shout = Predict.make("word -> loud")
+ * const words = ["one", "two", "three", "four"].map((word) =>
+ *   Example.make({ inputs: { word }, labels: { loud: word.toUpperCase() } })
+ * )
+ *
+ * // A model that understands once it has been shown.
+ * const model = TestLanguageModel.layer((request) => {
+ *   const word = String(request.messages.at(-1)?.content).match(/one|two|three|four/)?.[0] ?? ""
+ *   return TestLanguageModel.fields({ loud: request.messages.length > 2 ? word.toUpperCase() : word })
+ * })
+ *
+ * // The first ten minutes of it, and what was best by then.
+ * const program = RandomSearch.events(shout, {
+ *   trainset: words,
+ *   metric: (example, output) => Effect.succeed({ value: output.loud === example.labels.loud ? 1 : 0 }),
+ *   numCandidatePrograms: 4
+ * }).pipe(
+ *   Stream.interruptAfter("10 minutes"),
+ *   Optimizer.best,
+ *   Effect.map(Option.getOrThrow)
+ * )
+ *
+ * Effect.runPromise(Effect.provide(program, model)).then(({ baseline, candidates, score }) => {
+ *   assert.deepStrictEqual([baseline.mean, score.mean], [0, 1])
+ *   assert.strictEqual(candidates.length, 8)
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const compile = <M extends Module.Any, Labels, E = never, R = never, R2 = never>(
+  module: M,
+  options: Options<M, Labels, E, R, R2>
+): Effect.Effect<Optimizer.Compiled<M>, Optimizer.OptimizerError, Module.Requirements<M> | R | R2> =>
+  search.compile(events(module, options))

@@ -1,0 +1,29 @@
+/**
+ * Tells a model that is gone from one that fails now and then.
+ */
+import * as Effect from "effect/Effect"
+import { TooManyFailures } from "../Optimizer.ts"
+import type { Run } from "./search.ts"
+
+// Few enough that a dead model is noticed at once, many enough that one which fails every fifth time is not taken for it.
+const fewest = 10
+const most = 50
+
+export class Failures {
+  #latest: Array<boolean> = []
+
+  constructor(readonly maxFailureRate: number) {}
+
+  /** Runs come in their own order, not in that of time; what is replayed is not held against the model of today. */
+  see({ replayed, scored }: Run): Effect.Effect<void, TooManyFailures> {
+    if (replayed) return Effect.void
+    const failed = scored._tag === "Failed" && scored.transient
+    this.#latest.push(failed)
+    if (this.#latest.length > most) this.#latest.shift()
+    const of = this.#latest.length
+    const count = this.#latest.filter((failed) => failed).length
+    return failed && of >= fewest && count > this.maxFailureRate * of
+      ? new TooManyFailures({ failed: count, of, maxFailureRate: this.maxFailureRate, latest: scored.message })
+      : Effect.void
+  }
+}
