@@ -15,18 +15,16 @@ import * as HttpClient from "@effect/platform/HttpClient"
 import type * as HttpClientError from "@effect/platform/HttpClientError"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
-import * as Cause from "effect/Cause"
-import * as Channel from "effect/Channel"
 import * as Chunk from "effect/Chunk"
 import * as Clock from "effect/Clock"
 import * as Config from "effect/Config"
 import type { ConfigError } from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import { identity } from "effect/Function"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -209,6 +207,7 @@ export const make = (options: Options): Effect.Effect<LanguageModel.Service, nev
                 announced: headers["content-type"]?.includes("event-stream") === true,
                 clean
               }),
+              drained: false,
               host,
               span,
               fail: (reason) => fail(reason, requestId)
@@ -238,7 +237,7 @@ export const make = (options: Options): Effect.Effect<LanguageModel.Service, nev
         Stream.unwrapScopedWith((scope) =>
           Scope.extend(Effect.makeSpanScoped(spanName, spanOptions), scope).pipe(
             Effect.flatMap((span) => send(request, true, span, scope)),
-            Effect.map(readStream)
+            Effect.flatMap((call) => readStream(call, scope))
           )
         )
     })
@@ -249,6 +248,8 @@ interface Call {
   readonly response: HttpClientResponse.HttpClientResponse
   readonly bounded: boolean
   readonly answer: chat.Answer
+  /** Whether the body was read to its end, so that the connection is free. */
+  drained: boolean
   readonly host: string
   readonly span: Tracer.Span
   readonly fail: (reason: LanguageModelError.Reason) => Effect.Effect<never, LanguageModelError.LanguageModelError>
@@ -295,13 +296,8 @@ const parse = (text: string): unknown => {
   }
 }
 
-// The end of an answer: a failure, or what was known to be complete.
-const conclude = (
-  call: Call,
-  deltas: ReadonlyArray<LanguageModel.Delta>,
-  reason: LanguageModelError.Reason | undefined
-): Effect.Effect<void, LanguageModelError.LanguageModelError> => {
-  if (reason !== undefined) return call.fail(reason)
+// What is to be said of an answer that is complete.
+const conclude = (call: Call, deltas: ReadonlyArray<LanguageModel.Delta>): Effect.Effect<void> => {
   const last = deltas.at(-1)
   if (last?._tag !== "Completed") return Effect.void
   const { inputTokens, outputTokens } = last.usage
@@ -311,13 +307,52 @@ const conclude = (
   return call.answer.unexplained ? Effect.logWarning("the server did not say why the model stopped") : Effect.void
 }
 
-// What the deltas of a body are once its source has failed.
-const interrupted = (
+// What to make of a body that broke off.
+const lost = (
   call: Call,
   error: HttpClientError.ResponseError,
   deltas: Array<LanguageModel.Delta>
 ): LanguageModelError.Reason | undefined =>
   error.reason === "EmptyBody" ? call.answer.end(deltas) : call.answer.lost(reasonOf(error, call.host), deltas)
+
+type Pull = Effect.Effect<Chunk.Chunk<LanguageModel.Delta>, Option.Option<LanguageModelError.LanguageModelError>>
+
+// The deltas of a body, one chunk for each chunk of bytes, an empty one for bytes that say
+// nothing: whoever watches the pulls still sees that the server is alive.
+const pullDeltas = (call: Call, scope: Scope.Scope): Effect.Effect<Pull> =>
+  Effect.map(Scope.extend(Stream.toPull(call.response.stream), scope), (pulled) => {
+    const { answer } = call
+    let end: Pull | undefined
+    const last = (deltas: Array<LanguageModel.Delta>, reason: LanguageModelError.Reason | undefined): Pull => {
+      end = reason === undefined ? endOfStream : Effect.mapError(call.fail(reason), Option.some)
+      return deltas.length === 0 ? end : Effect.as(conclude(call, deltas), Chunk.unsafeFromArray(deltas))
+    }
+    const read: Pull = Effect.matchEffect(pulled, {
+      onSuccess: (chunk) => {
+        const deltas: Array<LanguageModel.Delta> = []
+        for (const bytes of chunk) {
+          const reason = answer.push(bytes, deltas)
+          // Nothing behind the terminal marker is waited for: some servers keep the connection open.
+          if (reason !== undefined || answer.done) return last(deltas, reason)
+        }
+        return Effect.succeed(Chunk.unsafeFromArray(deltas))
+      },
+      onFailure: (error) => {
+        const deltas: Array<LanguageModel.Delta> = []
+        call.drained = true
+        return last(deltas, error._tag === "None" ? answer.end(deltas) : lost(call, error.value, deltas))
+      }
+    })
+    return Effect.suspend(() => end ?? read)
+  })
+
+const endOfStream: Pull = Effect.fail(Option.none())
+
+const readStream = (
+  call: Call,
+  scope: Scope.Scope
+): Effect.Effect<Stream.Stream<LanguageModel.Delta, LanguageModelError.LanguageModelError>> =>
+  Effect.map(pullDeltas(call, scope), Stream.repeatEffectChunkOption)
 
 // Pulled by hand: running a Stream costs several times what the rest of a call does.
 const readWhole = (
@@ -325,83 +360,41 @@ const readWhole = (
   scope: Scope.CloseableScope
 ): Effect.Effect<LanguageModel.Response, LanguageModelError.LanguageModelError> => {
   const { answer, response } = call
-  const deltas: Array<LanguageModel.Delta> = []
-  const finish = (reason: LanguageModelError.Reason | undefined) =>
-    Effect.flatMap(conclude(call, deltas, reason), () => {
-      const folder = new LanguageModel.Folder()
-      for (const delta of deltas) folder.add(delta)
-      return folder.response === undefined
-        ? call.fail(new LanguageModelError.StreamTruncated({ partial: folder.partial }))
-        : Effect.succeed(folder.response)
-    })
+  const folder = new LanguageModel.Folder()
+  const folded = Effect.suspend(() =>
+    folder.response === undefined
+      ? call.fail(new LanguageModelError.StreamTruncated({ partial: folder.partial }))
+      : Effect.succeed(folder.response)
+  )
 
   if (call.bounded) {
+    const deltas: Array<LanguageModel.Delta> = []
+    const finish = (reason: LanguageModelError.Reason | undefined) => {
+      if (reason !== undefined) return call.fail(reason)
+      for (const delta of deltas) folder.add(delta)
+      return Effect.zipRight(conclude(call, deltas), folded)
+    }
     return Effect.matchEffect(response.text, {
-      onFailure: (error) => finish(interrupted(call, error, deltas)),
+      onFailure: (error) => finish(lost(call, error, deltas)),
       onSuccess: (text) => finish(answer.whole(text, deltas))
     })
   }
-  return Effect.flatMap(Scope.extend(Stream.toPull(response.stream), scope), (pull) => {
-    const loop: ReturnType<typeof readWhole> = Effect.matchEffect(pull, {
-      onFailure: (error) => finish(error._tag === "None" ? answer.end(deltas) : interrupted(call, error.value, deltas)),
-      onSuccess: (chunk) => {
-        for (const bytes of chunk) {
-          const reason = answer.push(bytes, deltas)
-          if (reason !== undefined) return finish(reason)
-          // An event stream nobody asked for: its connection may stay open for ever.
-          if (answer.done) return Effect.zipRight(Scope.close(scope, Exit.void), finish(undefined))
+  return Effect.flatMap(pullDeltas(call, scope), (pull) => {
+    const loop: Effect.Effect<LanguageModel.Response, LanguageModelError.LanguageModelError> = Effect.matchEffect(
+      pull,
+      {
+        onFailure: Option.match({
+          onNone: () => call.drained ? folded : Effect.zipRight(Scope.close(scope, Exit.void), folded),
+          onSome: Effect.fail
+        }),
+        onSuccess: (chunk) => {
+          for (const delta of chunk) folder.add(delta)
+          return loop
         }
-        return loop
       }
-    })
+    )
     return loop
   })
-}
-
-// One output chunk for each chunk of the body; the body is left as soon as its terminal
-// marker was seen, whether or not the server closes the connection.
-const readStream = (
-  call: Call
-): Stream.Stream<LanguageModel.Delta, LanguageModelError.LanguageModelError> => {
-  const { answer } = call
-  type Out = Channel.Channel<
-    Chunk.Chunk<LanguageModel.Delta>,
-    Chunk.Chunk<Uint8Array>,
-    LanguageModelError.LanguageModelError,
-    HttpClientError.ResponseError,
-    void,
-    unknown
-  >
-
-  const last = (deltas: Array<LanguageModel.Delta>, reason: LanguageModelError.Reason | undefined): Out =>
-    Channel.zipRight(
-      Channel.write(Chunk.unsafeFromArray(deltas)),
-      Channel.fromEffect(conclude(call, deltas, reason))
-    )
-
-  const loop: Out = Channel.readWithCause({
-    onInput: (chunk: Chunk.Chunk<Uint8Array>) => {
-      const deltas: Array<LanguageModel.Delta> = []
-      for (const bytes of chunk) {
-        const reason = answer.push(bytes, deltas)
-        if (reason !== undefined || answer.done) return last(deltas, reason)
-      }
-      return Channel.flatMap(Channel.write(Chunk.unsafeFromArray(deltas)), () => loop)
-    },
-    onFailure: (cause) => {
-      const deltas: Array<LanguageModel.Delta> = []
-      return Either.match(Cause.failureOrCause(cause), {
-        onLeft: (error) => last(deltas, interrupted(call, error, deltas)),
-        onRight: (cause): Out => Channel.failCause(cause)
-      })
-    },
-    onDone: () => {
-      const deltas: Array<LanguageModel.Delta> = []
-      return last(deltas, answer.end(deltas))
-    }
-  })
-
-  return Stream.pipeThroughChannel(call.response.stream, loop)
 }
 
 // =============================================================================
