@@ -197,7 +197,7 @@ export class SignatureError extends Schema.TaggedError<SignatureError>("@effect-
 
 /**
  * The fields of both sides in order, with what a prompt can say about each.
- * Computed once per signature.
+ * Computed once, also for signatures that differ in their instructions only.
  *
  * @example
  * ```ts
@@ -219,17 +219,20 @@ export class SignatureError extends Schema.TaggedError<SignatureError>("@effect-
  */
 export const fields = (
   self: Any
-): { readonly inputs: ReadonlyArray<Field>; readonly outputs: ReadonlyArray<Field> } => {
-  const known = described.get(self)
+): { readonly inputs: ReadonlyArray<Field>; readonly outputs: ReadonlyArray<Field> } => ({
+  inputs: described(self.input, "input"),
+  outputs: described(self.output, "output")
+})
+
+const described = (side: AnyFields, kind: Field["kind"]): ReadonlyArray<Field> => {
+  const known = descriptions.get(side)
   if (known !== undefined) return known
-  const side = (kind: Field["kind"], fields: Schema.Struct.Fields) =>
-    Object.entries(fields).map(([name, field]) => signatureField.describe(name, kind, field))
-  const fresh = { inputs: side("input", self.input.fields), outputs: side("output", self.output.fields) }
-  described.set(self, fresh)
+  const fresh = Object.entries(side.fields).map(([name, field]) => signatureField.describe(name, kind, field))
+  descriptions.set(side, fresh)
   return fresh
 }
 
-const described = new WeakMap<Any, ReturnType<typeof fields>>()
+const descriptions = new WeakMap<AnyFields, ReadonlyArray<Field>>()
 
 const checked = (input: Schema.Struct.Fields, output: Schema.Struct.Fields): void => {
   if (Reflect.ownKeys(output).length === 0) {
@@ -250,8 +253,6 @@ const checked = (input: Schema.Struct.Fields, output: Schema.Struct.Fields): voi
     }
   }
 }
-
-const isInput = (self: Any, name: string): boolean => Object.hasOwn(self.input.fields, name)
 
 const list = (fields: Schema.Struct.Fields): string => {
   const names = Object.keys(fields).map((name) => `\`${name}\``)
@@ -450,8 +451,8 @@ export const format = (self: Any): string => {
  * Whether two signatures have the same instructions and the same fields in the
  * same order, with the same types, descriptions, constraints and examples.
  *
- * Own filters and transformations count as the same only when they are the same
- * function.
+ * Filters and transformations that are not Effect's own count as the same only
+ * when they are the same function.
  *
  * @since 0.1.0
  * @category predicates
@@ -687,7 +688,7 @@ export const insertOutput: {
 )
 
 const known = (self: Any, name: string): void => {
-  if (!isInput(self, name) && !Object.hasOwn(self.output.fields, name)) {
+  if (!Object.hasOwn(self.input.fields, name) && !Object.hasOwn(self.output.fields, name)) {
     throw new SignatureError({ field: name, description: `does not exist in ${format(self)}` })
   }
 }

@@ -453,7 +453,11 @@ describe("Signature", () => {
       ])
     })
 
-    it("is computed once", () => assert.strictEqual(Signature.fields(qa), Signature.fields(qa)))
+    it("is computed once, whatever the instructions", () => {
+      const other = Signature.withInstructions(qa, "Other.")
+      assert.strictEqual(Signature.fields(qa).inputs, Signature.fields(other).inputs)
+      assert.strictEqual(Signature.fields(qa).outputs, Signature.fields(other).outputs)
+    })
 
     it("spells types as TypeScript does", () => {
       enum Size {
