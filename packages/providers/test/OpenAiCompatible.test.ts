@@ -22,6 +22,7 @@ import {
   Tracer
 } from "effect"
 import { inspect } from "node:util"
+import { gzipSync } from "node:zlib"
 import * as OpenAiCompatible from "../src/OpenAiCompatible.ts"
 import * as FaultServer from "./FaultServer.ts"
 
@@ -506,6 +507,27 @@ describe("OpenAiCompatible", () => {
         assert.strictEqual(error.reason._tag, "MalformedResponse")
         assert.isFalse("polluted" in {})
       }))
+
+    it.live("that are compressed unasked are decoded within bounds, or refused", () =>
+      Effect.gen(function*() {
+        const zipped = (body: string) => {
+          const bytes = gzipSync(body)
+          return [
+            FaultServer.head(200, { "content-encoding": "gzip", "content-length": String(bytes.length) }),
+            FaultServer.write(bytes)
+          ]
+        }
+        const small = zipped(JSON.stringify(completion({ content: "Paris" })))
+        const response = yield* over(small, (model) => model.generate(question), { client: FetchHttpClient.layer })
+        assert.strictEqual(response.outputs[0]!.text, "Paris")
+        const refused = yield* generateFails(small)
+        assert.isTrue(refused.reason._tag === "MalformedResponse" && refused.message.includes("compressed"))
+        const bomb = zipped(`{"choices":${" ".repeat(70 * 1024 * 1024)}`)
+        const bounded = yield* over(bomb, (model) => Effect.flip(model.generate(question)), {
+          client: FetchHttpClient.layer
+        })
+        assert.strictEqual(bounded.reason._tag, "ResponseTooLarge")
+      }), 20_000)
 
     it.live("that are too large are refused before and while they are read", () =>
       Effect.gen(function*() {

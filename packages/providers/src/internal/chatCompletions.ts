@@ -610,7 +610,12 @@ export class Answer {
           kind: "html",
           description: "the body is a page of HTML; check `baseUrl`"
         })
-        : new LanguageModelError.MalformedResponse({ kind: "json", description: "the body is not JSON" })
+        : new LanguageModelError.MalformedResponse({
+          kind: "json",
+          description: text.startsWith("\u001f")
+            ? "the body is compressed, which was not asked for; look for a proxy that ignores `accept-encoding`"
+            : "the body is not JSON"
+        })
     }
     const declared = fault.declaredError(document)
     const malformed = declared !== undefined
