@@ -335,6 +335,22 @@ describe("Signature", () => {
         assert.strictEqual(error.field, "question")
       }))
 
+    it("refuses types too deep for the stack", () => {
+      for (
+        const text of [
+          "(".repeat(100_000),
+          "list[".repeat(100_000),
+          "{a:".repeat(100_000),
+          `int${"[]".repeat(100_000)}`
+        ]
+      ) {
+        const error = Either.getOrThrow(Either.flip(Signature.fromString(`a: ${text} -> b`)))
+        assert.strictEqual(error.description, "types are nested over 64 levels deep")
+      }
+      const deep = `${"list[".repeat(60)}int${"]".repeat(60)}`
+      assert.isTrue(Either.isRight(Signature.fromString(`a: ${deep} -> b`)))
+    })
+
     it("reads ten thousand fields and a long union in linear time", () => {
       const names = Array.from({ length: 10_000 }, (_, i) => `field${i}: "a" | int`)
       const signature = Either.getOrThrow(Signature.fromString(`${names.join(", ")} -> z`))

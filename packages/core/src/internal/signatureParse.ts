@@ -288,6 +288,7 @@ export const parse = (
   types: { readonly [name: string]: Schema.Schema.AnyNoContext }
 ): Either.Either<{ readonly input: Fields; readonly output: Fields }, Problem> => {
   let at = 0
+  let depth = 0
   let field: string | undefined
 
   const skip = (): void => {
@@ -319,9 +320,13 @@ export const parse = (
     return fail(`expected ${what}, found ${found}`, start)
   }
 
+  // A text from anywhere must not exhaust the stack, here or where the schema is used.
+  const limited = (levels: number): number => levels <= 64 ? levels : fail("types are nested over 64 levels deep", at)
   const type = (): RawValue => {
+    depth = limited(depth + 1)
     const members = [item()]
     while (take("|")) members.push(item())
+    depth--
     return join(members)
   }
   const item = (): RawValue => {
@@ -366,7 +371,9 @@ export const parse = (
   }
   const suffix = (raw: RawValue): RawValue => {
     let result = raw
-    while (take("[")) result = take("]") ? Schema.Array(close(result)) : expected("']'")
+    for (let levels = 1; take("["); levels = limited(levels + 1)) {
+      result = take("]") ? Schema.Array(close(result)) : expected("']'")
+    }
     return result
   }
   const list = (end: string): ReadonlyArray<RawValue> => {
