@@ -127,6 +127,7 @@ const mistakes: ReadonlyArray<readonly [text: string, message: string, position:
   ["a -> b: list[strin]", "field 'b': unknown type 'strin'", 13],
   ["a -> b: 01", "field 'b': unknown type '01'", 8],
   ["a -> b:", "field 'b': expected a type, found the end", 7],
+  ["a: -> b", "field 'a': expected a type, found '->'", 3],
   ["a -> b: list", "field 'b': 'list' needs its types, as in list[...]", 8],
   ["a -> b: list[int", "field 'b': expected ',' or ']', found the end", 16],
   ["a -> b: list[int>", "field 'b': expected ',' or ']', found '>'", 16],

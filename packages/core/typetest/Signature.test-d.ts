@@ -131,6 +131,7 @@ describe("Signature.parse", () => {
     expectTypeOf<Problem<"a, b">>().toEqualTypeOf<"Signature: field 'b': expected ',' or '->', found the end">()
     expectTypeOf<Problem<"a -> ">>().toEqualTypeOf<"Signature: expected a field name, found the end">()
     expectTypeOf<Problem<"a, -> b">>().toEqualTypeOf<"Signature: expected a field name, found '->'">()
+    expectTypeOf<Problem<"a: -> b">>().toEqualTypeOf<"Signature: field 'a': expected a type, found '->'">()
     expectTypeOf<Problem<"a -> b -> c">>().toEqualTypeOf<
       "Signature: field 'b': expected ',' or the end, found '->'"
     >()

@@ -96,6 +96,7 @@ type Punctuated<C, R, S, T> = C extends "\"" | "'"
   : C extends "{" ? Members<Skip<R>, T>
   : C extends "[" ? Apply<"tuple", List<Skip<R>, T, "]">>
   : C extends "(" ? Closed<Type<Skip<R>, T>>
+  : R extends `>${string}` ? Expected<"a type", S>
   : C extends "-" ? Word<R> extends [infer W extends string, infer S1] ? Numeric<`-${W}`, S1> : never
   : Expected<"a type", S>
 
@@ -340,7 +341,7 @@ export const parse = (
     }
     if (take("{")) return suffix(members())
     if (take("[")) return suffix(apply("tuple", list("]"), start))
-    if (take("-")) return suffix(numeric(`-${word()}`, start))
+    if (!text.startsWith("->", at) && take("-")) return suffix(numeric(`-${word()}`, start))
     const name = word()
     return name === "" ? expected("a type") : suffix(reference(name, start))
   }
