@@ -467,7 +467,9 @@ interface OutputState {
  * @category constructors
  */
 export class Folder {
+  /** @internal */
   #outputs = new Map<number, OutputState>()
+  /** @internal */
   #completed: Completed | undefined
 
   /** The text of the first output so far. */
@@ -493,6 +495,11 @@ export class Folder {
     }
   }
 
+  /**
+   * Takes the next delta.
+   *
+   * @since 0.1.0
+   */
   add(delta: Delta): void {
     switch (delta._tag) {
       case "TextDelta": {
@@ -530,6 +537,7 @@ export class Folder {
     }
   }
 
+  /** @internal */
   #output(index: number): OutputState {
     let output = this.#outputs.get(index)
     if (output === undefined) {
