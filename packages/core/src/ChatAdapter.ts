@@ -51,7 +51,7 @@ import type * as Signature from "./Signature.ts"
  * ```ts
  * import * as Adapter from "@effect-dspy/core/Adapter"
  * import * as ChatAdapter from "@effect-dspy/core/ChatAdapter"
- * import type * as Signature from "@effect-dspy/core/Signature"
+ * import * as Signature from "@effect-dspy/core/Signature"
  * import { Effect, Either, Schema } from "effect"
  *
  * const rate = Signature.make({
