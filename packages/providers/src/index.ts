@@ -8,9 +8,9 @@
  *
  * - Permitted values (literals, booleans) are ranked by the likeness of the
  *   input to the demonstrations, by what the instructions state about each
- *   value (`billing: charges, invoices`; `if it mentions a deadline, priority
- *   is high`), and by the words of the value's own name. Better demonstrations
- *   and instructions give better answers, wrong ones mislead it.
+ *   value (`citrus: sour, peel`; `if it freezes, risk is high`), and by the
+ *   words of the value's own name. Better demonstrations and instructions give
+ *   better answers, wrong ones mislead it.
  * - Texts and numbers are taken from the input: the span that answers a
  *   question, the sentence that says most, the number that fits; `a + b` is
  *   calculated. Reasoning names the evidence that decided.

@@ -2,7 +2,7 @@
  * Answers that stand in the text already: the span that answers a question,
  * the sentence that says most, the numbers.
  */
-import { isFunctionWord, type Lexicon, sentences, type Word } from "./words.ts"
+import { isFunctionWord, type Lexicon, sentences, stem, type Word } from "./words.ts"
 
 /**
  * A piece of a source and the sentence it is from.
@@ -114,10 +114,13 @@ export const answer = (
   for (const sentence of all) {
     for (const stem of lexicon(sentence).stems.keys()) frequency.set(stem, (frequency.get(stem) ?? 0) + 1)
   }
+  // What a question asks for comes right after "how" or "which".
+  const focus = stem(/\b(?:how|which|what)\s+(\p{L}+)/iu.exec(question)?.[1]?.toLowerCase() ?? "")
   const best = ranked(sources, (sentence) => {
     let sum = 0
     for (const stem of lexicon(sentence).stems.keys()) {
-      if (asked.has(stem)) sum += Math.log(1 + all.length / frequency.get(stem)!) // every stem was counted
+      const rarity = Math.log(1 + all.length / frequency.get(stem)!) // every stem was counted
+      if (asked.has(stem)) sum += stem === focus ? 2 * rarity : rarity
     }
     return sum
   })
@@ -154,10 +157,13 @@ const nearest = (
   for (const match of sentence.matchAll(kind.form)) {
     const text = match[0].trim().replace(/[.,;:]+$/, "")
     const start = match.index
-    const inside = words.filter((word) => word.start >= start && word.end <= start + match[0].length)
+    const end = start + match[0].length
+    const inside = words.filter((word) => word.start >= start && word.end <= end)
     if (inside.every((word) => asked.has(word.stem) || !isTelling(word, kind))) continue
-    const distance = anchors.reduce((sum, anchor) => sum + Math.abs(anchor.start - start), 0) +
-      (inside.some((word) => asked.has(word.stem)) ? sentence.length : 0)
+    const distance = anchors.reduce((sum, anchor) => {
+      const between = anchor.start >= end ? sentence.slice(end, anchor.start) : sentence.slice(anchor.end, start)
+      return sum + between.length + (/[,;]|\b(?:and|but)\b/.test(between) ? 20 : 0)
+    }, inside.some((word) => asked.has(word.stem)) ? sentence.length : 0)
     if (distance < closest) {
       closest = distance
       found = text

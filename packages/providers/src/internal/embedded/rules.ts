@@ -34,8 +34,8 @@ export interface Subject {
 // How much one matching word of a hand-written rule is worth, in log-odds.
 const trust = 1.5
 
-// A sentence matches word by word; in a long one each word proves less.
-const dilution = 0.08
+// Rules match word by word. The more words belong together, the less each of them proves.
+const dilution = 0.7
 
 // How much the words of a value's own name are worth together.
 const nameTrust = 1.5
@@ -45,11 +45,13 @@ const fallback = 0.7
 
 // Words that instructions are made of, as opposed to what they are about.
 const form = new Set(
-  ("answer apply assign belong case category categorize class classify choose consider contain decide describe " +
-    "determine example field find follow give given goes go handle include indicate input instruction involve kind " +
-    "label like look mark mean mention message must name note output pick prefer question read refer regard relate " +
-    "respond return right rule route said say says select send set show something sort sound speak state suggest tag " +
-    "talk tell text thing treat type usual usually use value word write").split(" ").map(stem)
+  ("after again all also always answer any anything apply assign back before belong case categorize category " +
+    "choose class classify consider contain decide describe determine ever every everything example field find " +
+    "follow get give given go goes handle include indicate input instruction involve keep kind label like look " +
+    "mark mean mention message must name never no not note nothing now off only other out output over pick prefer " +
+    "question read refer regard relate respond return right route rule said say says select send set show " +
+    "somebody someone something sort sound speak state still suggest tag take talk tell text thing treat type " +
+    "until use usual usually value word write").split(" ").map(stem)
 )
 
 const otherwise =
@@ -66,7 +68,7 @@ const negation =
 
 // What stands before the name of a value when a rule assigns it.
 const assigning =
-  /(?:\b(?:is|are|be|being|to|as|choose|pick|prefer|use|answer|assign|say|return|output|label|select|mark|means|becomes)|[=:→>])\s*["'“‘`*]*$/i
+  /(?:\b(?:is|are|be|being|to|as|choose|pick|prefer|use|answer|assign|say|return|output|label|select|mark|means|becomes|but)(?:\s+(?:a|an|the))?|[=:→>])\s*["'“‘`*]*$/i
 
 const counted = /^["'”’`*]*\s*\((\d+) of (\d+)\)/
 
@@ -93,13 +95,17 @@ export const readRules = (text: string, subject: Subject, lexicon: Lexicon): Rul
   }
 
   const state = (words: ReadonlyArray<Word>, value: number, sign: number, clause: string, source: string): void => {
-    const content = words.filter((word) => word.content && !form.has(word.stem) && !silent.has(word.stem))
-    for (const word of content) {
-      const count = counted.exec(clause.slice(word.end))
-      const weight = count === null
-        ? trust / (1 + dilution * (content.length - 1))
-        : logOdds(Number(count[1]), Number(count[2]), subject.values.length)
-      add(word.stem, { value, weight: sign * weight, source })
+    for (const item of items(words, clause)) {
+      const content = item.filter((word) =>
+        word.content && !silent.has(word.stem) && (!form.has(word.stem) || counted.test(clause.slice(word.end)))
+      )
+      for (const word of content) {
+        const count = counted.exec(clause.slice(word.end))
+        const weight = count === null
+          ? trust / content.length ** dilution
+          : logOdds(Number(count[1]), Number(count[2]), subject.values.length)
+        add(word.stem, { value, weight: sign * weight, source })
+      }
     }
   }
 
@@ -164,10 +170,22 @@ export const readRules = (text: string, subject: Subject, lexicon: Lexicon): Rul
   return { cues, bias }
 }
 
+// The items of an enumeration, each of which is a reason by itself.
+const items = (words: ReadonlyArray<Word>, clause: string): ReadonlyArray<ReadonlyArray<Word>> => {
+  const found: Array<Array<Word>> = [[]]
+  words.forEach((word, i) => {
+    const before = words[i - 1]
+    const apart = before !== undefined && /[,;/()]/.test(clause.slice(before.end, word.start))
+    if (apart || /^(?:or|and)$/i.test(word.text)) found.push([])
+    found.at(-1)!.push(word) // there is at least one
+  })
+  return found
+}
+
 // How much more often than by chance a word goes with a value, from counts the prompt reports.
 const logOdds = (hits: number, total: number, values: number): number => {
   const chance = 1 / Math.max(2, values)
-  const rate = (hits + chance) / (total + 1)
+  const rate = (hits + 2 * chance) / (total + 2)
   return Math.max(0, Math.log(rate / (1 - rate)) - Math.log(chance / (1 - chance)))
 }
 

@@ -321,3 +321,12 @@ export const parsed = (text: string): Json | undefined => {
     return undefined
   }
 }
+
+/**
+ * All texts in a JSON value, numbers and booleans spelled out.
+ */
+export const textsIn = (value: Json): ReadonlyArray<string> => {
+  if (value === null) return []
+  if (typeof value !== "object") return [String(value)]
+  return (Array.isArray(value) ? value : Object.values(value)).flatMap((item: Json) => textsIn(item))
+}

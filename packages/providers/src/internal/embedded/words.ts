@@ -62,8 +62,8 @@ const suffixes: ReadonlyArray<readonly [suffix: string, replacement: string]> = 
 ]
 
 /**
- * The part that inflected forms of a word share: `cancelled`, `cancelling` and
- * `cancellation` all give `cancel`. For comparing only: many stems are no words.
+ * The part that inflected forms of a word share: `plants`, `planted` and
+ * `plantation` all give `plant`. For comparing only: many stems are no words.
  */
 export const stem = (lower: string): string => {
   const bare = lower.endsWith("'s") ? lower.slice(0, -2) : lower
