@@ -11,10 +11,14 @@ const most = 50
 
 export class Failures {
   #latest: Array<boolean> = []
+  #error: TooManyFailures | undefined
 
   constructor(readonly maxFailureRate: number) {}
 
-  /** Runs come in their own order, not in that of time; what is replayed is not held against the model of today. */
+  /** Fails once there were too many, so that nothing more is asked. */
+  readonly check: Effect.Effect<void, TooManyFailures> = Effect.suspend(() => this.#error ?? Effect.void)
+
+  /** In the order of time; what is replayed is not held against the model of today. */
   see({ replayed, scored }: Run): Effect.Effect<void, TooManyFailures> {
     if (replayed) return Effect.void
     const failed = scored._tag === "Failed" && scored.transient
@@ -22,8 +26,14 @@ export class Failures {
     if (this.#latest.length > most) this.#latest.shift()
     const of = this.#latest.length
     const count = this.#latest.filter((failed) => failed).length
-    return failed && of >= fewest && count > this.maxFailureRate * of
-      ? new TooManyFailures({ failed: count, of, maxFailureRate: this.maxFailureRate, latest: scored.message })
-      : Effect.void
+    if (failed && of >= fewest && count > this.maxFailureRate * of) {
+      this.#error ??= new TooManyFailures({
+        failed: count,
+        of,
+        maxFailureRate: this.maxFailureRate,
+        latest: scored.message
+      })
+    }
+    return this.check
   }
 }

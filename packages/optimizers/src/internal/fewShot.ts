@@ -203,7 +203,6 @@ export const bootstrapper = <M extends Module.Any, R>(
   return {
     propose: ({ order, place, size }) =>
       Effect.gen(function*() {
-        const failures = search.failures()
         const runs: Array<Run> = []
         const passed: Array<ReadonlyMap<string, Parameters.Demo>> = []
         const used = new Set<string>()
@@ -224,7 +223,6 @@ export const bootstrapper = <M extends Module.Any, R>(
                 const example = order[index]!
                 for (const [round, run] of attempted.runs.entries()) {
                   runs.push(run)
-                  yield* failures.see(run)
                   const last = round === attempted.runs.length - 1
                   yield* search.emit({
                     _tag: "Attempt",

@@ -11,6 +11,7 @@ import * as Parameters from "@effect-dspy/core/Parameters"
 import * as Scoring from "@effect-dspy/core/Scoring"
 import * as Signature from "@effect-dspy/core/Signature"
 import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Fiber from "effect/Fiber"
@@ -55,7 +56,6 @@ export interface Search<M extends Module.Any, R> {
   readonly module: Alike<M, R>
   readonly seed: number
   readonly window: number
-  readonly failures: () => Failures
   readonly sources: Sources
   /** The parameters of every predictor, with what is baked in where nothing is given. */
   readonly complete: (parameters: Parameters.Parameters) => Parameters.Parameters
@@ -143,7 +143,6 @@ const search = <M extends Module.Any, Labels, E, R, R2>(
     const model = Option.getOrUndefined(
       Option.map(yield* Effect.serviceOption(LanguageModel.LanguageModel), ({ id }) => id)
     )
-    const maxFailureRate = options.maxFailureRate ?? 0.5
     const complete = (parameters: Parameters.Parameters): Parameters.Parameters =>
       Object.fromEntries(
         predictors.map((
@@ -194,6 +193,7 @@ const search = <M extends Module.Any, Labels, E, R, R2>(
 
     const permits = yield* Effect.makeSemaphore(window)
     const runs = yield* flights.make<Run, Optimizer.OptimizerError>()
+    const failures = new Failures(options.maxFailureRate ?? 0.5)
     let done = 0
     let replayed = 0
 
@@ -213,12 +213,13 @@ const search = <M extends Module.Any, Labels, E, R, R2>(
         memoized({
           key,
           schema: Scoring.Scored,
-          effect: permits.withPermits(1)(Scoring.score(evaluator, task)),
+          effect: permits.withPermits(1)(Effect.zipRight(failures.check, Scoring.score(evaluator, task))),
           provisional: isUnknown
-        }).pipe(Effect.map(({ replayed: old, value }) => {
+        }).pipe(Effect.flatMap(({ replayed: old, value }) => {
           done++
           if (old) replayed++
-          return { key, scored: value, replayed: old }
+          const run = { key, scored: value, replayed: old }
+          return Effect.as(failures.see(run), run)
         }))
       )
     }
@@ -287,8 +288,6 @@ const search = <M extends Module.Any, Labels, E, R, R2>(
     // Trials
     // -------------------------------------------------------------------------
 
-    const watch = () => new Failures(maxFailureRate)
-
     interface Candidate extends Proposed {
       readonly hash: string
     }
@@ -304,17 +303,18 @@ const search = <M extends Module.Any, Labels, E, R, R2>(
       ) => Effect.Effect<boolean, Optimizer.OptimizerError>
     ): Effect.Effect<ordered.End, Optimizer.OptimizerError> =>
       Effect.scoped(Effect.gen(function*() {
+        const failed = yield* Deferred.make<never, Optimizer.OptimizerError>()
         const candidates = yield* Effect.forEach(plans, ({ propose }) =>
           propose.pipe(
             Effect.map(({ parameters, runs }): Candidate => ({ parameters, runs, hash: Parameters.hash(parameters) })),
+            Effect.tapErrorCause((cause) => Deferred.failCause(failed, cause)),
             Effect.forkScoped
           ))
-        const failures = watch()
         let scores: Array<number | undefined> = []
         let total = 0
         let known = 0
         const place = (index: number) => ({ plan: Math.floor(index / on.length), position: index % on.length })
-        return yield* ordered.run({
+        const measuring = ordered.run({
           count: plans.length * on.length,
           window,
           afford: Effect.succeed(true),
@@ -350,7 +350,6 @@ const search = <M extends Module.Any, Labels, E, R, R2>(
                 yield* emit({ _tag: "TrialStart", trial: current })
               }
               count([run])
-              yield* failures.see(run)
               const score = scoreOf(run.scored)
               scores.push(score)
               if (score !== undefined) {
@@ -367,6 +366,8 @@ const search = <M extends Module.Any, Labels, E, R, R2>(
               return position < on.length - 1 || (yield* ended(current, candidate, scores))
             })
         })
+        // A candidate that cannot be made ends the run now, not when its turn comes.
+        return yield* Effect.raceFirst(measuring, Deferred.await(failed))
       }))
 
     let reason: Optimizer.Done<M>["reason"] = "completed"
@@ -411,7 +412,6 @@ const search = <M extends Module.Any, Labels, E, R, R2>(
       module: alike,
       seed,
       window,
-      failures: watch,
       sources,
       complete,
       evaluator,

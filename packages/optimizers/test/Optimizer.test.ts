@@ -1,0 +1,423 @@
+import * as Example from "@effect-dspy/core/Example"
+import * as Json from "@effect-dspy/core/Json"
+import * as Module from "@effect-dspy/core/Module"
+import * as Parameters from "@effect-dspy/core/Parameters"
+import * as Predict from "@effect-dspy/core/Predict"
+import * as Scoring from "@effect-dspy/core/Scoring"
+import * as Journal from "@effect-dspy/optimizers/Journal"
+import * as LabeledFewShot from "@effect-dspy/optimizers/LabeledFewShot"
+import * as Optimizer from "@effect-dspy/optimizers/Optimizer"
+import * as RandomSearch from "@effect-dspy/optimizers/RandomSearch"
+import { assert, describe, it } from "@effect/vitest"
+import { Chunk, Deferred, Effect, Either, Exit, Fiber, Layer, Option, Stream, TestClock } from "effect"
+import { chance, exact, examples, learner, shuffled, simulate, sort } from "./utilities.ts"
+
+const trainset = examples(18, 6)
+const valset = examples(12, 6, 100)
+
+const search = {
+  trainset,
+  valset,
+  metric: exact,
+  numCandidatePrograms: 4,
+  maxBootstrappedDemos: 2,
+  maxLabeledDemos: 3,
+  maxRounds: 2
+}
+
+const store = (lines: Array<string>, onAppend: (count: number) => Effect.Effect<void> = () => Effect.void) =>
+  Layer.effect(
+    Journal.Journal,
+    Effect.suspend(() =>
+      Journal.make({
+        lines: Array.from(lines),
+        append: (line) => Effect.suspend(() => onAppend(lines.push(line)))
+      })
+    )
+  )
+
+/** Everything but the module itself, which is a function. */
+const artifact = (compiled: Optimizer.Compiled<unknown>): string => JSON.stringify(compiled)
+
+/** What of the events does not depend on time. */
+const log = (events: Iterable<Optimizer.OptimizerEvent<unknown>>): string =>
+  JSON.stringify(
+    Array.from(events).filter(({ _tag }) => _tag !== "Attempt").map((event) => ({
+      ...event,
+      elapsed: 0,
+      runs: 0,
+      discarded: 0
+    }))
+  )
+
+const better = Either.getOrThrow(
+  Module.withParameters(sort, { "": { demos: [Parameters.demo({ item: "kind0-0", box: "wrong" })] } })
+)
+
+describe("the same result", () => {
+  it.effect("at any concurrency, whatever calls overtake each other, for 20 seeds", () =>
+    Effect.forEach(Array.from({ length: 20 }, (_, seed) => seed), (seed) =>
+      Effect.gen(function*() {
+        const runs = yield* Effect.forEach([1, 8, 64], (concurrency) =>
+          RandomSearch.events(sort, { ...search, testset: examples(6, 6, 300), seed, concurrency }).pipe(
+            Stream.runCollect,
+            Effect.provide(simulate({ latency: shuffled(seed * 100 + concurrency) }).layer)
+          ))
+        const [one, eight, sixtyFour] = runs.map((events) =>
+          log(events)
+        )
+        assert.strictEqual(eight, one)
+        assert.strictEqual(sixtyFour, one)
+        const last = Chunk.unsafeLast(runs[0]!)
+        assert.strictEqual(last._tag, "Done")
+      }), { discard: true }))
+
+  it.effect("and another one for another seed", () =>
+    Effect.gen(function*() {
+      const [a, b] = yield* Effect.forEach([1, 2], (seed) => RandomSearch.compile(sort, { ...search, seed })).pipe(
+        Effect.provide(simulate().layer)
+      )
+      assert.notStrictEqual(Parameters.hash(a!.parameters), Parameters.hash(b!.parameters))
+    }))
+})
+
+describe("a run that was cut off", () => {
+  const short = { ...search, valset: examples(6, 6, 100), numCandidatePrograms: 2 }
+
+  const whole = Effect.gen(function*() {
+    const model = simulate()
+    const lines: Array<string> = []
+    const compiled = yield* RandomSearch.compile(sort, { ...short, concurrency: 1 }).pipe(
+      Effect.provide([model.layer, store(lines)])
+    )
+    return { artifact: artifact(compiled), requests: model.requests.map((request) => Json.hash(request)).sort(), lines }
+  })
+
+  it.effect("continues from any entry of its journal to the same result, and asks for nothing twice", () =>
+    Effect.gen(function*() {
+      const expected = yield* whole
+      for (let entries = 1; entries < expected.lines.length; entries++) {
+        const lines: Array<string> = []
+        const reached = yield* Deferred.make<void>()
+        const first = simulate()
+        const cut = yield* Effect.fork(
+          RandomSearch.compile(sort, { ...short, concurrency: 1 }).pipe(
+            Effect.provide([
+              first.layer,
+              store(lines, (count) =>
+                count < entries ? Effect.void : Deferred.succeed(reached, undefined).pipe(
+                  Effect.zipRight(Effect.repeatN(Effect.yieldNow(), 20))
+                ))
+            ])
+          )
+        )
+        yield* Deferred.await(reached)
+        assert.isTrue(Exit.isInterrupted(yield* Fiber.interrupt(cut)))
+
+        const second = simulate()
+        const resumed = yield* RandomSearch.compile(sort, { ...short, concurrency: 1 }).pipe(
+          Effect.provide([second.layer, store(lines)])
+        )
+        assert.strictEqual(artifact(resumed), expected.artifact)
+        assert.deepStrictEqual(
+          [...first.requests, ...second.requests].map((request) => Json.hash(request)).sort(),
+          expected.requests,
+          `cut off after ${entries} entries`
+        )
+      }
+    }))
+
+  it.effect("at any moment of a concurrent run", () =>
+    Effect.gen(function*() {
+      const { artifact: expected } = yield* whole
+      for (let moment = 0; moment < 25; moment++) {
+        const lines: Array<string> = []
+        const compile = (latency: number) =>
+          RandomSearch.compile(sort, { ...short, concurrency: 5 }).pipe(
+            Effect.provide([simulate({ latency: shuffled(latency) }).layer, store(lines)])
+          )
+        const cut = yield* Effect.fork(compile(moment))
+        yield* Effect.repeatN(Effect.yieldNow(), moment * 25)
+        yield* Fiber.interrupt(cut)
+        assert.doesNotThrow(() => lines.forEach((line) => JSON.parse(line)))
+        assert.strictEqual(artifact(yield* compile(moment + 1000)), expected)
+      }
+    }))
+
+  it.effect("whose journal is of another program, other data or other options is refused", () =>
+    Effect.gen(function*() {
+      const lines: Array<string> = []
+      const compile = (options: Partial<typeof search>) =>
+        RandomSearch.compile(sort, { ...search, ...options }).pipe(
+          Effect.provide([simulate().layer, store(lines)])
+        )
+      yield* compile({})
+      const problem = (options: Partial<typeof search>) =>
+        Effect.map(Effect.flip(compile(options)), ({ message }) => message)
+      assert.include(yield* problem({ maxRounds: 3 }), "options.maxRounds was 2 and is now 3")
+      assert.include(yield* problem({ trainset: trainset.slice(1) }), "data.trainset")
+      const other = RandomSearch.compile(Predict.make("item -> box", { settings: {} }), search)
+      const renamed = RandomSearch.compile(
+        Module.map(Predict.make("item -> label"), ({ label }) => ({ box: label })),
+        search
+      )
+      yield* Effect.provide(other, [simulate().layer, store(lines)])
+      const error = yield* Effect.flip(Effect.provide(renamed, [simulate().layer, store(lines)]))
+      assert.include(error.message, "program.predictors")
+    }))
+
+  it.effect("and whose metric has changed is noticed", () =>
+    Effect.gen(function*() {
+      const lines: Array<string> = []
+      const options = { ...search, metric: exact }
+      yield* RandomSearch.compile(sort, options).pipe(Effect.provide([simulate().layer, store(lines)]))
+      // Half of what was paid for is lost, so half is scored anew.
+      const kept = lines.filter((line, index) => !line.startsWith(`{"key"`) || index % 2 === 0)
+      const error = yield* Effect.flip(
+        RandomSearch.compile(sort, { ...options, metric: () => Effect.succeed({ value: 0.25 }) }).pipe(
+          Effect.provide([simulate().layer, store(kept)])
+        )
+      )
+      assert.strictEqual(error._tag, "JournalError")
+      assert.include(error.message, "comes out differently")
+    }))
+})
+
+describe("interruption", () => {
+  it.effect("stops every call", () =>
+    Effect.gen(function*() {
+      const model = simulate({ latency: () => Effect.sleep("1 minute") })
+      const fiber = yield* Effect.fork(
+        RandomSearch.compile(sort, { ...search, concurrency: 16 }).pipe(Effect.provide(model.layer))
+      )
+      yield* TestClock.adjust("90 seconds")
+      assert.strictEqual(model.load.now, 16)
+      yield* Fiber.interrupt(fiber)
+      assert.strictEqual(model.load.now, 0)
+    }))
+
+  it.effect("of the stream leaves the best so far", () =>
+    Effect.gen(function*() {
+      const model = simulate({ latency: () => Effect.sleep("1 second") })
+      const events = RandomSearch.events(sort, { ...search, concurrency: valset.length })
+      const best = yield* events.pipe(Stream.interruptAfter("5 seconds"), Optimizer.best, Effect.fork)
+      yield* Effect.repeatN(TestClock.adjust("1 second"), 6)
+      const compiled = Option.getOrThrow(yield* Effect.provide(Fiber.join(best), model.layer))
+      assert.isAtLeast(compiled.candidates.length, 1)
+      assert.isBelow(compiled.candidates.length, 8)
+      assert.strictEqual(model.load.now, 0)
+    }).pipe(Effect.provide(simulate({ latency: () => Effect.sleep("1 second") }).layer)))
+
+  it.effect("before anything is measured leaves nothing", () =>
+    Effect.gen(function*() {
+      const model = simulate()
+      const best = yield* RandomSearch.events(sort, search).pipe(
+        Stream.take(1),
+        Optimizer.best,
+        Effect.provide(model.layer)
+      )
+      assert.isTrue(Option.isNone(best))
+    }))
+
+  it.effect("a consumer that stops holds the run back", () =>
+    Effect.gen(function*() {
+      const model = simulate()
+      yield* RandomSearch.events(sort, { ...search, concurrency: 1 }).pipe(
+        Stream.mapEffect(() => Effect.never),
+        Stream.runDrain,
+        Effect.provide(model.layer),
+        Effect.fork
+      )
+      yield* Effect.repeatN(Effect.yieldNow(), 5000)
+      assert.isBelow(model.requests.length, 50)
+    }))
+})
+
+describe("failures of the model", () => {
+  it.effect("are not scores: of every fifth call they do not change a winner that leads by 10 points", () =>
+    Effect.gen(function*() {
+      let clear = 0
+      for (let seed = 0; seed < 30; seed++) {
+        const compile = (fails: (hash: string) => boolean) =>
+          RandomSearch.compile(sort, {
+            trainset: examples(20, 5),
+            valset: examples(60, 5, 100),
+            metric: exact,
+            restrict: [-2, -1, 0],
+            maxLabeledDemos: 4,
+            // Without teachers that may fail candidates are the same.
+            maxBootstrappedDemos: 0,
+            seed
+          }).pipe(Effect.provide(simulate({ fails }).layer))
+        const calm = yield* compile(() => false)
+        const [first, second] = calm.candidates
+        if (first!.score.mean - second!.score.mean < 0.1) continue
+        clear++
+        const stormy = yield* compile((hash) => chance(seed, hash) < 0.2)
+        assert.isAbove(stormy.score.unknown, 0)
+        assert.strictEqual(stormy.score.n + stormy.score.unknown, 60)
+        assert.deepStrictEqual(stormy.parameters, calm.parameters, `seed ${seed}`)
+      }
+      assert.isAtLeast(clear, 5)
+    }))
+
+  it.effect("of all calls end the run at once, with the journal intact", () =>
+    Effect.gen(function*() {
+      const lines: Array<string> = []
+      const dead = simulate({ fails: () => true })
+      const options = { ...search, valset: examples(100, 6, 100), concurrency: 8 }
+      const error = yield* Effect.flip(
+        RandomSearch.compile(sort, options).pipe(Effect.provide([dead.layer, store(lines)]))
+      )
+      assert.strictEqual(error._tag, "TooManyFailures")
+      assert.include(error.message, "10 of the last 10 runs")
+      assert.include(error.message, "try later")
+      assert.isAtMost(dead.requests.length, 10 + 8)
+
+      const alive = simulate()
+      const expected = yield* RandomSearch.compile(sort, options).pipe(Effect.provide(simulate().layer))
+      const resumed = yield* RandomSearch.compile(sort, options).pipe(Effect.provide([alive.layer, store(lines)]))
+      assert.strictEqual(artifact(resumed), artifact(expected))
+    }))
+
+  it.effect("from some time on end the run soon", () =>
+    Effect.gen(function*() {
+      let calls = 0
+      const model = simulate({ fails: () => ++calls > 60 })
+      const error = yield* Effect.flip(
+        RandomSearch.compile(sort, { ...search, valset: examples(100, 6, 100), concurrency: 4 }).pipe(
+          Effect.provide(model.layer)
+        )
+      )
+      assert.strictEqual(error._tag, "TooManyFailures")
+      assert.isAtMost(calls, 60 + 26 + 4)
+    }))
+
+  it.effect("an answer that cannot be read counts as 0", () =>
+    Effect.gen(function*() {
+      const model = simulate({ answer: () => "no field at all" })
+      const compiled = yield* RandomSearch.compile(sort, search).pipe(Effect.provide(model.layer))
+      assert.deepInclude(compiled.score, { mean: 0, n: 12, unknown: 0 })
+    }))
+})
+
+describe("the result", () => {
+  it.effect("says how it was made and what it cost", () =>
+    Effect.gen(function*() {
+      const model = simulate()
+      const events = yield* RandomSearch.events(sort, { ...search, seed: 3, concurrency: 1 }).pipe(
+        Stream.runCollect,
+        Effect.provide(model.layer)
+      )
+      const done = Chunk.unsafeLast(events)
+      const compiled = Option.getOrThrow(done.best)
+      assert.strictEqual(done._tag, "Done")
+      assert.deepInclude(compiled.provenance, { optimizer: "RandomSearch", seed: 3, model: "test/learner" })
+      assert.strictEqual(compiled.spend.calls, model.requests.length)
+      assert.strictEqual(compiled.spend.usage.inputTokens, 100 * model.requests.length)
+      assert.deepStrictEqual(Module.parameters(compiled.module), compiled.parameters)
+      const means = compiled.candidates.map(({ score }) => score.mean)
+      assert.deepStrictEqual(means, means.toSorted((a, b) => b - a))
+      const { interval, mean } = compiled.score
+      assert.isTrue(interval.lower <= mean && mean <= interval.upper)
+      assert.closeTo(compiled.difference.mean, mean - compiled.baseline.mean, 1e-12)
+    }))
+
+  it.effect("is measured on the test set if there is one, and says so", () =>
+    Effect.gen(function*() {
+      const testset = examples(30, 6, 500)
+      const [selected, tested] = yield* Effect.all([
+        RandomSearch.compile(sort, search),
+        RandomSearch.compile(sort, { ...search, testset })
+      ]).pipe(Effect.provide(simulate().layer))
+      assert.deepInclude(selected, { measuredOn: "selection" })
+      assert.strictEqual(selected.score.n, valset.length)
+      assert.deepInclude(tested, { measuredOn: "test" })
+      assert.strictEqual(tested.score.n, testset.length)
+      assert.strictEqual(tested.baseline.n, testset.length)
+      assert.deepStrictEqual(tested.parameters, selected.parameters)
+      // What the test set says has no part in the choice.
+      assert.deepStrictEqual(tested.candidates, selected.candidates)
+    }))
+
+  it.effect("is the module as given unless another is better", () =>
+    Effect.gen(function*() {
+      const perfect = simulate({ answer: (request) => learner({ ...request, messages: request.messages.slice(-1) }) })
+      const compiled = yield* LabeledFewShot.compile(better, { trainset, valset, metric: exact }).pipe(
+        Effect.provide(perfect.layer)
+      )
+      assert.deepStrictEqual(compiled.parameters, Module.parameters(better))
+      assert.strictEqual(compiled.difference.mean, 0)
+      assert.strictEqual(compiled.candidates.length, 2)
+    }))
+
+  it.effect("an example is never scored with its own answer in the prompt", () =>
+    Effect.gen(function*() {
+      const model = simulate()
+      yield* RandomSearch.compile(sort, { trainset, metric: exact, numCandidatePrograms: 3, maxLabeledDemos: 18 }).pipe(
+        Effect.provide(model.layer)
+      )
+      for (const { messages } of model.requests) {
+        const [asked, ...before] = messages.map(({ content }) => String(content)).toReversed()
+        const item = /kind\d+-\d+$/m.exec(asked!)?.[0]
+        assert.isDefined(item)
+        assert.isFalse(before.some((turn) => turn.split("\n").includes(item!)))
+      }
+    }))
+
+  it.effect("every score passes through Scoring", () =>
+    Effect.gen(function*() {
+      let scored = 0
+      const counting = Layer.succeed(Scoring.Scoring, {
+        score: (evaluator, task) => Effect.zipRight(Effect.sync(() => ++scored), evaluator.run(task))
+      })
+      const model = simulate()
+      yield* RandomSearch.compile(sort, search).pipe(Effect.provide([model.layer, counting]))
+      assert.strictEqual(scored, model.requests.length)
+    }))
+})
+
+describe("what cannot be", () => {
+  const failure = (options: Partial<RandomSearch.Options<typeof sort, { readonly box: string }, never, never>>) =>
+    Effect.flip(Effect.provide(RandomSearch.compile(sort, { ...search, ...options }), simulate().layer))
+
+  it.effect("is said before anything is paid for", () =>
+    Effect.gen(function*() {
+      const empty = yield* failure({ trainset: [] })
+      assert.deepInclude(empty, { _tag: "EmptyDataset", dataset: "trainset" })
+      assert.deepInclude(yield* failure({ valset: [] }), { _tag: "EmptyDataset", dataset: "valset" })
+      assert.deepInclude(yield* failure({ testset: [] }), { _tag: "EmptyDataset", dataset: "testset" })
+      assert.deepInclude(yield* failure({ concurrency: 0 }), { _tag: "InvalidOptions", option: "concurrency" })
+      assert.deepInclude(yield* failure({ maxRounds: 0 }), { _tag: "InvalidOptions", option: "maxRounds" })
+      assert.deepInclude(yield* failure({ restrict: [99] }), { _tag: "InvalidOptions", option: "restrict" })
+      const twice = ["a", "b"].map((item) => Example.make({ id: "same", inputs: { item }, labels: { box: "x" } }))
+      assert.deepInclude(yield* failure({ trainset: twice }), { _tag: "AmbiguousExample", id: "same" })
+    }))
+
+  it.effect("a module without predictors", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(
+        Effect.provide(RandomSearch.compile(Module.freeze(sort), search), simulate().layer)
+      )
+      assert.strictEqual(error._tag, "NothingToTune")
+    }))
+})
+
+describe("progress", () => {
+  it.effect("is one line per event", () =>
+    Effect.gen(function*() {
+      const events = yield* RandomSearch.events(sort, search).pipe(
+        Stream.runCollect,
+        Effect.provide(simulate().layer)
+      )
+      const lines = Chunk.toReadonlyArray(events).map(Optimizer.progress)
+      assert.isTrue(lines.every((line) => !line.includes("\n")))
+      assert.match(lines[0]!, /^8 trials, at most about \d+ calls · 0 calls · 0 s$/)
+      const score = Chunk.toReadonlyArray(events).findLast(({ _tag }) => _tag === "Scored")!
+      assert.match(
+        Optimizer.progress({ ...score, elapsed: 125_000, runs: { done: 110, replayed: 10, planned: 150 } }),
+        /^trial 8\/8: 12\/12, \d+\.\d % · best \d+\.\d % \(as given \d+\.\d %\) · \d+ calls · 2 min 5 s, about 50 s left$/
+      )
+      assert.match(lines.at(-1)!, /^done · best/)
+    }))
+})
