@@ -56,7 +56,9 @@ const bundle = (name: string, contents: string, whole: boolean) =>
 
 const cold = (file: string | undefined): number => {
   const start = performance.now()
-  const { status, stderr } = spawnSync(process.execPath, file === undefined ? ["-e", "0"] : [file], { encoding: "utf8" })
+  const { status, stderr } = spawnSync(process.execPath, file === undefined ? ["-e", "0"] : [file], {
+    encoding: "utf8"
+  })
   if (status !== 0) throw new Error(stderr)
   return performance.now() - start
 }

@@ -28,9 +28,16 @@ const runtime = ManagedRuntime.make(
   OpenAiCompatible.layer({ model: "chat", baseUrl: url }).pipe(Layer.provide(NodeHttpClient.layerUndici))
 )
 const openai = new OpenAI({ apiKey: "none", baseURL: url })
-const sdk = createOpenAICompatible({ name: "bench", baseURL: url, apiKey: "none", supportsStructuredOutputs: true })("json")
+const sdk = createOpenAICompatible({ name: "bench", baseURL: url, apiKey: "none", supportsStructuredOutputs: true })(
+  "json"
+)
 const schema = z.object({ answer: z.string() })
-const axModel = new AxAI({ name: "openai", apiKey: "none", apiURL: url, config: { model: "ax" as never, stream: false } })
+const axModel = new AxAI({
+  name: "openai",
+  apiKey: "none",
+  apiURL: url,
+  config: { model: "ax" as never, stream: false }
+})
 const axAnswer = ax("question:string -> answer:string")
 
 const contenders: Readonly<Record<string, () => Promise<string | undefined>>> = {
@@ -57,7 +64,9 @@ for (const [name, call] of Object.entries(contenders)) {
 const rounds = 5
 for (const concurrency of [1, 64, 512]) {
   const total = Math.max(600, 2 * concurrency)
-  const costs = new Map(Object.keys(contenders).map((name) => [name, { cpu: [] as Array<number>, wall: [] as Array<number> }]))
+  const costs = new Map(
+    Object.keys(contenders).map((name) => [name, { cpu: [] as Array<number>, wall: [] as Array<number> }])
+  )
   for (let round = -1; round < rounds; round++) {
     for (const [name, call] of Object.entries(contenders)) {
       const { cpu, wall } = await cost(() => repeat(total, concurrency, call))

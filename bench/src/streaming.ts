@@ -25,7 +25,9 @@ const runtime = ManagedRuntime.make(
   OpenAiCompatible.layer({ model: "chat", baseUrl: url }).pipe(Layer.provide(NodeHttpClient.layerUndici))
 )
 const openai = new OpenAI({ apiKey: "none", baseURL: url })
-const sdk = createOpenAICompatible({ name: "bench", baseURL: url, apiKey: "none", supportsStructuredOutputs: true })("json")
+const sdk = createOpenAICompatible({ name: "bench", baseURL: url, apiKey: "none", supportsStructuredOutputs: true })(
+  "json"
+)
 const schema = z.object({ answer: z.string() })
 const axModel = new AxAI({ name: "openai", apiKey: "none", apiURL: url, config: { model: "ax" as never } })
 const axAnswer = ax("question:string -> answer:string")
