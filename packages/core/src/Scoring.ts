@@ -11,9 +11,10 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Schema from "effect/Schema"
 import type { Example } from "./Example.ts"
+import * as Json from "./Json.ts"
 import * as LanguageModel from "./LanguageModel.ts"
 import * as LanguageModelError from "./LanguageModelError.ts"
-import type * as Metric from "./Metric.ts"
+import * as Metric from "./Metric.ts"
 import * as Module from "./Module.ts"
 import * as ModuleEvent from "./ModuleEvent.ts"
 import * as Parameters from "./Parameters.ts"
@@ -22,7 +23,8 @@ import * as Trace from "./Trace.ts"
 /**
  * What is to be scored: parameters for the evaluator's module, the id of one
  * of its examples, and the rollout, which tells independent samples apart.
- * With `trace` the calls of the predictors come back with the score.
+ * With `trace` the output and the calls of the predictors come back with the
+ * score.
  *
  * @since 0.1.0
  * @category models
@@ -48,9 +50,9 @@ const spent = {
 
 /**
  * A score, or a failure, which is never a score. `transient` failures are the
- * model's or the network's: the pair of candidate and example stays unknown.
- * The others are the candidate's own doing, such as an answer that does not
- * parse.
+ * model's, the network's or the metric's: the pair of candidate and example
+ * stays unknown. The others are the candidate's own doing, such as an answer
+ * that does not parse. `output` is what JSON can say of the module's output.
  *
  * @since 0.1.0
  * @category models
@@ -59,6 +61,7 @@ export const Scored = Schema.Union(
   Schema.TaggedStruct("Scored", {
     score: Schema.Finite,
     feedback: Schema.optional(Schema.String),
+    output: Schema.optional(Json.Json),
     trace: Schema.optional(Trace.Trace),
     ...spent
   }),
@@ -145,6 +148,8 @@ export const evaluator = <In, Out, E, R, Labels, E2, R2>(options: {
 }): Evaluator<R | R2> => {
   const examples = new Map<string, Example<In, Labels>>()
   for (const example of options.examples) examples.set(example.id, example)
+  // However the metric was made, its scores are scores.
+  const metric = Metric.make(options.metric)
   return {
     id: options.id,
     run: (task) =>
@@ -159,21 +164,42 @@ export const evaluator = <In, Out, E, R, Labels, E2, R2>(options: {
         return metered(
           Effect.flatMap(Trace.capture(module(example.inputs)), ([output, calls]) => {
             const trace = Trace.canonical(calls, options.module)
-            return Effect.map(options.metric(example, output, trace), (score) => ({ score, trace }))
+            return metric(example, output, trace).pipe(
+              Effect.mapBoth({
+                onFailure: (error) => new Unjudged(error),
+                onSuccess: (score) => ({ score, output, trace })
+              })
+            )
           })
         ).pipe(Effect.map(({ calls, exit, usage }): Scored => {
           if (Either.isLeft(exit)) return { ...failed(exit.left), calls, usage }
-          const { score, trace } = exit.right
+          const { output, score, trace } = exit.right
           return {
             _tag: "Scored",
             score: score.value,
             ...(score.feedback === undefined ? undefined : { feedback: score.feedback }),
-            ...(task.trace ? { trace } : undefined),
+            ...(task.trace ? { ...json(output), trace } : undefined),
             calls,
             usage
           }
         }))
       })
+  }
+}
+
+// A failure of the metric, told from one of the module.
+class Unjudged {
+  constructor(readonly error: unknown) {}
+}
+
+// A date is its text, and what has no form in JSON is left out.
+const json = (output: unknown): { readonly output?: Json.Json } => {
+  if (Json.isJson(output)) return { output }
+  try {
+    const text = JSON.stringify(output)
+    return text === undefined ? {} : { output: JSON.parse(text) }
+  } catch {
+    return {}
   }
 }
 
@@ -206,7 +232,12 @@ const ofCandidate = new Set<LanguageModelError.Reason["_tag"]>([
   "ContentFiltered"
 ])
 
-const failed = (error: unknown): { readonly _tag: "Failed"; transient: boolean; error: string; message: string } => ({
+type Failure = { readonly _tag: "Failed"; transient: boolean; error: string; message: string }
+
+const failed = (error: unknown): Failure =>
+  error instanceof Unjudged ? { ...failure(error.error), transient: true } : failure(error)
+
+const failure = (error: unknown): Failure => ({
   _tag: "Failed",
   transient: LanguageModelError.isLanguageModelError(error) && !ofCandidate.has(error.reason._tag),
   error: LanguageModelError.isLanguageModelError(error)
