@@ -87,6 +87,9 @@ const textsOf = (request: LanguageModel.Request): ReadonlyArray<string> =>
 
 const maxErrorBody = 64 * 1024
 
+// OpenAI and most others, some of them without the prefix, Azure, LiteLLM.
+const requestIds = ["x-request-id", "request-id", "apim-request-id", "x-litellm-call-id"]
+
 /**
  * A model behind an OpenAI-compatible server.
  *
@@ -182,7 +185,7 @@ export const make = (options: Options): Effect.Effect<LanguageModel.Service, nev
           onFailure: (error) => fail(reasonOf(error, host)),
           onSuccess: (response) => {
             const headers = response.headers
-            const requestId = headers["x-request-id"] ?? headers["request-id"] ?? headers["apim-request-id"]
+            const requestId = headers[requestIds.find((name) => headers[name] !== undefined) ?? ""]
             if (response.status < 200 || response.status >= 300) {
               return Effect.zipWith(Clock.currentTimeMillis, readError(response), (now, body) =>
                 fault.reasonOf({

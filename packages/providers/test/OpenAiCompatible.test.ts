@@ -1,5 +1,5 @@
 import * as LanguageModel from "@effect-dspy/core/LanguageModel"
-import type { LanguageModelError } from "@effect-dspy/core/LanguageModelError"
+import type { LanguageModelError, MalformedResponse } from "@effect-dspy/core/LanguageModelError"
 import { FetchHttpClient, type HttpClient } from "@effect/platform"
 import { NodeHttpClient } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
@@ -103,7 +103,7 @@ const paris = events(chunk({ role: "assistant", content: "" }), chunk({ content:
 
 const whole = paris + events(chunk({}, "stop"), usageChunk) + done
 
-const completed = {
+const completed: LanguageModel.Delta = {
   _tag: "Completed",
   usage: { inputTokens: 12, outputTokens: 3 },
   model: "test-model-2024",
@@ -469,7 +469,7 @@ describe("OpenAiCompatible", () => {
     it.live("that are none are refused with the reason", () =>
       Effect.gen(function*() {
         const ok = (type: string, body: string) => FaultServer.answer(200, type, body)
-        const cases: ReadonlyArray<readonly [script: FaultServer.Script, kind: string]> = [
+        const cases: ReadonlyArray<readonly [script: FaultServer.Script, kind: MalformedResponse["kind"]]> = [
           [ok("application/json", ""), "empty"],
           [ok("application/json", " \n "), "empty"],
           [[FaultServer.head(204)], "empty"],
@@ -1052,6 +1052,16 @@ describe("OpenAiCompatible", () => {
         }
       }))
 
+    it.live("of a client that is closed already are told apart from a server that is down", () =>
+      Effect.gen(function*() {
+        const model = yield* OpenAiCompatible.make({ model: "m", baseUrl: "http://127.0.0.1:9" }).pipe(
+          Effect.provide(NodeHttpClient.layerUndici)
+        )
+        const error = yield* Effect.flip(model.generate(question))
+        assert.deepInclude(error.reason, { _tag: "Transport", phase: "request" })
+        assert.include(error.message, "HTTP client is closed")
+      }))
+
     it.live("reset before, inside and after the headers, whole and streamed", () =>
       Effect.gen(function*() {
         const body = JSON.stringify(completion({ content: "Paris" }))
@@ -1282,7 +1292,7 @@ describe("OpenAiCompatible", () => {
           baseUrl: Config.string("BASE_URL"),
           apiKey: Config.redacted("API_KEY"),
           id: Config.withDefault(Config.string("ID"), undefined),
-          headers: { "x-tenant": Config.string("TENANT") }
+          headers: Config.map(Config.string("TENANT"), (tenant) => ({ "x-tenant": tenant }))
         }).pipe(Layer.provide(NodeHttpClient.layerUndici))
         const ask = Effect.flatMap(
           LanguageModel.LanguageModel,

@@ -76,7 +76,7 @@ export const explainedError = (body: unknown): ServerError => {
 }
 
 const contextMessage =
-  /maximum context length|prompt is too long|exceeds? the (available |model'?s )?context (size|length|window)|context (length|window) exceeded|exceeds? context (length|size|window)/i
+  /maximum context length|prompt is too long|exceeds? the (available |model'?s )?context (size|length|window)|context (length|window) exceeded|exceeds? context (length|size|window)|ContextWindowExceededError/i
 
 const statusOfName: { readonly [name: string]: number } = {
   invalid_request_error: 400,
@@ -120,7 +120,7 @@ export const reasonOf = (failure: {
 
   if (
     status === 402 || names.some((name) => name.startsWith("billing_")) ||
-    is("insufficient_quota", "enforced_spend_limit_reached", "insufficient_balance") ||
+    is("insufficient_quota", "enforced_spend_limit_reached", "insufficient_balance", "budget_exceeded") ||
     /credit balance is too low/i.test(said.message ?? "")
   ) {
     return new LanguageModelError.QuotaExhausted({ description: describe("the account has no quota or credit left") })
@@ -130,8 +130,7 @@ export const reasonOf = (failure: {
       is(
         "context_length_exceeded",
         "exceed_context_size_error",
-        "context_window_exceeded",
-        "contextwindowexceedederror"
+        "context_window_exceeded"
       ) ||
       contextMessage.test(said.message ?? "")
     ) {
@@ -261,6 +260,9 @@ export const fromConnection = (
         description:
           "the request cannot be written; check `apiKey` and `headers` for characters that HTTP does not allow"
       })
+    case "UND_ERR_DESTROYED":
+    case "UND_ERR_CLOSED":
+      return transport("request", "the HTTP client is closed; keep its Layer open for as long as the model is used")
     case "ENOTFOUND":
     case "EAI_AGAIN":
       return transport("dns", `the name ${host} does not resolve`)
