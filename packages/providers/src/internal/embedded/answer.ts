@@ -16,7 +16,7 @@ import type { Lexicon } from "./words.ts"
 /**
  * What is written where a text is wanted and the prompt has none to take it from.
  */
-export const unknown = "The prompt does not say, and this stand-in knows nothing else."
+const unknown = "The prompt does not say, and this stand-in knows nothing else."
 
 export const makeAnswerer = (
   lexicon: Lexicon

@@ -121,7 +121,7 @@ export const choice = (desk: Desk, slot: Slot, values: ReadonlyArray<Scalar>): S
 /**
  * A text input as it stands; of lists and objects, the texts inside.
  */
-export const plainTexts = (written: string): ReadonlyArray<string> => {
+const plainTexts = (written: string): ReadonlyArray<string> => {
   const value = /^[[{]/.test(written) ? parsed(written) : undefined
   return value === undefined ? [written] : textsIn(value)
 }

@@ -18,7 +18,7 @@ type Example = ReadonlyMap<string, string>
  * The records in a text: JSON, or `name: value` lines, headings and field
  * markers, where a name that comes again begins the next record.
  */
-export const examples = (text: string): ReadonlyArray<Example> => {
+const examples = (text: string): ReadonlyArray<Example> => {
   const whole = parsed(text)
   if (whole !== undefined) return fromJson(whole)
   const lines = text.split("\n")

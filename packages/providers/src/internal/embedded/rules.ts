@@ -40,6 +40,9 @@ const dilution = 0.7
 // How much the words of a value's own name are worth together.
 const nameTrust = 1.5
 
+// A sentence that names more values than this lists them and rules nothing.
+const manyMentions = 40
+
 // What "otherwise" and "in doubt" are worth.
 const fallback = 0.7
 
@@ -97,10 +100,11 @@ export const readRules = (text: string, subject: Subject, lexicon: Lexicon): Rul
   const state = (words: ReadonlyArray<Word>, value: number, sign: number, clause: string, source: string): void => {
     for (const item of items(words, clause)) {
       const content = item.filter((word) =>
-        word.content && !silent.has(word.stem) && (!form.has(word.stem) || counted.test(clause.slice(word.end)))
+        word.content && !silent.has(word.stem) &&
+        (!form.has(word.stem) || counted.test(clause.slice(word.end, word.end + 40)))
       )
       for (const word of content) {
-        const count = counted.exec(clause.slice(word.end))
+        const count = counted.exec(clause.slice(word.end, word.end + 40))
         const weight = count === null
           ? trust / content.length ** dilution
           : logOdds(Number(count[1]), Number(count[2]), subject.values.length)
@@ -114,6 +118,7 @@ export const readRules = (text: string, subject: Subject, lexicon: Lexicon): Rul
     const clause = cut === null || cut.index === 0 ? whole : whole.slice(0, cut.index)
     const { words } = lexicon(clause)
     const mentions = find(clause, words, names, subject)
+    if (mentions.length > manyMentions) return undefined
     const positive = mentions.filter((mention) => !mention.negated)
     if (mentions.length === 0) {
       if (heading !== undefined) state(words, heading, 1, clause, whole)
@@ -225,8 +230,10 @@ const mention = (
   first: number,
   last: number
 ): Mention => {
-  const before = clause.slice(0, words[first]?.start)
-  const after = clause.slice(words[last]?.end)
+  const { start } = words[first]! // both are indices of words
+  const { end } = words[last]!
+  const before = clause.slice(Math.max(0, start - 60), start)
+  const after = clause.slice(end, end + 10)
   return {
     value,
     first,
@@ -249,7 +256,7 @@ const findYesNo = (clause: string, words: ReadonlyArray<Word>, subject: Subject)
   const spelled = words.flatMap((word, i) => {
     const lower = word.text.toLowerCase()
     const value = lower === "true" || lower === "yes" ? yes : lower === "false" || lower === "no" ? no : -1
-    return value === -1 || (lower === "no" && !assigning.test(clause.slice(0, word.start)))
+    return value === -1 || (lower === "no" && !assigning.test(clause.slice(Math.max(0, word.start - 60), word.start)))
       ? []
       : [mention(clause, words, value, i, i)]
   })

@@ -228,7 +228,7 @@ type Schema = { readonly [key: string]: unknown }
 // Enough for real nesting, and an end for schemas that contain themselves.
 const maxDepth = 8
 
-export const fromJsonSchema = (schema: Schema): Shape => readSchema(schema, schema, 0)
+const fromJsonSchema = (schema: Schema): Shape => readSchema(schema, schema, 0)
 
 /**
  * The properties of an object schema, or `undefined` for any other.

@@ -143,9 +143,9 @@ export const sentences = (text: string): ReadonlyArray<Span> => {
     }
     start = end
   }
-  for (const match of text.matchAll(/[.!?…]+["'”’)\]]*(?=\s+|$)|\n+/g)) {
+  for (const match of text.matchAll(/(?<![.!?…])[.!?…]+["'”’)\]]*(?=\s+|$)|\n+/g)) {
     const end = match.index + match[0].length
-    if (match[0].startsWith(".") && isAbbreviation(text.slice(start, match.index))) continue
+    if (match[0].startsWith(".") && isAbbreviation(text.slice(Math.max(start, match.index - 8), match.index))) continue
     add(end)
   }
   add(text.length)
