@@ -30,9 +30,9 @@ export const load = (file: string, columns: Columns) =>
       }))
     ]))
     const program = Module.make(predictors, function*(m, input: Row) {
-      let known = input
-      for (const label of columns.labels) known = { ...known, ...yield* m[label]!(known) }
-      return known
+      const output: { [label: string]: string } = {}
+      for (const label of columns.labels) Object.assign(output, yield* m[label]!({ ...input, ...output }))
+      return output
     })
     return {
       program,

@@ -25,7 +25,7 @@ import { Embedded } from "@effect-dspy/providers"
 import { ModuleStream } from "@effect-dspy/streaming"
 import { FileSystem } from "@effect/platform"
 import { NodeContext, NodeRuntime } from "@effect/platform-node"
-import { Console, Effect, Option, Schema, Stream } from "effect"
+import { Cause, Console, Effect, Option, Schema, Stream } from "effect"
 import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
 import * as Classifier from "./classifier.ts"
@@ -171,15 +171,30 @@ const signed = (value: number) => `${value < 0 ? "" : "+"}${value.toFixed(3)}`
 // ---- Which data
 
 const main = Effect.gen(function*() {
-  const { positionals: [file], values } = parseArgs({
-    allowPositionals: true,
-    options: {
-      text: { type: "string", default: "text" },
-      label: { type: "string", multiple: true, default: ["label"] }
-    }
+  const { positionals: [file], values } = yield* Effect.try({
+    try: () =>
+      parseArgs({
+        allowPositionals: true,
+        options: {
+          text: { type: "string", default: "text" },
+          label: { type: "string", multiple: true, default: ["label"] }
+        }
+      }),
+    catch: (error) => new Cause.IllegalArgumentException(error instanceof Error ? error.message : String(error))
   })
   if (file === undefined) return yield* job(yield* tickets)
   return yield* job(yield* Classifier.load(file, { text: values.text, labels: values.label }))
 })
 
-main.pipe(Effect.scoped, Effect.provide([Model.layer, NodeContext.layer]), NodeRuntime.runMain)
+main.pipe(
+  Effect.scoped,
+  Effect.provide([Model.layer, NodeContext.layer]),
+  // An error is told in its own words; where it was made helps nobody here.
+  Effect.tapErrorCause((cause) =>
+    Console.error(Option.match(Cause.failureOption(cause), {
+      onNone: () => Cause.pretty(cause),
+      onSome: (error) => `\n${error instanceof Error ? error.message : String(error)}`
+    }))
+  ),
+  NodeRuntime.runMain({ disableErrorReporting: true })
+)
