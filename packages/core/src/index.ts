@@ -58,6 +58,14 @@ export * as ChainOfThought from "./ChainOfThought.ts"
 export * as ChatAdapter from "./ChatAdapter.ts"
 
 /**
+ * `Evaluate` measures a module on examples: every score in its place, a mean
+ * that says how sure it is, and what failed told apart from what is wrong.
+ *
+ * @since 0.1.0
+ */
+export * as Evaluate from "./Evaluate.ts"
+
+/**
  * An `Example` is one labelled case: typed inputs for a module, and labels
  * that a metric compares its output with. Datasets come from JSONL, JSON and
  * CSV, decoded by schemas; a row that does not fit is reported, never left out.
