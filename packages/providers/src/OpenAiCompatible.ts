@@ -195,14 +195,14 @@ export const make = (options: Options): Effect.Effect<LanguageModel.Service, nev
                   clean
                 })).pipe(Effect.flatMap((reason) => fail(reason, requestId)))
             }
-            const length = headers["content-length"] === undefined ? undefined : Number(headers["content-length"])
-            if (length !== undefined && length > chat.maxBody) {
+            const length = Number(headers["content-length"])
+            if (length > chat.maxBody) {
               return fail(new LanguageModelError.ResponseTooLarge({ limit: chat.maxBody }), requestId)
             }
             return Effect.succeed<Call>({
               response,
               // The announced length is that of the encoded body.
-              bounded: length !== undefined && headers["content-encoding"] === undefined,
+              bounded: length <= chat.maxBody && headers["content-encoding"] === undefined,
               answer: new chat.Answer({
                 model: options.model,
                 outputs: request.settings?.n ?? 1,
