@@ -218,3 +218,19 @@ export const cases = FastCheck.array(
     ))(value)
   }))
 })
+
+/** Changes a text here and there: characters go, come or stand twice. */
+export const damaged = (
+  text: string,
+  damages: ReadonlyArray<readonly [place: number, kind: number, piece: string]>
+): string =>
+  damages.reduce((text, [place, kind, piece]) => {
+    const at = place % (text.length + 1)
+    const end = kind === 0 ? at : Math.min(text.length, at + kind)
+    return text.slice(0, at) + piece + text.slice(end)
+  }, text)
+
+export const damages = FastCheck.array(
+  FastCheck.tuple(FastCheck.nat(), FastCheck.nat({ max: 3 }), FastCheck.constantFrom("", ...fragments)),
+  { minLength: 1, maxLength: 3 }
+)

@@ -86,7 +86,8 @@ const schemaOf = (side: Signature.AnyFields): Schema.Schema<{ readonly [field: s
 
 const decoder = (signature: Signature.Any, outputs: ReadonlyArray<Wire>): Codec["decode"] => {
   const schema = schemaOf(signature.output)
-  const decodeRecord = ParseResult.decodeUnknown(schema, { errors: "all" })
+  // An absent key is not undefined: nobody wrote that.
+  const decodeRecord = ParseResult.decodeUnknown(schema, { errors: "all", exact: true })
   const encodeRecord = ParseResult.encodeUnknown(schema, { errors: "all" })
   const asTexts = outputs.every((wire) => wire.schema.ast._tag === "StringKeyword" && !wire.optional)
   const inherited = outputs.some((wire) => wire.name in Object.prototype)

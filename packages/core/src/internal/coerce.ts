@@ -200,7 +200,7 @@ const choice = (members: ReadonlyArray<Member>): Reader => {
   const read = (text: string, notes: Notes): Json.Json => {
     const value = pick(text)
     if (value === undefined) return text
-    if (String(value) !== text) notes.repairs.push(`"${shown(text)}" was read as ${JSON.stringify(value)}`)
+    if (value !== text) notes.repairs.push(`"${shown(text)}" was read as ${JSON.stringify(value)}`)
     return value
   }
   return {
@@ -302,7 +302,11 @@ const union = (members: ReadonlyArray<Alternative>): Reader => {
   if (only !== undefined && members.length === 1) return only
   const strings = members.filter((member) => member.text === same)
   const others = members.filter((member) => member.text !== same)
-  const one = (read: (member: Alternative, notes: Notes) => Json.Json, notes: Notes): Json.Json | undefined => {
+  const one = (
+    read: (member: Alternative, notes: Notes) => Json.Json,
+    notes: Notes,
+    otherwise: Json.Json
+  ): Json.Json => {
     const found = new Map<string, readonly [Json.Json, Notes]>()
     for (const member of others) {
       const own: Notes = { repairs: [], problems: [] }
@@ -310,7 +314,7 @@ const union = (members: ReadonlyArray<Alternative>): Reader => {
       if (member.is(value)) found.set(Json.canonical(value), [value, own])
     }
     const [first] = found.values()
-    if (found.size !== 1 || first === undefined) return undefined
+    if (found.size !== 1 || first === undefined) return otherwise
     notes.repairs.push(...first[1].repairs)
     return first[0]
   }
@@ -328,14 +332,12 @@ const union = (members: ReadonlyArray<Alternative>): Reader => {
       if (strings.length > 0) return mixed(text)
       const value = jsonText.strict(text.trim())
       if (value !== undefined && members.some((member) => member.is(value))) return value
-      return one((member, notes) => member.text(text, notes), notes) ?? text
+      return one((member, notes) => member.text(text, notes), notes, text)
     },
     json: (value, notes) => {
       if (members.some((member) => member.is(value))) return value
-      return one((member, notes) => member.json(value, notes), notes) ??
-        (strings.length > 0 && others.every((member) => member.is === Predicate.isNull)
-          ? string.json(value, notes)
-          : value)
+      const onlyText = strings.length > 0 && others.every((member) => member.is === Predicate.isNull)
+      return onlyText ? string.json(value, notes) : one((member, notes) => member.json(value, notes), notes, value)
     }
   }
 }

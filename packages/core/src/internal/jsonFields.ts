@@ -65,7 +65,7 @@ export class JsonFields implements Machine {
 
   end(): Either.Either<ReadonlyMap<string, Raw>, Problem> {
     if (this.#problem !== undefined) return Either.left(this.#problem)
-    const prose = this.#around.replace(/```\w*/g, "").trim()
+    const prose = this.#around.replace(/`{3,}\w*/g, "").trim()
     const problem = (kind: Problem["kind"], description: string) => Either.left({ kind, description })
     switch (this.#state) {
       case "searching":
@@ -99,8 +99,11 @@ export class JsonFields implements Machine {
   #search(text: string, from: number): number {
     const found = this.#state === "finished" ? -1 : text.indexOf("{", from)
     const at = found === -1 ? text.length : found
-    // A little of it is enough to tell prose from fences.
-    if (this.#around.length < 200) this.#around += text.slice(from, at).trim().slice(0, 100)
+    // The beginning of it is enough to tell prose from fences.
+    if (this.#around.length < 200) {
+      const more = text.slice(from, at)
+      this.#around += (this.#around === "" ? more.trimStart() : more).slice(0, 200 - this.#around.length)
+    }
     if (found !== -1) this.#reader = new jsonText.Reader(this.#watch)
     return at
   }

@@ -24,8 +24,9 @@ export const exactNumber = (text: string): number | undefined => {
   if (text.length > 400 || !/^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/.test(text)) return undefined
   const value = Number(text) + 0 // there is no other zero in JSON
   if (!Number.isFinite(value)) return undefined
-  if (Number.isSafeInteger(value) || !/^[+-]?\d+$/.test(text) || String(value) === text) return value
-  return BigInt(text.replace("+", "")) === BigInt(value) ? value : undefined
+  if (Number.isSafeInteger(value) || !/^[+-]?\d+$/.test(text)) return value
+  const digits = text.replace(/^([+-]?)0*(?=\d)/, (_, sign) => sign === "-" ? "-" : "")
+  return String(value) === digits || BigInt(digits) === BigInt(value) ? value : undefined
 }
 
 /**

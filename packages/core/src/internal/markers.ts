@@ -157,7 +157,7 @@ export class MarkerMachine implements Machine {
       return
     }
     const content = end === text.length ? text : text.slice(0, end)
-    this.#piece += this.#started ? this.#space + content : content
+    this.#piece += this.#started ? this.#space + content : content.trimStart()
     this.#started = true
     this.#fence = -1
     this.#space = end === text.length ? "" : text.slice(end)

@@ -42,7 +42,7 @@ export const messages = (wording: Wording): (input: FormatInput) => ReadonlyArra
     const wires = codec.of(signature)
     let head = heads.get(signature)
     if (head === undefined) {
-      head = `${fieldLists(wires)}\n\n${wording.structure(wires)}\n\nTask:\n`
+      head = `${fieldLists(wires)}\n\n${wording.structure(wires)}`
       heads.set(signature, head)
     }
     let tail = tails.get(signature)
@@ -58,7 +58,7 @@ export const messages = (wording: Wording): (input: FormatInput) => ReadonlyArra
     const question = sections(wires.inputs, inputs)
     const escaped = question.includes("\\[[") || shown.escaped
     return [
-      { role: "system", content: head + (instructions.trim() === "" ? given(wires) : instructions) },
+      { role: "system", content: instructions.trim() === "" ? head : `${head}\n\nTask:\n${instructions}` },
       ...shown.turns,
       { role: "user", content: `${question}${question === "" ? "" : "\n\n"}${tail}${escaped ? ` ${escapes}` : ""}` }
     ]
@@ -69,11 +69,6 @@ interface Examples {
   readonly of: Signature.Any
   readonly turns: ReadonlyArray<Message>
   readonly escaped: boolean
-}
-
-const given = ({ inputs, outputs }: codec.Codec): string => {
-  const names = (wires: ReadonlyArray<codec.Wire>) => wires.map(({ name }) => `\`${name}\``).join(", ")
-  return inputs.length === 0 ? `Write ${names(outputs)}.` : `Given ${names(inputs)}, write ${names(outputs)}.`
 }
 
 /**
