@@ -9,6 +9,16 @@
 export * as Adapter from "./Adapter.ts"
 
 /**
+ * A `Budget` limits what a program may spend: calls, tokens, money, time. What
+ * is about to be spent is reserved before, all of it or nothing, and settled
+ * with what it really was afterwards; so any number of callers at once never
+ * go over it together.
+ *
+ * @since 0.1.0
+ */
+export * as Budget from "./Budget.ts"
+
+/**
  * `ChainOfThought` lets the model reason in words before it answers: the
  * signature with an output field `reasoning` in front.
  *
