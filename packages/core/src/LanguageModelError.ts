@@ -296,7 +296,7 @@ export type Reason = typeof Reason.Type
 export const describe = (reason: Reason): string => {
   switch (reason._tag) {
     case "Timeout":
-      return `no ${reason.phase === "total" ? "answer" : reason.phase} within ${reason.limit ?? "the limit of"} ms`
+      return `the time for ${reason.phase} is over${reason.limit === undefined ? "" : ` (${reason.limit} ms)`}`
     case "Transport":
       return `connection failed (${reason.phase}${reason.code === undefined ? "" : `, ${reason.code}`}): ${reason.description}`
     case "MalformedResponse":

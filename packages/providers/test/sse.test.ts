@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Chunk, Effect, Either, FastCheck, Stream } from "effect"
+import { FastCheck } from "effect"
 import * as Sse from "../src/internal/sse.ts"
 
 const encoder = new TextEncoder()
@@ -150,40 +150,4 @@ describe("sse", () => {
     assert.deepStrictEqual(data("\r\n".repeat(2 * 1024 * 1024)), [])
     assert.strictEqual(data("data: x\n\n".repeat(16_000)).length, 16_000)
   })
-
-  it.effect("the stream gives one chunk per chunk, and the unfinished event at the end", () =>
-    Effect.gen(function*() {
-      const pieces = ["data: a\n\ndata: b\n\nda", "ta: c\n\n", ": ping\n\n", "data: d"]
-      const chunks = yield* Stream.fromIterable(pieces.map((piece) => encoder.encode(piece))).pipe(
-        Stream.rechunk(1),
-        Sse.decode(),
-        Stream.chunks,
-        Stream.runCollect
-      )
-      assert.deepStrictEqual(
-        Chunk.toReadonlyArray(chunks).map((chunk) =>
-          Chunk.toReadonlyArray(chunk).map((event) => [event.data, event.terminated])
-        ),
-        [[["a", true], ["b", true]], [["c", true]], [], [], [["d", false]]]
-      )
-    }))
-
-  it.effect("the stream fails with a typed error after the events that fit", () =>
-    Effect.gen(function*() {
-      const seen: Array<string> = []
-      const exit = yield* Stream.make(encoder.encode(`data: a\n\ndata: ${"x".repeat(99)}`)).pipe(
-        Sse.decode({ maxEvent: 32 }),
-        Stream.runForEach((event) => Effect.sync(() => seen.push(event.data))),
-        Effect.either
-      )
-      assert.deepStrictEqual(seen, ["a"])
-      assert.deepStrictEqual(Either.getLeft(exit)._tag, "Some")
-      assert.isTrue(Either.isLeft(exit) && exit.left._tag === "SseTooLarge" && exit.left.limit === 32)
-    }))
-
-  it.effect("the stream passes the failure of its source on", () =>
-    Effect.gen(function*() {
-      const error = yield* Stream.fail("reset" as const).pipe(Sse.decode(), Stream.runDrain, Effect.flip)
-      assert.strictEqual(error, "reset")
-    }))
 })

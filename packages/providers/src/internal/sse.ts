@@ -3,10 +3,6 @@
  *
  * @since 0.1.0
  */
-import * as Channel from "effect/Channel"
-import * as Chunk from "effect/Chunk"
-import * as Data from "effect/Data"
-import * as Stream from "effect/Stream"
 
 /**
  * One event. `event` is `"message"` when the server named none. `terminated`
@@ -26,15 +22,6 @@ export interface SseEvent {
 export interface Limits {
   readonly maxEvent?: number | undefined
   readonly maxTotal?: number | undefined
-}
-
-/**
- * A stream passed one of its bounds.
- */
-export class SseTooLarge extends Data.TaggedError("SseTooLarge")<{ readonly limit: number }> {
-  override get message(): string {
-    return `the event stream passed its limit of ${this.limit}; raise the limit or ask for less`
-  }
 }
 
 /**
@@ -197,37 +184,3 @@ export const make = (limits: Limits = {}): Decoder => {
     }
   }
 }
-
-/**
- * Decodes a byte stream chunk by chunk: all bytes of one input chunk give one
- * output chunk. Bytes that complete no event (comments, pings) give an empty
- * chunk, so that whoever watches the pulls still sees that the server is alive.
- */
-export const decode =
-  (limits?: Limits) => <E, R>(self: Stream.Stream<Uint8Array, E, R>): Stream.Stream<SseEvent, E | SseTooLarge, R> =>
-    Stream.suspend(() => {
-      const decoder = make(limits)
-      const output = (
-        events: ReadonlyArray<SseEvent>
-      ): Channel.Channel<Chunk.Chunk<SseEvent>, Chunk.Chunk<Uint8Array>, SseTooLarge, E, void, unknown> => {
-        const write = Channel.write(Chunk.unsafeFromArray(events))
-        return decoder.exceeded === undefined
-          ? write
-          : Channel.zipRight(write, Channel.fail(new SseTooLarge({ limit: decoder.exceeded })))
-      }
-      const loop: Channel.Channel<Chunk.Chunk<SseEvent>, Chunk.Chunk<Uint8Array>, E | SseTooLarge, E, void, unknown> =
-        Channel.readWithCause({
-          onInput: (chunk: Chunk.Chunk<Uint8Array>) =>
-            Channel.flatMap(
-              output(
-                chunk.length === 1
-                  ? decoder.push(Chunk.unsafeHead(chunk))
-                  : Chunk.toReadonlyArray(chunk).flatMap(decoder.push)
-              ),
-              () => loop
-            ),
-          onFailure: Channel.failCause,
-          onDone: () => output(decoder.end())
-        })
-      return Stream.pipeThroughChannel(self, loop)
-    })
