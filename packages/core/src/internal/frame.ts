@@ -68,7 +68,7 @@ export const join = (base: string, path: string): string =>
   base === "" ? path : path === "" ? base : path.startsWith("[") ? base + path : `${base}.${path}`
 
 /** The path below `base`. */
-export const relative = (base: string, path: string): string =>
+const relative = (base: string, path: string): string =>
   base === "" ? path : path.length === base.length ? "" : path.slice(base.length + (path[base.length] === "." ? 1 : 0))
 
 /** The outermost parameters for a leaf at the frame's path. */

@@ -27,7 +27,7 @@ export interface State {
 /**
  * The most text that is read, in UTF-16 code units.
  */
-export const maxLength = 10 * 1024 * 1024
+const maxLength = 10 * 1024 * 1024
 
 const nothing: ReadonlyArray<FieldEvent> = []
 

@@ -9,7 +9,7 @@ import * as Either from "effect/Either"
 import type { Problem } from "../Adapter.ts"
 import * as Json from "../Json.ts"
 
-export const maxDepth = 128
+const maxDepth = 128
 
 /**
  * How many places of a text are tried as the beginning of the JSON in it.
