@@ -21,9 +21,9 @@ const programs: Readonly<Record<string, string>> = {
       OpenAiCompatible.layer({ model: "m" }).pipe(Layer.provide(FetchHttpClient.layer))
     ))`,
   ax: `
-    import { ax, AxAI } from "@ax-llm/ax"
+    import { ai as axAi, ax } from "@ax-llm/ax"
     export const program = () => ax("question:string -> answer:string")
-      .forward(new AxAI({ name: "openai", apiKey: "none" }), { question: "?" })`,
+      .forward(axAi({ name: "openai", apiKey: "none" }), { question: "?" })`,
   ai: `
     import { generateObject } from "ai"
     import { createOpenAICompatible } from "@ai-sdk/openai-compatible"

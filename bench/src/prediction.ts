@@ -3,7 +3,7 @@
  * hand-written call and with other libraries, on loopback.
  */
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible"
-import { ax, AxAI } from "@ax-llm/ax"
+import { ai as axAi, ax } from "@ax-llm/ax"
 import * as Predict from "@effect-dspy/core/Predict"
 import * as OpenAiCompatible from "@effect-dspy/providers/OpenAiCompatible"
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
@@ -32,7 +32,7 @@ const sdk = createOpenAICompatible({ name: "bench", baseURL: url, apiKey: "none"
   "json"
 )
 const schema = z.object({ answer: z.string() })
-const axModel = new AxAI({
+const axModel = axAi({
   name: "openai",
   apiKey: "none",
   apiURL: url,

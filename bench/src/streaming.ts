@@ -3,7 +3,7 @@
  * libraries: 2,000 deltas in one answer, on loopback.
  */
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible"
-import { ax, AxAI } from "@ax-llm/ax"
+import { ai as axAi, ax } from "@ax-llm/ax"
 import * as Predict from "@effect-dspy/core/Predict"
 import * as OpenAiCompatible from "@effect-dspy/providers/OpenAiCompatible"
 import * as ModuleStream from "@effect-dspy/streaming/ModuleStream"
@@ -29,7 +29,7 @@ const sdk = createOpenAICompatible({ name: "bench", baseURL: url, apiKey: "none"
   "json"
 )
 const schema = z.object({ answer: z.string() })
-const axModel = new AxAI({ name: "openai", apiKey: "none", apiURL: url, config: { model: "ax" as never } })
+const axModel = axAi({ name: "openai", apiKey: "none", apiURL: url, config: { model: "ax" as never } })
 const axAnswer = ax("question:string -> answer:string")
 
 const contenders: Readonly<Record<string, () => Promise<string>>> = {
