@@ -92,7 +92,8 @@ export const JsonRecord: Schema.Schema<JsonRecord> = Schema.declare(isJsonRecord
 
 /**
  * JSON text with object keys sorted at every level, so that equal values have
- * equal texts. Keys whose value is `undefined` are left out.
+ * equal texts. Keys whose value is `undefined` are left out. What is not JSON
+ * is written as its own `toJSON` says, as dates are; a bigint as its digits.
  *
  * @example
  * ```ts
@@ -107,15 +108,16 @@ export const JsonRecord: Schema.Schema<JsonRecord> = Schema.declare(isJsonRecord
 export const canonical = (value: unknown): string => {
   if (typeof value === "object" && value !== null) {
     if (Array.isArray(value)) return `[${value.map((item) => canonical(item ?? null)).join(",")}]`
-    const parts: Array<string> = []
     const record = value as { readonly [key: string]: unknown } // any non-null object can be read by key
+    if (typeof record["toJSON"] === "function") return canonical(record["toJSON"]())
+    const parts: Array<string> = []
     for (const key of Object.keys(record).sort()) {
       const item = record[key]
       if (item !== undefined) parts.push(`${JSON.stringify(key)}:${canonical(item)}`)
     }
     return `{${parts.join(",")}}`
   }
-  return JSON.stringify(value) ?? "null"
+  return typeof value === "bigint" ? String(value) : JSON.stringify(value) ?? "null"
 }
 
 /**

@@ -23,6 +23,9 @@ describe("Example", () => {
     assert.strictEqual(one.id, two.id)
     assert.notStrictEqual(one.id, other.id)
     assert.match(one.id, /^[0-9a-f]{16}$/)
+    const at = (ms: number) => Example.make({ inputs: { at: new Date(ms), n: 1n }, labels: {} }).id
+    assert.strictEqual(at(1), at(1))
+    assert.notStrictEqual(at(1), at(2))
     assert.strictEqual(Example.make({ id: "mine", inputs: {}, labels: {} }).id, "mine")
   })
 })
