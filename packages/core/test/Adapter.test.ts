@@ -206,6 +206,8 @@ describe("Adapter", () => {
       assert.strictEqual(Object.getPrototypeOf(result), Object.prototype)
       assert.deepStrictEqual(Object.keys(Object(result)), [key])
     }
+    const parsed: Json = JSON.parse("{\"a\": {\"__proto__\": {\"polluted\": true}}}")
+    assert.deepStrictEqual(value(json(Schema.Record({ key: Schema.String, value: Free }), parsed)), ["forbiddenKey"])
     assert.deepStrictEqual(Reflect.ownKeys(Object.prototype), names)
     assert.notProperty({}, "polluted")
   })

@@ -196,6 +196,12 @@ const kinds: ReadonlyArray<Schema.Struct.Field & { readonly [Schema.TypeId]: { r
   Schema.optionalWith(Text, { exact: true }),
   Schema.optionalWith(Numeric, { exact: true }),
   Schema.optionalWith(Schema.NullOr(Text), { exact: true }),
+  Schema.Unknown.annotations({
+    arbitrary: () => (fc) =>
+      fc.oneof(nasty, fc.jsonValue().map((value): unknown => JSON.parse(JSON.stringify(value)))).filter((value) =>
+        !JSON.stringify(value).includes("__proto__")
+      )
+  }),
   Schema.NumberFromString.annotations({ arbitrary: () => (fc) => fc.integer() }),
   Tree
 ]

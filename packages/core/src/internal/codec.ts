@@ -28,8 +28,6 @@ export interface Codec {
  * A field as it is written and read.
  */
 export interface Wire extends Signature.Field {
-  /** The type on the encoded side. */
-  readonly ast: AST.AST
   /** Whether every text is its own value. */
   readonly isText: boolean
   readonly reader: coerce.Reader
@@ -59,7 +57,7 @@ const wire = (field: Signature.Field): Wire => {
   const isNullable = coerce.guard(ast)(null)
   // For an optional field the words that mean null elsewhere mean that it is absent.
   const readable = field.optional && !isNullable ? AST.Union.make([ast, AST.null]) : ast
-  return { ...field, ast, isText: coerce.isText(readable), reader: coerce.reader(readable), isNullable }
+  return { ...field, isText: coerce.isText(readable), reader: coerce.reader(readable), isNullable }
 }
 
 const withoutUndefined = (ast: AST.AST): AST.AST =>
@@ -86,15 +84,14 @@ const schemaOf = (side: Signature.AnyFields): Schema.Schema<{ readonly [field: s
 
 const decoder = (signature: Signature.Any, outputs: ReadonlyArray<Wire>): Codec["decode"] => {
   const schema = schemaOf(signature.output)
-  // An absent key is not undefined: nobody wrote that.
+  // Exactly the keys that are there: not undefined for an absent one, nor what every object inherits (`constructor`).
   const decodeRecord = ParseResult.decodeUnknown(schema, { errors: "all", exact: true })
   const encodeRecord = ParseResult.encodeUnknown(schema, { errors: "all" })
   const asTexts = outputs.every((wire) => wire.schema.ast._tag === "StringKeyword" && !wire.optional)
-  const inherited = outputs.some((wire) => wire.name in Object.prototype)
   return (parsed) => {
     const repairs = parsed.repairs.slice()
     const problems: Array<Problem> = []
-    const encoded: { [field: string]: Json.Json } = inherited ? Object.create(null) : {}
+    const encoded: { [field: string]: Json.Json } = {}
     let complete = true
     for (const wire of outputs) {
       const raw = parsed.fields.get(wire.name)
@@ -123,7 +120,7 @@ const decoder = (signature: Signature.Any, outputs: ReadonlyArray<Wire>): Codec[
       if (Either.isLeft(result) || problems.length > 0) return Effect.fail(problems)
       const value = result.right
       if (complete) return Effect.succeed({ value, encoded, repairs })
-      // Values that a default supplied belong into demonstrations as well.
+      // Values that a default supplied belong into demonstrations as well, where the schema can write them.
       return Effect.matchEffect(encodeRecord(value), {
         onFailure: () => Effect.succeed({ value, encoded, repairs }),
         onSuccess: (whole) => Effect.succeed({ value, encoded: Json.isJsonRecord(whole) ? whole : encoded, repairs })

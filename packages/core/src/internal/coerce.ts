@@ -173,30 +173,47 @@ interface Member {
   readonly name: string | undefined
 }
 
+// Stands for a spelling that two members share, and thus means neither.
+const ambiguous = Symbol()
+
+type Spellings = ReadonlyMap<string, Scalar | typeof ambiguous>
+
+const spellings = (
+  members: ReadonlyArray<Member>,
+  spelling: (text: string) => string,
+  withNames: boolean
+): Spellings => {
+  const found = new Map<string, Scalar | typeof ambiguous>()
+  for (const { name, value } of members) {
+    for (const text of withNames && name !== undefined ? [String(value), name] : [String(value)]) {
+      const key = spelling(text)
+      found.set(key, found.has(key) && found.get(key) !== value ? ambiguous : value)
+    }
+  }
+  return found
+}
+
 const choice = (members: ReadonlyArray<Member>): Reader => {
-  // From the strictest spelling to the loosest; the first with a match decides, and two matches decide nothing.
-  const spellings: ReadonlyArray<readonly [of: (text: string) => string, names: boolean]> = [
-    [same, false],
-    [bare, false],
-    [same, true],
-    [bare, true],
-    [folded, true],
-    [(text) => folded(withoutPunctuation(bare(text))), true]
+  const values = spellings(members, same, false)
+  const names = spellings(members, same, true)
+  const loose = spellings(members, folded, true)
+  // From the strictest spelling to the loosest: the first with a match decides.
+  const attempts: ReadonlyArray<readonly [spelling: (text: string) => string, among: Spellings]> = [
+    [same, values],
+    [bare, values],
+    [same, names],
+    [bare, names],
+    [folded, loose],
+    [(text) => folded(withoutPunctuation(bare(text))), loose]
   ]
   const pick = (text: string): Scalar | undefined => {
-    for (const [spelling, names] of spellings) {
-      const wanted = spelling(text)
-      const found = new Set<Scalar>()
-      for (const { name, value } of members) {
-        const looseSpelling = spelling === same || spelling === bare ? same : folded
-        if (looseSpelling(String(value)) === wanted) found.add(value)
-        if (names && name !== undefined && looseSpelling(name) === wanted) found.add(value)
-      }
-      if (found.size > 0) return found.size === 1 ? found.values().next().value : undefined
+    for (const [spelling, among] of attempts) {
+      const found = among.get(spelling(text))
+      if (found !== undefined) return found === ambiguous ? undefined : found
     }
     return undefined
   }
-  const values = new Set<Json.Json>(members.map((member) => member.value))
+  const known = new Set<Json.Json>(members.map((member) => member.value))
   const read = (text: string, notes: Notes): Json.Json => {
     const value = pick(text)
     if (value === undefined) return text
@@ -206,14 +223,14 @@ const choice = (members: ReadonlyArray<Member>): Reader => {
   return {
     text: (text, notes) => {
       const trimmed = text.trim()
-      if (values.has(trimmed)) return trimmed
+      if (known.has(trimmed)) return trimmed
       const value = jsonText.strict(trimmed)
-      if (value !== undefined && values.has(value)) return value
+      if (value !== undefined && known.has(value)) return value
       const found = read(trimmed, notes)
       return found === trimmed ? text : found
     },
     json: (value, notes) => {
-      if (values.has(value) || typeof value === "object") return value
+      if (known.has(value) || typeof value === "object") return value
       if (typeof value === "string") return read(value, notes)
       const found = pick(String(value))
       if (found === undefined) return value
@@ -276,10 +293,8 @@ const alternatives = (ast: AST.AST): ReadonlyArray<Alternative> => {
         return ast.enums.forEach(([name, value]) => members.push({ name, value }))
       case "UndefinedKeyword":
         return
-      default: {
-        const found = reader(ast)
-        others.push(found === string ? { ...found, is: guard(ast), text: same } : { ...found, is: guard(ast) })
-      }
+      default:
+        others.push({ ...reader(ast), is: guard(ast) })
     }
   }
   visit(ast)
@@ -300,8 +315,8 @@ export const guard = (ast: AST.AST): (value: unknown) => boolean => {
 const union = (members: ReadonlyArray<Alternative>): Reader => {
   const [only] = members
   if (only !== undefined && members.length === 1) return only
-  const strings = members.filter((member) => member.text === same)
-  const others = members.filter((member) => member.text !== same)
+  const others = members.filter((member) => member.text !== string.text)
+  const hasString = others.length < members.length
   const one = (
     read: (member: Alternative, notes: Notes) => Json.Json,
     notes: Notes,
@@ -329,14 +344,14 @@ const union = (members: ReadonlyArray<Alternative>): Reader => {
   }
   return {
     text: (text, notes) => {
-      if (strings.length > 0) return mixed(text)
+      if (hasString) return mixed(text)
       const value = jsonText.strict(text.trim())
       if (value !== undefined && members.some((member) => member.is(value))) return value
       return one((member, notes) => member.text(text, notes), notes, text)
     },
     json: (value, notes) => {
       if (members.some((member) => member.is(value))) return value
-      const onlyText = strings.length > 0 && others.every((member) => member.is === Predicate.isNull)
+      const onlyText = hasString && others.every((member) => member.is === Predicate.isNull)
       return onlyText ? string.json(value, notes) : one((member, notes) => member.json(value, notes), notes, value)
     }
   }
@@ -410,12 +425,14 @@ const record = (ast: AST.TypeLiteral): Reader => {
   )
   const declared = new Set(properties.map((property) => property.name))
   const [index] = ast.indexSignatures.map((signature) => reader(signature.type))
-  // A schema reads keys that every object inherits, such as `constructor`, as if they were there.
-  const inherited = properties.some((property) => property.name in Object.prototype)
   const json: Reader["json"] = (value, notes) => {
     if (!isRecord(value)) return value
+    if (Object.hasOwn(value, "__proto__")) {
+      notes.problems.push(jsonText.forbiddenKey)
+      return value
+    }
     if (declared.size === 0 && index === undefined) return value
-    const read: { [key: string]: Json.Json } = inherited ? Object.create(null) : {}
+    const read: { [key: string]: Json.Json } = {}
     for (const { is, name, optional, reader } of properties) {
       if (!Object.hasOwn(value, name)) continue
       const property = value[name]!

@@ -17,6 +17,11 @@ const maxDepth = 128
 export const maxCandidates = 32
 
 /**
+ * The key that would change the prototype of the object it is assigned to.
+ */
+export const forbiddenKey: Problem = { kind: "forbiddenKey", description: "the key \"__proto__\" is not allowed" }
+
+/**
  * The number a text stands for, unless JavaScript has no such number.
  */
 export const exactNumber = (text: string): number | undefined => {
@@ -309,7 +314,7 @@ export class Reader {
   #endKey(key: string, at: number): number {
     if (key === "__proto__") {
       this.status = "failed"
-      this.problem = { kind: "forbiddenKey", description: "the key \"__proto__\" is not allowed" }
+      this.problem = forbiddenKey
       return at
     }
     this.#top!.key = key

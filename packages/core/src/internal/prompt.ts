@@ -104,7 +104,12 @@ const line = (wire: codec.Wire): string => {
 const typeOf = (wire: codec.Wire): string =>
   wire.literals === undefined
     ? wire.type
-    : `one of: ${wire.literals.map((value) => codec.valueText(wire, value)).join("; ")}`
+    : `one of: ${
+      wire.literals.map((value) => {
+        const text = codec.valueText(wire, value)
+        return /[;\n]/.test(text) ? JSON.stringify(value) : text
+      }).join("; ")
+    }`
 
 /**
  * What to add to the name of a field where its marker is asked for.
