@@ -340,17 +340,28 @@ export class Reader {
   }
 
   #inString(text: string, from: number): number {
+    let read = ""
+    let start = from
     let at = from
     let code = 0
     while (at < text.length) {
       code = text.charCodeAt(at)
-      if (code === this.#quote || code === 92) break
+      if (code === this.#quote) break
+      if (code === 92) {
+        const meant = at + 1 < text.length ? escapes.get(text[at + 1]!) : undefined
+        if (meant === undefined) break
+        read += text.slice(start, at) + meant
+        at += 2
+        start = at
+        continue
+      }
       if (code < 32) this.repairs.add("raw control characters in a string")
       at++
     }
-    if (at > from) {
+    read += text.slice(start, at)
+    if (read !== "") {
       this.#endHigh()
-      this.#append(text.slice(from, at))
+      this.#append(read)
     }
     if (at === text.length) return at
     if (code === 92) {
