@@ -49,7 +49,11 @@ const bundle = (name: string, contents: string, whole: boolean) =>
     target: "node20",
     minify: whole,
     legalComments: "none",
-    banner: whole ? { js: "import{createRequire as c}from'node:module';const require=c(import.meta.url);" } : {},
+    banner: whole
+      ? {
+        js: "import{createRequire as __createRequire}from'node:module';const require=__createRequire(import.meta.url);"
+      }
+      : {},
     // As installed: our packages as JavaScript, everything else from node_modules.
     ...(whole ? {} : { external: ["effect/*", "@effect/*", "@ax-llm/*", "ai", "@ai-sdk/*", "zod", "openai"] })
   })
@@ -59,7 +63,7 @@ const cold = (file: string | undefined): number => {
   const { status, stderr } = spawnSync(process.execPath, file === undefined ? ["-e", "0"] : [file], {
     encoding: "utf8"
   })
-  if (status !== 0) throw new Error(stderr)
+  if (status !== 0) throw new Error(stderr.slice(-1000))
   return performance.now() - start
 }
 
