@@ -31,8 +31,8 @@ import type * as Optimizer from "./Optimizer.ts"
  * @since 0.1.0
  * @category models
  */
-export interface Options<M extends Module.Any, Labels, E, R, R2 = never> extends Optimizer.Options<M, Labels, E, R> {
-  readonly teacher?: Module.Module<Module.Input<M>, Module.Output<M>, unknown, R2> | undefined
+export interface Options<In, Labels, Out, E, R, R2 = never> extends Optimizer.Options<In, Labels, Out, E, R> {
+  readonly teacher?: Module.Module<In, Out, unknown, R2> | undefined
   readonly maxBootstrappedDemos?: number | undefined
   readonly maxLabeledDemos?: number | undefined
   readonly maxRounds?: number | undefined
@@ -47,9 +47,9 @@ export interface Options<M extends Module.Any, Labels, E, R, R2 = never> extends
  * @since 0.1.0
  * @category running
  */
-export const events = <M extends Module.Any, Labels, E = never, R = never, R2 = never>(
-  module: M,
-  options: Options<M, Labels, E, R, R2>
+export const events = <M extends Module.Any, In, Out, Labels, E = never, R = never, R2 = never>(
+  module: M & Module.Module<In, Out, unknown, unknown>,
+  options: Options<In, Labels, Out, E, R, R2>
 ): Stream.Stream<Optimizer.OptimizerEvent<M>, Optimizer.OptimizerError, Module.Requirements<M> | R | R2> => {
   const bootstrapping = fewShot.defaults(options)
   return search.events({
@@ -62,7 +62,7 @@ export const events = <M extends Module.Any, Labels, E = never, R = never, R2 = 
     trials: 2,
     attempts: options.trainset.length * bootstrapping.maxRounds,
     body: (run) =>
-      run.trials([run.baseline, {
+      run.trials([{
         origin: "bootstrapped",
         propose: fewShot.bootstrapper(run, options.trainset, bootstrapping).propose({
           order: options.trainset,
@@ -115,8 +115,8 @@ export const events = <M extends Module.Any, Labels, E = never, R = never, R2 = 
  * @since 0.1.0
  * @category running
  */
-export const compile = <M extends Module.Any, Labels, E = never, R = never, R2 = never>(
-  module: M,
-  options: Options<M, Labels, E, R, R2>
+export const compile = <M extends Module.Any, In, Out, Labels, E = never, R = never, R2 = never>(
+  module: M & Module.Module<In, Out, unknown, unknown>,
+  options: Options<In, Labels, Out, E, R, R2>
 ): Effect.Effect<Optimizer.Compiled<M>, Optimizer.OptimizerError, Module.Requirements<M> | R | R2> =>
   search.compile(events(module, options))

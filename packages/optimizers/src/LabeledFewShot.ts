@@ -21,7 +21,7 @@ import type * as Optimizer from "./Optimizer.ts"
  * @since 0.1.0
  * @category models
  */
-export interface Options<M extends Module.Any, Labels, E, R> extends Optimizer.Options<M, Labels, E, R> {
+export interface Options<In, Labels, Out, E, R> extends Optimizer.Options<In, Labels, Out, E, R> {
   readonly k?: number | undefined
   readonly sample?: boolean | undefined
 }
@@ -32,9 +32,9 @@ export interface Options<M extends Module.Any, Labels, E, R> extends Optimizer.O
  * @since 0.1.0
  * @category running
  */
-export const events = <M extends Module.Any, Labels, E = never, R = never>(
-  module: M,
-  options: Options<M, Labels, E, R>
+export const events = <M extends Module.Any, In, Out, Labels, E = never, R = never>(
+  module: M & Module.Module<In, Out, unknown, unknown>,
+  options: Options<In, Labels, Out, E, R>
 ): Stream.Stream<Optimizer.OptimizerEvent<M>, Optimizer.OptimizerError, Module.Requirements<M> | R> => {
   const k = options.k ?? 16
   const sample = options.sample ?? true
@@ -47,12 +47,12 @@ export const events = <M extends Module.Any, Labels, E = never, R = never>(
     trials: 2,
     attempts: 0,
     body: (run) =>
-      run.trials([run.baseline, {
+      run.trials([{
         origin: "labeled",
         propose: Effect.sync(() => ({
           runs: [],
           parameters: fewShot.labeled(run, {
-            parameters: run.complete({}),
+            parameters: run.given,
             trainset: options.trainset,
             k,
             sample,
@@ -103,8 +103,8 @@ export const events = <M extends Module.Any, Labels, E = never, R = never>(
  * @since 0.1.0
  * @category running
  */
-export const compile = <M extends Module.Any, Labels, E = never, R = never>(
-  module: M,
-  options: Options<M, Labels, E, R>
+export const compile = <M extends Module.Any, In, Out, Labels, E = never, R = never>(
+  module: M & Module.Module<In, Out, unknown, unknown>,
+  options: Options<In, Labels, Out, E, R>
 ): Effect.Effect<Optimizer.Compiled<M>, Optimizer.OptimizerError, Module.Requirements<M> | R> =>
   search.compile(events(module, options))

@@ -14,10 +14,11 @@
  *
  * @since 0.1.0
  */
+import type * as Budget from "@effect-dspy/core/Budget"
+import type * as Evaluate from "@effect-dspy/core/Evaluate"
 import type { Example } from "@effect-dspy/core/Example"
 import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import type { Metric } from "@effect-dspy/core/Metric"
-import type * as Module from "@effect-dspy/core/Module"
 import type * as Parameters from "@effect-dspy/core/Parameters"
 import type { ScoringError } from "@effect-dspy/core/Scoring"
 import * as Effect from "effect/Effect"
@@ -42,19 +43,25 @@ import type { JournalError } from "./Journal.ts"
  * - `seed`: 0 by default.
  * - `concurrency`: how many runs of the program are under way at once;
  *   `Module.window` by default.
- * - `maxFailureRate`: the share of failed model calls, of the last 50 runs of the
- *   program and at least 10, above which the run fails; 0.5 by default.
+ * - `budget`: what the run may spend, a limit or a budget that is shared with
+ *   others. Its end is the end of the run, with the best so far. What is needed
+ *   to measure the winner on the test set is put aside. A resumed run counts what
+ *   it had spent before. The model must not draw on the same budget by a policy,
+ *   or each call is paid twice.
+ * - `maxFailureRate`: the share of the latest runs of the program, 10 to 50 of them,
+ *   that may fail by the model's or the metric's doing; 0.5 by default.
  *
  * @since 0.1.0
  * @category models
  */
-export interface Options<M extends Module.Any, Labels, E, R> {
-  readonly trainset: ReadonlyArray<Example<Module.Input<M>, Labels>>
-  readonly valset?: ReadonlyArray<Example<Module.Input<M>, Labels>> | undefined
-  readonly testset?: ReadonlyArray<Example<Module.Input<M>, Labels>> | undefined
-  readonly metric: Metric<Module.Input<M>, Labels, Module.Output<M>, E, R>
+export interface Options<In, Labels, Out, E, R> {
+  readonly trainset: ReadonlyArray<Example<In, Labels>>
+  readonly valset?: ReadonlyArray<Example<In, Labels>> | undefined
+  readonly testset?: ReadonlyArray<Example<In, Labels>> | undefined
+  readonly metric: Metric<In, Labels, Out, E, R>
   readonly seed?: number | undefined
   readonly concurrency?: number | undefined
+  readonly budget?: Budget.Limits | Budget.Service | undefined
   readonly maxFailureRate?: number | undefined
 }
 
@@ -314,23 +321,6 @@ export class EmptyDataset extends Schema.TaggedError<EmptyDataset>("@effect-dspy
 }
 
 /**
- * Two different examples under one id.
- *
- * @since 0.1.0
- * @category errors
- */
-export class AmbiguousExample
-  extends Schema.TaggedError<AmbiguousExample>("@effect-dspy/optimizers/Optimizer/AmbiguousExample")(
-    "AmbiguousExample",
-    { id: Schema.String }
-  )
-{
-  override get message(): string {
-    return `Two different examples have the id "${this.id}". Give each its own, or none: ids are then made from the data`
-  }
-}
-
-/**
  * A module that lists no predictor.
  *
  * @since 0.1.0
@@ -408,7 +398,7 @@ export class BudgetTooSmall
  */
 export type OptimizerError =
   | EmptyDataset
-  | AmbiguousExample
+  | Evaluate.AmbiguousExample
   | NothingToTune
   | InvalidOptions
   | TooManyFailures

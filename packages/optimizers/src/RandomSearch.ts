@@ -31,8 +31,8 @@ import * as Optimizer from "./Optimizer.ts"
  * @since 0.1.0
  * @category models
  */
-export interface Options<M extends Module.Any, Labels, E, R, R2 = never>
-  extends BootstrapFewShot.Options<M, Labels, E, R, R2>
+export interface Options<In, Labels, Out, E, R, R2 = never>
+  extends BootstrapFewShot.Options<In, Labels, Out, E, R, R2>
 {
   readonly numCandidatePrograms?: number | undefined
   readonly stopAtScore?: number | undefined
@@ -46,9 +46,9 @@ export interface Options<M extends Module.Any, Labels, E, R, R2 = never>
  * @since 0.1.0
  * @category running
  */
-export const events = <M extends Module.Any, Labels, E = never, R = never, R2 = never>(
-  module: M,
-  options: Options<M, Labels, E, R, R2>
+export const events = <M extends Module.Any, In, Out, Labels, E = never, R = never, R2 = never>(
+  module: M & Module.Module<In, Out, unknown, unknown>,
+  options: Options<In, Labels, Out, E, R, R2>
 ): Stream.Stream<Optimizer.OptimizerEvent<M>, Optimizer.OptimizerError, Module.Requirements<M> | R | R2> => {
   const bootstrapping = fewShot.defaults(options)
   const { maxBootstrappedDemos, maxLabeledDemos } = bootstrapping
@@ -88,7 +88,7 @@ export const events = <M extends Module.Any, Labels, E = never, R = never, R2 = 
             return {
               origin: "no demonstrations",
               seed,
-              propose: Effect.sync(() => ({ runs: [], parameters: fewShot.bare(run.complete({})) }))
+              propose: Effect.sync(() => ({ runs: [], parameters: fewShot.bare(run.given) }))
             }
           case -2:
             return {
@@ -97,7 +97,7 @@ export const events = <M extends Module.Any, Labels, E = never, R = never, R2 = 
               propose: Effect.sync(() => ({
                 runs: [],
                 parameters: fewShot.labeled(run, {
-                  parameters: run.complete({}),
+                  parameters: run.given,
                   trainset: options.trainset,
                   k: maxLabeledDemos,
                   sample: labeledSample,
@@ -127,7 +127,7 @@ export const events = <M extends Module.Any, Labels, E = never, R = never, R2 = 
           }
         }
       }
-      return run.trials([run.baseline, ...seeds.map(plan)], options.stopAtScore)
+      return run.trials(seeds.map(plan), options.stopAtScore)
     }
   })
 }
@@ -175,8 +175,8 @@ export const events = <M extends Module.Any, Labels, E = never, R = never, R2 = 
  * @since 0.1.0
  * @category running
  */
-export const compile = <M extends Module.Any, Labels, E = never, R = never, R2 = never>(
-  module: M,
-  options: Options<M, Labels, E, R, R2>
+export const compile = <M extends Module.Any, In, Out, Labels, E = never, R = never, R2 = never>(
+  module: M & Module.Module<In, Out, unknown, unknown>,
+  options: Options<In, Labels, Out, E, R, R2>
 ): Effect.Effect<Optimizer.Compiled<M>, Optimizer.OptimizerError, Module.Requirements<M> | R | R2> =>
   search.compile(events(module, options))

@@ -378,8 +378,11 @@ describe("the result", () => {
 })
 
 describe("what cannot be", () => {
-  const failure = (options: Partial<RandomSearch.Options<typeof sort, { readonly box: string }, never, never>>) =>
-    Effect.flip(Effect.provide(RandomSearch.compile(sort, { ...search, ...options }), simulate().layer))
+  const failure = (
+    options: Partial<
+      RandomSearch.Options<{ readonly item: string }, { readonly box: string }, { readonly box: string }, never, never>
+    >
+  ) => Effect.flip(Effect.provide(RandomSearch.compile(sort, { ...search, ...options }), simulate().layer))
 
   it.effect("is said before anything is paid for", () =>
     Effect.gen(function*() {

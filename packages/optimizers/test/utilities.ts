@@ -70,7 +70,7 @@ export interface Simulated {
 export const simulate = (options: {
   readonly answer?: ((request: LanguageModel.Request) => string) | undefined
   readonly latency?: ((hash: string) => Effect.Effect<void>) | undefined
-  readonly fails?: ((hash: string) => boolean) | undefined
+  readonly fails?: ((hash: string, request: LanguageModel.Request) => boolean) | undefined
   readonly id?: string | undefined
 } = {}): Simulated => {
   const requests: Array<LanguageModel.Request> = []
@@ -83,7 +83,7 @@ export const simulate = (options: {
       load.most = Math.max(load.most, ++load.now)
       return Effect.ensuring(
         Effect.flatMap(options.latency?.(hash) ?? Effect.void, () =>
-          options.fails?.(hash) === true
+          options.fails?.(hash, request) === true
             ? Effect.fail(LanguageModelError.make({
               reason: new LanguageModelError.Overloaded({ description: "try later" }),
               provider: "test",

@@ -3,7 +3,7 @@
  */
 import * as Effect from "effect/Effect"
 import { TooManyFailures } from "../Optimizer.ts"
-import type { Run } from "./search.ts"
+import type { Run } from "./runs.ts"
 
 // Few enough that a dead model is noticed at once, many enough that one which fails every fifth time is not taken for it.
 const fewest = 10

@@ -9,31 +9,33 @@ import * as Parameters from "@effect-dspy/core/Parameters"
 import type * as Scoring from "@effect-dspy/core/Scoring"
 import * as Signature from "@effect-dspy/core/Signature"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Optimizer from "../Optimizer.ts"
 import * as ordered from "./ordered.ts"
 import * as rng from "./rng.ts"
-import type { Alike, Proposed, Run, Search } from "./search.ts"
+import { Exhausted, type Run, unlessExhausted } from "./runs.ts"
+import type { Proposed, Search } from "./search.ts"
 
 type AnyExample = Example<unknown, unknown>
 
 /** What the optimizers that bootstrap take. */
-export interface BootstrapOptions<M extends Module.Any, R> {
-  readonly teacher?: Alike<M, R> | undefined
+export interface BootstrapOptions<In, Out, R> {
+  readonly teacher?: Module.Module<In, Out, unknown, R> | undefined
   readonly maxBootstrappedDemos?: number | undefined
   readonly maxLabeledDemos?: number | undefined
   readonly maxRounds?: number | undefined
   readonly metricThreshold?: number | undefined
 }
 
-export interface Bootstrapping<M extends Module.Any, R> {
-  readonly teacher: Alike<M, R> | undefined
+export interface Bootstrapping<In, Out, R> {
+  readonly teacher: Module.Module<In, Out, unknown, R> | undefined
   readonly maxBootstrappedDemos: number
   readonly maxLabeledDemos: number
   readonly maxRounds: number
   readonly metricThreshold: number | undefined
 }
 
-export const defaults = <M extends Module.Any, R>(options: BootstrapOptions<M, R>): Bootstrapping<M, R> => ({
+export const defaults = <In, Out, R>(options: BootstrapOptions<In, Out, R>): Bootstrapping<In, Out, R> => ({
   teacher: options.teacher,
   maxBootstrappedDemos: options.maxBootstrappedDemos ?? 4,
   maxLabeledDemos: options.maxLabeledDemos ?? 16,
@@ -42,7 +44,7 @@ export const defaults = <M extends Module.Any, R>(options: BootstrapOptions<M, R
 })
 
 /** As the journal keeps them. */
-export const settings = <M extends Module.Any, R>(options: Bootstrapping<M, R>) => ({
+export const settings = <In, Out, R>(options: Bootstrapping<In, Out, R>) => ({
   maxBootstrappedDemos: options.maxBootstrappedDemos,
   maxLabeledDemos: options.maxLabeledDemos,
   maxRounds: options.maxRounds,
@@ -55,9 +57,9 @@ export const count = (option: string, value: number, least: number): Effect.Effe
     : new Optimizer.InvalidOptions({ option, description: `must be a whole number of at least ${least}, not ${value}` })
 
 /** Checks the numbers, and that the teacher is a program of the same parts. */
-export const check = <M extends Module.Any, R>(
-  module: M,
-  options: Bootstrapping<M, R>
+export const check = <In, Out, R>(
+  module: Module.Any,
+  options: Bootstrapping<In, Out, R>
 ): Effect.Effect<void, Optimizer.InvalidOptions> =>
   Effect.gen(function*() {
     yield* count("maxBootstrappedDemos", options.maxBootstrappedDemos, 0)
@@ -97,15 +99,15 @@ const withDemos = (
 ): Parameters.Parameters =>
   Object.fromEntries(Object.entries(parameters).map(([path, entry]) => [path, { ...entry, demos: demos(path) }]))
 
-const labeledDemos = <M extends Module.Any, R>(
-  search: Search<M, R>,
+const labeledDemos = <In, Out, R>(
+  search: Search<In, Out, R>,
   examples: ReadonlyArray<AnyExample>,
   path: string
 ): ReadonlyArray<Parameters.Demo> => examples.flatMap((example) => search.sources.labeled(example, path) ?? [])
 
 /** The parameters with up to `k` labelled demonstrations for each predictor, each with a sample of its own. */
-export const labeled = <M extends Module.Any, R>(
-  search: Search<M, R>,
+export const labeled = <In, Out, R>(
+  search: Search<In, Out, R>,
   options: {
     readonly parameters: Parameters.Parameters
     readonly trainset: ReadonlyArray<AnyExample>
@@ -139,13 +141,13 @@ export interface Bootstrapper {
     readonly order: ReadonlyArray<AnyExample>
     readonly size: number
     readonly place: string
-  }) => Effect.Effect<Proposed, Optimizer.OptimizerError>
+  }) => Effect.Effect<Proposed, Optimizer.OptimizerError | Exhausted>
 }
 
-export const bootstrapper = <M extends Module.Any, R>(
-  search: Search<M, R>,
+export const bootstrapper = <In, Out, R>(
+  search: Search<In, Out, R>,
   trainset: ReadonlyArray<AnyExample>,
-  options: Bootstrapping<M, R>
+  options: Bootstrapping<In, Out, R>
 ): Bootstrapper => {
   const teacher = options.teacher ?? search.module
   const own: Parameters.Parameters = Object.fromEntries(
@@ -160,7 +162,7 @@ export const bootstrapper = <M extends Module.Any, R>(
   const sober = search.evaluator("teacher", teacher)
   // Asked again, a model gives another answer only if it may choose.
   const warm = search.evaluator("teacher, warm", Module.withSettings(teacher, { temperature: 1 }))
-  const listed = new Set(Object.keys(search.complete({})))
+  const listed = new Set(Object.keys(search.given))
 
   const passes = (score: number) => options.metricThreshold === undefined ? score > 0 : score >= options.metricThreshold
 
@@ -183,7 +185,7 @@ export const bootstrapper = <M extends Module.Any, R>(
     return chosen
   }
 
-  const attempt = (example: AnyExample): Effect.Effect<Attempted, Optimizer.OptimizerError> =>
+  const attempt = (example: AnyExample): Effect.Effect<Attempted, Optimizer.OptimizerError | Exhausted> =>
     Effect.gen(function*() {
       const runs: Array<Run> = []
       for (let round = 0; round < options.maxRounds; round++) {
@@ -208,44 +210,54 @@ export const bootstrapper = <M extends Module.Any, R>(
         const used = new Set<string>()
         let successes = 0
         if (size > 0) {
-          yield* ordered.run({
+          const end = yield* ordered.run({
             count: order.length,
             window: search.window,
-            // Successes need not be the first ones to count: those before them may fail or not, they are not more.
-            wanted: () => successes < size,
-            afford: Effect.succeed(true),
+            // Later examples may succeed first, but more successes than are wanted are never needed. On a budget no
+            // more are tried than could still be needed if all succeed, so that none is in vain.
+            wanted: (running) => successes + (search.purse.limited ? running : 0) < size,
             task: (index) =>
-              Effect.tap(attempt(order[index]!), ({ demos }) => { // within, by the count
-                if (demos !== undefined) successes++
-              }),
+              search.purse.admit(
+                attempt(order[index]!).pipe( // within, by the count
+                  Effect.tap(({ demos }) => {
+                    if (demos !== undefined) successes++
+                  }),
+                  unlessExhausted
+                ),
+                options.maxRounds,
+                Option.match({ onNone: () => [], onSome: ({ runs }) => runs })
+              ),
             commit: (attempted, index) =>
               Effect.gen(function*() {
+                if (Option.isNone(attempted) || !(yield* search.purse.commit(attempted.value.runs))) return "refused"
                 const example = order[index]!
-                for (const [round, run] of attempted.runs.entries()) {
+                const { demos } = attempted.value
+                for (const [round, run] of attempted.value.runs.entries()) {
                   runs.push(run)
-                  const last = round === attempted.runs.length - 1
+                  const last = round === attempted.value.runs.length - 1
                   yield* search.emit({
                     _tag: "Attempt",
                     example: example.id,
                     round,
-                    outcome: last && attempted.demos !== undefined
+                    outcome: last && demos !== undefined
                       ? "passed"
                       : run.scored._tag === "Failed"
                       ? "failed"
                       : "rejected"
                   })
                 }
-                if (attempted.demos === undefined) return true
-                passed.push(attempted.demos)
+                if (demos === undefined) return undefined
+                passed.push(demos)
                 used.add(example.id)
-                return passed.length < size
+                return passed.length < size ? undefined : "stopped"
               })
           })
+          if (end === "refused") return yield* new Exhausted()
         }
         const rest = order.filter((example) => !used.has(example.id))
         return {
           runs,
-          parameters: withDemos(search.complete({}), (path) => {
+          parameters: withDemos(search.given, (path) => {
             const augmented = passed.flatMap((demos) => demos.get(path) ?? [])
             const raw = Math.max(0, options.maxLabeledDemos - augmented.length)
             return [

@@ -6,27 +6,26 @@
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import * as FiberSet from "effect/FiberSet"
+import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 
 /**
- * How it ended: all tasks were committed, a commit said to stop, or a task
- * could not be afforded. In the last two cases tasks that had been started
- * ahead are interrupted.
+ * How it ended: all tasks were committed, a commit said to stop, or there was
+ * no budget for more. Tasks that had been started ahead are interrupted.
  */
 export type End = "finished" | "stopped" | "refused"
 
-export const run = <A, E, R, E2, R2>(options: {
+export const run = <A, E, R, R2, E3, R3>(options: {
   readonly count: number
   /** How many tasks are under way at most. */
   readonly window: number
   /** Whether one more task is wanted, with this many under way. */
   readonly wanted?: ((running: number) => boolean) | undefined
-  /** Whether one more task can be afforded; asked again when others have finished. */
-  readonly afford: Effect.Effect<boolean>
-  readonly task: (index: number) => Effect.Effect<A, E, R>
-  /** Whether to go on. */
-  readonly commit: (value: A, index: number) => Effect.Effect<boolean, E2, R2>
-}): Effect.Effect<End, E | E2, R | R2> =>
+  /** The task, which releases what it holds however it ends; none if it cannot be had until others have finished. */
+  readonly task: (index: number) => Effect.Effect<Option.Option<Effect.Effect<A, E, R>>, never, R2>
+  /** The end, if this is it. */
+  readonly commit: (value: A, index: number) => Effect.Effect<End | undefined, E3, R3>
+}): Effect.Effect<End, E | E3, R | R2 | R3> =>
   Effect.scoped(Effect.gen(function*() {
     const fibers = yield* FiberSet.make<boolean>()
     const arrivals = yield* Queue.unbounded<readonly [index: number, exit: Exit.Exit<A, E>]>()
@@ -34,18 +33,26 @@ export const run = <A, E, R, E2, R2>(options: {
     let started = 0
     let running = 0
     let committed = 0
+    // Nothing comes between what a task holds and the fiber that releases it.
+    const start = Effect.uninterruptible(Effect.flatMap(
+      Effect.suspend(() => options.task(started)),
+      Option.match({
+        onNone: () => Effect.succeed(false),
+        onSome: (task) => {
+          const index = started++
+          running++
+          return Effect.as(
+            FiberSet.run(fibers, Effect.flatMap(Effect.exit(task), (exit) => Queue.offer(arrivals, [index, exit]))),
+            true
+          )
+        }
+      })
+    ))
     while (true) {
       while (started < options.count && running < options.window && (options.wanted?.(running) ?? true)) {
-        if (!(yield* options.afford)) {
-          if (running === 0) return "refused"
-          break
-        }
-        const index = started++
-        running++
-        yield* FiberSet.run(
-          fibers,
-          Effect.flatMap(Effect.exit(options.task(index)), (exit) => Queue.offer(arrivals, [index, exit]))
-        )
+        if (yield* start) continue
+        if (running === 0) return "refused"
+        break
       }
       if (running === 0) return "finished"
       const [index, exit] = yield* Queue.take(arrivals)
@@ -55,7 +62,8 @@ export const run = <A, E, R, E2, R2>(options: {
         const index = committed++
         const value = waiting.get(index)! // has just been found
         waiting.delete(index)
-        if (!(yield* options.commit(value, index))) return "stopped"
+        const end = yield* options.commit(value, index)
+        if (end !== undefined) return end
       }
     }
   }))

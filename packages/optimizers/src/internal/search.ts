@@ -1,15 +1,13 @@
 /**
- * The engine under all optimizers: scores through `Scoring`, each paid for once
- * and journaled, trials side by side and decided in order, events with the best
- * so far.
+ * The engine under all optimizers: candidates measured side by side and judged
+ * in order, the journal, the budget, and events with the best so far.
  */
 import type { Example } from "@effect-dspy/core/Example"
-import * as Json from "@effect-dspy/core/Json"
+import type * as Json from "@effect-dspy/core/Json"
 import * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import * as Module from "@effect-dspy/core/Module"
 import * as Parameters from "@effect-dspy/core/Parameters"
 import * as Scoring from "@effect-dspy/core/Scoring"
-import * as Signature from "@effect-dspy/core/Signature"
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -19,77 +17,71 @@ import * as Mailbox from "effect/Mailbox"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { Journal, memoized } from "../Journal.ts"
+import { Journal } from "../Journal.ts"
 import * as Optimizer from "../Optimizer.ts"
-import { Failures } from "./failures.ts"
-import * as flights from "./flights.ts"
+import * as identity from "./identity.ts"
 import * as ordered from "./ordered.ts"
+import * as purse from "./purse.ts"
+import * as runs from "./runs.ts"
 import { Sources } from "./sources.ts"
 import * as statistics from "./statistics.ts"
 
-/** One run of a program that was scored, or failed. */
-export interface Run {
-  readonly key: string
-  readonly scored: Scoring.Scored
-  readonly replayed: boolean
-}
+// -----------------------------------------------------------------------------
+// What an optimizer gives, and what it gets to work with
+// -----------------------------------------------------------------------------
 
 /** A candidate, and the runs it was made from. */
 export interface Proposed {
   readonly parameters: Parameters.Parameters
-  readonly runs: ReadonlyArray<Run>
+  readonly runs: ReadonlyArray<runs.Run>
 }
 
 export interface Plan {
   readonly origin: string
   readonly seed?: number | undefined
-  readonly propose: Effect.Effect<Proposed, Optimizer.OptimizerError>
+  readonly propose: Effect.Effect<Proposed, Optimizer.OptimizerError | runs.Exhausted>
 }
-
-/** Any module that takes and returns what `M` does. */
-export type Alike<M extends Module.Any, R> = Module.Module<Module.Input<M>, Module.Output<M>, unknown, R>
 
 type Body<Event> = Event extends unknown ? Omit<Event, keyof Optimizer.Progress<unknown>> : never
 
-/** What an optimizer does its work with. */
-export interface Search<M extends Module.Any, R> {
-  readonly module: Alike<M, R>
+export interface Search<In, Out, R> {
+  readonly module: Module.Module<In, Out, unknown, R>
+  /** The parameters of every predictor of the module as given. */
+  readonly given: Parameters.Parameters
   readonly seed: number
   readonly window: number
   readonly sources: Sources
-  /** The parameters of every predictor, with what is baked in where nothing is given. */
-  readonly complete: (parameters: Parameters.Parameters) => Parameters.Parameters
-  readonly evaluator: (name: string, module: Alike<M, R>) => Scoring.Evaluator
-  readonly run: (
-    evaluator: Scoring.Evaluator,
-    task: Scoring.Task,
-    candidate: string
-  ) => Effect.Effect<Run, Optimizer.OptimizerError>
-  readonly emit: (event: Body<Optimizer.OptimizerEvent<M>>) => Effect.Effect<void>
-  /** The module as given. */
-  readonly baseline: Plan
-  /** Measures candidates on the selection examples; ends early when one reaches `stopAtScore`. */
-  readonly trials: (
-    plans: ReadonlyArray<Plan>,
-    stopAtScore?: number
-  ) => Effect.Effect<void, Optimizer.OptimizerError>
+  readonly purse: purse.Purse
+  readonly evaluator: (name: string, module: Module.Module<In, Out, unknown, R>) => Scoring.Evaluator
+  readonly run: runs.Runs["run"]
+  readonly emit: (event: Body<Optimizer.OptimizerEvent<unknown>>) => Effect.Effect<void>
+  /**
+   * Measures the module as given, then candidates, on the selection examples. Ends early when one reaches
+   * `stopAtScore`.
+   */
+  readonly trials: (plans: ReadonlyArray<Plan>, stopAtScore?: number) => Effect.Effect<void, Optimizer.OptimizerError>
 }
 
-export interface Definition<M extends Module.Any, Labels, E, R, R2> {
+export interface Definition<M extends Module.Any, In, Out, Labels, E, R, R2> {
   readonly optimizer: string
-  readonly module: M
-  readonly options: Optimizer.Options<M, Labels, E, R>
-  readonly teacher?: Alike<M, R2> | undefined
+  readonly module: M & Module.Module<In, Out, unknown, unknown>
+  readonly options: Optimizer.Options<In, Labels, Out, E, R>
+  readonly teacher?: Module.Module<In, Out, unknown, R2> | undefined
   /** The optimizer's own options, which the journal is bound to. */
   readonly settings: Json.JsonRecord
   readonly check: Effect.Effect<void, Optimizer.InvalidOptions>
+  /** How many candidates there are, the module as given among them. */
   readonly trials: number
   /** How many runs of the program the making of candidates takes at most. */
   readonly attempts: number
   readonly body: (
-    search: Search<M, Module.Requirements<M> | R2>
+    search: Search<In, Out, Module.Requirements<M> | R2>
   ) => Effect.Effect<void, Optimizer.OptimizerError>
 }
+
+// -----------------------------------------------------------------------------
+// Running
+// -----------------------------------------------------------------------------
 
 export const compile = <M, R>(
   events: Stream.Stream<Optimizer.OptimizerEvent<M>, Optimizer.OptimizerError, R>
@@ -105,8 +97,8 @@ export const compile = <M, R>(
 // A consumer that does not keep up holds the run back instead of filling the memory.
 const capacity = 16
 
-export const events = <M extends Module.Any, Labels, E, R, R2 = never>(
-  definition: Definition<M, Labels, E, R, R2>
+export const events = <M extends Module.Any, In, Out, Labels, E, R, R2 = never>(
+  definition: Definition<M, In, Out, Labels, E, R, R2>
 ): Stream.Stream<Optimizer.OptimizerEvent<M>, Optimizer.OptimizerError, Module.Requirements<M> | R | R2> =>
   Stream.unwrapScoped(Effect.gen(function*() {
     const mailbox = yield* Mailbox.make<Optimizer.OptimizerEvent<M>, Optimizer.OptimizerError>(capacity)
@@ -114,146 +106,108 @@ export const events = <M extends Module.Any, Labels, E, R, R2 = never>(
     return Mailbox.toStream(mailbox)
   }))
 
-// A candidate that has been measured, by position of the selection examples.
+type Scores = ReadonlyArray<number | undefined>
+
+// A candidate that has been measured on the selection examples.
 interface Measured {
   readonly candidate: Optimizer.Candidate
   readonly hash: string
-  readonly scores: ReadonlyArray<number | undefined>
+  readonly scores: Scores
 }
 
-const search = <M extends Module.Any, Labels, E, R, R2>(
-  definition: Definition<M, Labels, E, R, R2>,
+type Figures = Pick<Optimizer.Compiled<unknown>, "measuredOn" | "score" | "baseline" | "difference">
+
+const figures = (measuredOn: Figures["measuredOn"], winner: Scores, baseline: Scores): Figures => ({
+  measuredOn,
+  score: statistics.estimate(winner),
+  baseline: statistics.estimate(baseline),
+  difference: statistics.estimate(statistics.differences(winner, baseline))
+})
+
+const nothing: Optimizer.Spend = { calls: 0, usage: {} }
+
+const plus = (spend: Optimizer.Spend, { scored }: runs.Run): Optimizer.Spend => ({
+  calls: spend.calls + scored.calls,
+  usage: LanguageModel.addUsage(spend.usage, scored.usage)
+})
+
+const limit = (concurrency: number | undefined): Effect.Effect<number, Optimizer.InvalidOptions> =>
+  concurrency === undefined
+    ? Module.window
+    : concurrency >= 1
+    ? Effect.succeed(concurrency)
+    : new Optimizer.InvalidOptions({ option: "concurrency", description: "must be at least 1" })
+
+const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
+  definition: Definition<M, In, Out, Labels, E, R, R2>,
   mailbox: Mailbox.Mailbox<Optimizer.OptimizerEvent<M>, Optimizer.OptimizerError>
 ): Effect.Effect<void, Optimizer.OptimizerError, Module.Requirements<M> | R | R2 | Scope.Scope> =>
   Effect.gen(function*() {
-    const { module, optimizer, options } = definition
+    const { optimizer, options } = definition
     const begun = yield* Clock.currentTimeMillis
-    const context = yield* Effect.context<Module.Requirements<M> | R | R2>()
-    const seed = options.seed ?? 0
-    const predictors = module.predictors
+    const predictors = definition.module.predictors
     if (predictors.length === 0) return yield* new Optimizer.NothingToTune()
-
-    const trainset = yield* dataset("trainset", options.trainset)
-    const selection = options.valset === undefined ? trainset : yield* dataset("valset", options.valset)
-    const testset = options.testset === undefined ? [] : yield* dataset("testset", options.testset)
-    const examples = yield* distinct([...trainset, ...selection, ...testset])
-
     yield* definition.check
+    const data = yield* identity.data(options)
     const window = yield* limit(options.concurrency)
-    const model = Option.getOrUndefined(
-      Option.map(yield* Effect.serviceOption(LanguageModel.LanguageModel), ({ id }) => id)
+    const seed = options.seed ?? 0
+    const given: Parameters.Parameters = Object.fromEntries(
+      predictors.map(({ parameters, path }) => [path, parameters ?? { demos: [] }])
     )
-    const complete = (parameters: Parameters.Parameters): Parameters.Parameters =>
-      Object.fromEntries(
-        predictors.map((
-          predictor
-        ) => [predictor.path, parameters[predictor.path] ?? predictor.parameters ?? { demos: [] }])
-      )
-    const baseline = complete({})
-    const sources = yield* Sources.make(predictors, examples)
-
-    // -------------------------------------------------------------------------
-    // What this is a run of
-    // -------------------------------------------------------------------------
-
-    const program = {
-      predictors: Object.fromEntries(predictors.map(({ path, signature }) => [path, signatureHash(signature)])),
-      parameters: Parameters.hash(baseline),
-      ...(definition.teacher === undefined
-        ? undefined
-        : { teacher: Parameters.hash(Module.parameters(definition.teacher)) })
-    }
-    const data = {
-      trainset: fingerprint(trainset),
-      ...(options.valset === undefined ? undefined : { valset: fingerprint(selection) }),
-      ...(options.testset === undefined ? undefined : { testset: fingerprint(testset) })
-    }
-    const journal = yield* Journal
-    yield* journal.begin({
-      format: 1,
+    const { header, provenance } = identity.make({
       optimizer,
-      seed,
-      model: model ?? null,
-      program,
+      module: definition.module,
+      baseline: given,
+      teacher: definition.teacher,
       data,
-      options: definition.settings
-    })
-    const provenance: Optimizer.Provenance = {
-      optimizer,
+      model: Option.getOrUndefined(yield* Effect.serviceOption(LanguageModel.LanguageModel))?.id,
       seed,
-      model,
-      program: Json.hash(program),
-      data: Json.hash(data),
-      options: Json.hash(definition.settings)
+      settings: definition.settings
+    })
+    const journal = yield* Journal
+    yield* journal.begin(header)
+
+    const { all, count, run } = yield* runs.make({ window, maxFailureRate: options.maxFailureRate ?? 0.5 })
+    const budget = yield* purse.make(options.budget, predictors.length)
+    const sources = yield* Sources.make(predictors, data.examples)
+    const context = yield* Effect.context<Module.Requirements<M> | R | R2>()
+    const evaluator = (name: string, module: Module.Module<In, Out, unknown, Module.Requirements<M> | R2>) => {
+      const open = Scoring.evaluator({
+        id: `${optimizer}/${name}`,
+        module,
+        examples: data.examples,
+        metric: options.metric
+      })
+      return { id: open.id, run: (task: Scoring.Task) => Effect.provide(open.run(task), context) }
     }
+    // What an M requires are its requirements, which the compiler does not see through the generic.
+    const module = definition.module as Module.Module<In, Out, unknown, Module.Requirements<M>>
+    const program = evaluator("program", module)
 
     // -------------------------------------------------------------------------
-    // Scores
+    // What was spent, what is best, and telling it
     // -------------------------------------------------------------------------
 
-    const permits = yield* Effect.makeSemaphore(window)
-    const runs = yield* flights.make<Run, Optimizer.OptimizerError>()
-    const failures = new Failures(options.maxFailureRate ?? 0.5)
-    let done = 0
-    let replayed = 0
-
-    const evaluator: Search<M, Module.Requirements<M> | R2>["evaluator"] = (name, module) => {
-      const open = Scoring.evaluator({ id: `${optimizer}/${name}`, module, examples, metric: options.metric })
-      return { id: open.id, run: (task) => Effect.provide(open.run(task), context) }
-    }
-
-    const run = (
-      evaluator: Scoring.Evaluator,
-      task: Scoring.Task,
-      candidate: string
-    ): Effect.Effect<Run, Optimizer.OptimizerError> => {
-      const key = `${evaluator.id} ${candidate} ${task.example}${task.rollout === undefined ? "" : ` ${task.rollout}`}`
-      return runs.join(
-        key,
-        memoized({
-          key,
-          schema: Scoring.Scored,
-          effect: permits.withPermits(1)(Effect.zipRight(failures.check, Scoring.score(evaluator, task))),
-          provisional: isUnknown
-        }).pipe(Effect.flatMap(({ replayed: old, value }) => {
-          done++
-          if (old) replayed++
-          const run = { key, scored: value, replayed: old }
-          return Effect.as(failures.see(run), run)
-        }))
-      )
-    }
-
-    // An M is the module of its own parts, which the compiler does not see through the generic.
-    const alike = module as unknown as Alike<M, Module.Requirements<M>>
-    const programEvaluator = evaluator("program", alike)
-
-    // -------------------------------------------------------------------------
-    // What was spent, and the best so far
-    // -------------------------------------------------------------------------
-
+    // In the order of commits, so that sums do not depend on timing.
     const counted = new Set<string>()
-    let spend: Optimizer.Spend = { calls: 0, usage: {} }
-    const count = (runs: Iterable<Run>): void => {
-      for (const { key, scored } of runs) {
-        if (counted.has(key)) continue
-        counted.add(key)
-        spend = plus(spend, scored)
+    let spend = nothing
+    const spent = (runs: ReadonlyArray<runs.Run>): void => {
+      for (const run of runs) {
+        if (counted.has(run.key)) continue
+        counted.add(run.key)
+        spend = plus(spend, run)
       }
     }
 
     const measured: Array<Measured> = []
-    let champion: Measured | undefined
-    let standing: Result | undefined
+    let leader: { readonly measured: Measured; readonly figures: Figures } | undefined
     let best: Option.Option<Optimizer.Compiled<M>> = Option.none()
 
-    type Result = Pick<Optimizer.Compiled<M>, "measuredOn" | "score" | "baseline" | "difference">
-
-    const compiled = (winner: Measured, result: Result): Optimizer.Compiled<M> => ({
+    const compiled = (winner: Measured, figures: Figures): Optimizer.Compiled<M> => ({
       // The paths are those of the module itself.
-      module: Either.getOrThrow(Module.withParameters(module, winner.candidate.parameters)),
+      module: Either.getOrThrow(Module.withParameters(definition.module as M, winner.candidate.parameters)),
       parameters: winner.candidate.parameters,
-      ...result,
+      ...figures,
       candidates: measured.map(({ candidate }) => candidate).sort((a, b) =>
         b.score.mean - a.score.mean || a.index - b.index
       ),
@@ -261,85 +215,79 @@ const search = <M extends Module.Any, Labels, E, R, R2>(
       spend
     })
 
-    const compared = (
-      measuredOn: Result["measuredOn"],
-      winner: ReadonlyArray<number | undefined>,
-      baseline: ReadonlyArray<number | undefined>
-    ): Result => ({
-      measuredOn,
-      score: statistics.estimate(winner),
-      baseline: statistics.estimate(baseline),
-      difference: statistics.estimate(statistics.differences(winner, baseline))
-    })
-
-    const attempts = definition.attempts
-    const planned = definition.trials * selection.length + attempts + 2 * testset.length
-    const emit: Search<M, never>["emit"] = (event) =>
+    const planned = definition.trials * data.selection.length + definition.attempts + 2 * data.testset.length
+    const emit: Search<In, Out, never>["emit"] = (event) =>
       Effect.flatMap(Clock.currentTimeMillis, (now) =>
         mailbox.offer({
           ...event,
           best,
           spend,
-          runs: { done, replayed, planned },
+          runs: { ...count(), planned },
           elapsed: now - begun
         } as Optimizer.OptimizerEvent<M>)) // `Body` is an event without just these fields
 
     // -------------------------------------------------------------------------
-    // Trials
+    // Measuring
     // -------------------------------------------------------------------------
 
     interface Candidate extends Proposed {
       readonly hash: string
     }
 
+    // All candidates on all examples, one candidate after the other as far as decisions go.
     const measure = (
       plans: ReadonlyArray<Plan>,
-      on: ReadonlyArray<Example<Module.Input<M>, Labels>>,
-      trial: (index: number) => Optimizer.Trial,
+      on: ReadonlyArray<Example<In, Labels>>,
+      trial: (plan: number) => Optimizer.Trial,
       ended: (
         trial: Optimizer.Trial,
         candidate: Candidate,
-        scores: ReadonlyArray<number | undefined>
-      ) => Effect.Effect<boolean, Optimizer.OptimizerError>
+        scores: Scores
+      ) => Effect.Effect<ordered.End | undefined, Optimizer.OptimizerError>
     ): Effect.Effect<ordered.End, Optimizer.OptimizerError> =>
-      Effect.scoped(Effect.gen(function*() {
+      Effect.gen(function*() {
         const failed = yield* Deferred.make<never, Optimizer.OptimizerError>()
         const candidates = yield* Effect.forEach(plans, ({ propose }) =>
           propose.pipe(
-            Effect.map(({ parameters, runs }): Candidate => ({ parameters, runs, hash: Parameters.hash(parameters) })),
+            Effect.map((proposed): Candidate => ({ ...proposed, hash: Parameters.hash(proposed.parameters) })),
+            runs.unlessExhausted,
             Effect.tapErrorCause((cause) => Deferred.failCause(failed, cause)),
             Effect.forkScoped
           ))
-        let scores: Array<number | undefined> = []
-        let total = 0
-        let known = 0
         const place = (index: number) => ({ plan: Math.floor(index / on.length), position: index % on.length })
-        const measuring = ordered.run({
-          count: plans.length * on.length,
-          window,
-          afford: Effect.succeed(true),
-          task: (index) => {
-            const { plan, position } = place(index)
-            const example = on[position]! // within, by the count
-            return Effect.flatMap(Fiber.join(candidates[plan]!), (candidate) =>
+        const measurement = (index: number) => {
+          const { plan, position } = place(index)
+          const example = on[position]! // within, by the count
+          return Fiber.join(candidates[plan]!).pipe( // as well
+            Effect.flatMap(Effect.mapError(() => new runs.Exhausted())),
+            Effect.flatMap((candidate) =>
               Effect.map(
-                run(programEvaluator, {
+                run(program, {
                   candidate: sources.without(candidate.parameters, example.id),
                   example: example.id,
                   trace: false
                 }, candidate.hash),
                 (run) => ({ candidate, run })
-              ))
-          },
-          commit: ({ candidate, run }, index) =>
+              )
+            ),
+            runs.unlessExhausted
+          )
+        }
+        let scores: Array<number | undefined> = []
+        const measuring = ordered.run({
+          count: plans.length * on.length,
+          window,
+          task: (index) =>
+            budget.admit(measurement(index), 1, Option.match({ onNone: () => [], onSome: ({ run }) => [run] })),
+          commit: (measurement, index) =>
             Effect.gen(function*() {
+              if (Option.isNone(measurement)) return "refused"
+              const { candidate, run } = measurement.value
               const { plan, position } = place(index)
               const current = trial(plan)
               if (position === 0) {
                 scores = []
-                total = 0
-                known = 0
-                count(candidate.runs)
+                spent(candidate.runs)
                 if (current.on === "selection") {
                   yield* journal.decide(`proposal ${current.index}`, {
                     origin: current.origin,
@@ -349,182 +297,123 @@ const search = <M extends Module.Any, Labels, E, R, R2>(
                 }
                 yield* emit({ _tag: "TrialStart", trial: current })
               }
-              count([run])
-              const score = scoreOf(run.scored)
-              scores.push(score)
-              if (score !== undefined) {
-                total += score
-                known++
-              }
+              if (!(yield* budget.commit([run]))) return "refused"
+              spent([run])
+              scores.push(runs.scoreOf(run))
               yield* emit({
                 _tag: "Scored",
                 trial: current,
-                done: position + 1,
+                done: scores.length,
                 total: on.length,
-                mean: known === 0 ? 0 : total / known
+                mean: statistics.mean(scores)
               })
-              return position < on.length - 1 || (yield* ended(current, candidate, scores))
+              return position < on.length - 1 ? undefined : yield* ended(current, candidate, scores)
             })
         })
         // A candidate that cannot be made ends the run now, not when its turn comes.
         return yield* Effect.raceFirst(measuring, Deferred.await(failed))
-      }))
+      }).pipe(Effect.scoped)
+
+    // -------------------------------------------------------------------------
+    // Selecting
+    // -------------------------------------------------------------------------
+
+    const select = (
+      trial: Optimizer.Trial,
+      { hash, parameters }: Candidate,
+      scores: Scores,
+      stopAtScore: number | undefined
+    ): Effect.Effect<ordered.End | undefined, Optimizer.OptimizerError> =>
+      Effect.gen(function*() {
+        const score = statistics.estimate(scores)
+        const latest: Measured = {
+          candidate: { index: trial.index, origin: trial.origin, seed: trial.seed, parameters, score },
+          hash,
+          scores
+        }
+        measured.push(latest)
+        const leads = leader === undefined || statistics.beats(scores, leader.measured.scores)
+        const now = leads || leader === undefined
+          ? { measured: latest, figures: figures("selection", scores, measured[0]!.scores) } // the latest is there
+          : leader
+        yield* journal.decide(`trial ${trial.index}`, { mean: score.mean, n: score.n, best: now.measured.hash })
+        leader = now
+        best = Option.some(compiled(now.measured, now.figures))
+        yield* emit({ _tag: "TrialEnd", trial, score })
+        if (leads) yield* emit({ _tag: "NewBest", trial, score })
+        if (stopAtScore !== undefined && score.n > 0 && score.mean >= stopAtScore) return "stopped"
+        return (yield* budget.expect(2 * data.testset.length)) ? undefined : "refused"
+      })
 
     let reason: Optimizer.Done<M>["reason"] = "completed"
-    const trials: Search<M, never>["trials"] = (plans, stopAtScore) => {
-      const first = measured.length
-      const trial = (index: number): Optimizer.Trial => ({
-        index: first + index,
-        total: definition.trials,
-        origin: plans[index]!.origin, // within, by the count
-        seed: plans[index]!.seed,
-        on: "selection"
-      })
-      return Effect.map(
-        measure(plans, selection, trial, (trial, { hash, parameters }, scores) =>
-          Effect.gen(function*() {
-            const score = statistics.estimate(scores)
-            const candidate = { index: trial.index, origin: trial.origin, seed: trial.seed, parameters, score }
-            const latest = { candidate, hash, scores }
-            measured.push(latest)
-            const better = champion === undefined || statistics.beats(scores, champion.scores)
-            const winner = better || champion === undefined ? latest : champion
-            if (better || standing === undefined) {
-              champion = winner
-              standing = compared("selection", scores, measured[0]!.scores) // the latest is there
-            }
-            yield* journal.decide(`trial ${trial.index}`, { mean: score.mean, n: score.n, best: winner.hash })
-            best = Option.some(compiled(winner, standing))
-            yield* emit({ _tag: "TrialEnd", trial, score })
-            if (better) yield* emit({ _tag: "NewBest", trial, score })
-            if (stopAtScore === undefined || score.n === 0 || score.mean < stopAtScore) return true
-            reason = "stopAtScore"
-            return false
-          })),
-        (end) => {
-          if (end === "refused") reason = "budget"
+    const trials: Search<In, Out, never>["trials"] = (plans, stopAtScore) =>
+      Effect.gen(function*() {
+        const asGiven: Plan = { origin: "as given", propose: Effect.succeed({ parameters: given, runs: [] }) }
+        const every = [asGiven, ...plans]
+        // Where every call counts candidates are made one by one, so that the budget goes to the first of them.
+        const groups = budget.limited ? every.map((plan) => [plan]) : [every]
+        for (const group of groups) {
+          const first = measured.length
+          const end = yield* measure(
+            group,
+            data.selection,
+            (plan) => ({
+              index: first + plan,
+              total: definition.trials,
+              origin: group[plan]!.origin, // within, by the count
+              seed: group[plan]!.seed,
+              on: "selection"
+            }),
+            (trial, candidate, scores) => select(trial, candidate, scores, stopAtScore)
+          )
+          if (end === "finished") continue
+          reason = end === "stopped" ? "stopAtScore" : "budget"
+          return
         }
-      )
-    }
+      })
+
+    // The winner and the module as given, on examples that had no part in the choice.
+    const test = (winner: Measured): Effect.Effect<Figures | undefined, Optimizer.OptimizerError> =>
+      Effect.gen(function*() {
+        const finalists = winner === measured[0] ? [winner] : [measured[0]!, winner] // the module as given comes first
+        const results: Array<Scores> = []
+        const end = yield* measure(
+          finalists.map(({ candidate: { origin, parameters, seed } }) => ({
+            origin,
+            seed,
+            propose: Effect.succeed({ parameters, runs: [] })
+          })),
+          data.testset,
+          (index) => {
+            const { origin, seed } = finalists[index]!.candidate // within, by the count
+            return { index, total: finalists.length, origin, seed, on: "test" }
+          },
+          (trial, _, scores) => {
+            results.push(scores)
+            return Effect.as(emit({ _tag: "TrialEnd", trial, score: statistics.estimate(scores) }), undefined)
+          }
+        )
+        return end === "finished" ? figures("test", results.at(-1)!, results[0]!) : undefined // one for each finalist
+      })
+
+    // -------------------------------------------------------------------------
+    // The run
+    // -------------------------------------------------------------------------
 
     yield* emit({ _tag: "Plan", trials: definition.trials, calls: planned * predictors.length })
-    yield* definition.body({
-      module: alike,
-      seed,
-      window,
-      sources,
-      complete,
-      evaluator,
-      run,
-      emit,
-      baseline: { origin: "as given", propose: Effect.succeed({ parameters: baseline, runs: [] }) },
-      trials
-    })
-
-    // -------------------------------------------------------------------------
-    // The end
-    // -------------------------------------------------------------------------
-
-    const winner = champion as Measured | undefined // assigned in `trials`, which the compiler does not follow
+    if (yield* budget.expect(2 * data.testset.length)) {
+      yield* definition.body({ module, given, seed, window, sources, purse: budget, evaluator, run, emit, trials })
+    }
+    yield* budget.release
+    const winner = leader as { readonly measured: Measured; readonly figures: Figures } | undefined // set in `select`
     if (winner === undefined) {
-      return yield* new Optimizer.BudgetTooSmall({
-        runs: selection.length,
-        calls: selection.length * predictors.length
-      })
+      const runs = data.selection.length + 2 * data.testset.length
+      return yield* new Optimizer.BudgetTooSmall({ runs, calls: runs * predictors.length })
     }
-    if (testset.length > 0) {
-      const finalists = winner === measured[0] ? [winner] : [measured[0]!, winner]
-      const results: Array<ReadonlyArray<number | undefined>> = []
-      yield* measure(
-        finalists.map(({ candidate }) => ({
-          origin: candidate.origin,
-          seed: candidate.seed,
-          propose: Effect.succeed({ parameters: candidate.parameters, runs: [] })
-        })),
-        testset,
-        (index) => ({
-          index,
-          total: finalists.length,
-          origin: finalists[index]!.candidate.origin,
-          seed: finalists[index]!.candidate.seed,
-          on: "test"
-        }),
-        (trial, _, scores) => {
-          results.push(scores)
-          return Effect.as(emit({ _tag: "TrialEnd", trial, score: statistics.estimate(scores) }), true)
-        }
-      )
-      best = Option.some(compiled(winner, compared("test", results.at(-1)!, results[0]!))) // of all finalists
-    } else {
-      best = Option.map(best, (compiled) => ({ ...compiled, spend }))
-    }
-    const unneeded = Array.from(runs.landed.values()).filter(({ key }) => !counted.has(key)).sort((a, b) =>
-      a.key < b.key ? -1 : 1
-    )
-    yield* emit({
-      _tag: "Done",
-      reason,
-      discarded: unneeded.reduce((sum, { scored }) => plus(sum, scored), { calls: 0, usage: {} } as Optimizer.Spend)
-    })
+    const tested = data.testset.length === 0 ? undefined : yield* test(winner.measured)
+    best = Option.some(compiled(winner.measured, tested ?? winner.figures))
+    const discarded = Array.from(all()).filter(({ key }) => !counted.has(key))
+      .sort((a, b) => (a.key < b.key ? -1 : 1))
+      .reduce(plus, nothing)
+    yield* emit({ _tag: "Done", reason, discarded })
   })
-
-const plus = (spend: Optimizer.Spend, cost: Optimizer.Spend): Optimizer.Spend => ({
-  calls: spend.calls + cost.calls,
-  usage: LanguageModel.addUsage(spend.usage, cost.usage)
-})
-
-const isUnknown = (scored: Scoring.Scored): boolean => scored._tag === "Failed" && scored.transient
-
-/** The score of a run; nothing where the model failed, 0 where the candidate did. */
-export const scoreOf = (scored: Scoring.Scored): number | undefined =>
-  scored._tag === "Scored" ? scored.score : scored.transient ? undefined : 0
-
-const limit = (concurrency: number | undefined): Effect.Effect<number, Optimizer.InvalidOptions> =>
-  concurrency === undefined
-    ? Module.window
-    : concurrency >= 1
-    ? Effect.succeed(concurrency)
-    : Effect.fail(new Optimizer.InvalidOptions({ option: "concurrency", description: "must be at least 1" }))
-
-const dataset = <A>(
-  name: Optimizer.EmptyDataset["dataset"],
-  examples: ReadonlyArray<A>
-): Effect.Effect<ReadonlyArray<A>, Optimizer.EmptyDataset> =>
-  examples.length === 0 ? new Optimizer.EmptyDataset({ dataset: name }) : Effect.succeed(examples)
-
-const contentHash = ({ inputs, labels }: Example<unknown, unknown>): string => Json.hash([inputs, labels])
-
-const fingerprint = (examples: ReadonlyArray<Example<unknown, unknown>>): string =>
-  `${examples.length} examples, ${
-    Json.hash(examples.map((example) => [example.id, contentHash(example)])).slice(0, 16)
-  }`
-
-const distinct = <In, Labels>(
-  examples: ReadonlyArray<Example<In, Labels>>
-): Effect.Effect<ReadonlyArray<Example<In, Labels>>, Optimizer.AmbiguousExample> =>
-  Effect.suspend(() => {
-    const byId = new Map<string, { readonly example: Example<In, Labels>; readonly hash: string }>()
-    for (const example of examples) {
-      const known = byId.get(example.id)
-      if (known?.example === example) continue
-      const hash = contentHash(example)
-      if (known !== undefined && known.hash !== hash) return new Optimizer.AmbiguousExample({ id: example.id })
-      byId.set(example.id, { example, hash })
-    }
-    return Effect.succeed(Array.from(byId.values(), ({ example }) => example))
-  })
-
-const signatureHash = (signature: Signature.Any): string => {
-  const { inputs, outputs } = Signature.fields(signature)
-  return Json.hash({
-    instructions: signature.instructions,
-    fields: [...inputs, ...outputs].map(({ constraints, description, kind, name, optional, type }) => ({
-      constraints,
-      description,
-      kind,
-      name,
-      optional,
-      type
-    }))
-  }).slice(0, 16)
-}

@@ -36,9 +36,10 @@ export const differences = (a: Scores, b: Scores): Scores =>
   })
 
 /** Whether one is better than the other on the examples known for both. */
-export const beats = (a: Scores, b: Scores): boolean => {
-  const known = differences(a, b).filter((score) => score !== undefined)
-  return known.length > 0 && mean(known) > 0
-}
+export const beats = (a: Scores, b: Scores): boolean => mean(differences(a, b)) > 0
 
-const mean = (values: ReadonlyArray<number>): number => values.reduce((sum, value) => sum + value, 0) / values.length
+/** Of what is known; 0 if nothing is. */
+export const mean = (scores: Scores): number => {
+  const known = scores.filter((score) => score !== undefined)
+  return known.length === 0 ? 0 : known.reduce((sum, score) => sum + score, 0) / known.length
+}
