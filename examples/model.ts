@@ -24,7 +24,7 @@ const servers = ["ollama", "openai"]
 export const layer: Layer.Layer<LanguageModel.LanguageModel, ConfigError.ConfigError> = environment.pipe(
   Effect.flatMap(({ apiKey, baseUrl, model }) => {
     const id = Option.getOrElse(model, () => Option.isSome(apiKey) ? "openai/gpt-4o-mini" : Embedded.id)
-    if (id === Embedded.id) return Either.right(Embedded.layer())
+    if (id === Embedded.id) return Either.right(Embedded.layer({ delay: "20 millis" }))
     const [server, ...name] = id.split("/")
     if (server === undefined || !servers.includes(server) || name.join("/") === "") {
       const known = servers.map((server) => `${server}/<model>`).join(", ")

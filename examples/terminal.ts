@@ -21,7 +21,7 @@ export const show = (line: string, keep = false): Effect.Effect<void, never, Ter
     const terminal = yield* Terminal.Terminal
     const live = yield* terminal.isTTY
     if (!live && !keep) return
-    const columns = yield* terminal.columns
+    const columns = (yield* terminal.columns) || 80 // some terminals do not say
     const fitted = live && !keep ? line.slice(0, columns - 1) : line
     yield* terminal.display(`${live ? clear : ""}${fitted}${keep ? "\n" : ""}`)
   }).pipe(Effect.orDie) // a terminal that cannot be written to has nobody to tell
