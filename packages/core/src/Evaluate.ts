@@ -65,6 +65,20 @@ export interface Interval {
 }
 
 /**
+ * A mean of the `known` values, which says how sure it is. `unknown` ones are
+ * left out. The mean of nothing is 0, and its interval the whole range.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Estimate {
+  readonly mean: number
+  readonly interval: Interval
+  readonly known: number
+  readonly unknown: number
+}
+
+/**
  * A module, measured. `score` is the unrounded mean of all known scores, 0 if
  * there is none; `results` are in the order of the examples.
  *
@@ -386,19 +400,15 @@ class Progress<In, Labels> {
   }
 
   report(): Report<In, Labels> {
-    const { confidence = 0.95, seed = 0 } = this.options
-    const scores = this.#results.flatMap(({ score }) => score ?? [])
+    const { interval, known, mean, unknown } = estimate(this.#results.map(({ score }) => score), this.options)
     return {
       [TypeId]: TypeId,
       id: this.id,
-      score: statistics.mean(scores),
-      interval: {
-        ...statistics.interval(scores, { range: { lower: 0, upper: 1 }, confidence, seed }),
-        confidence
-      },
-      known: this.#known,
+      score: mean,
+      interval,
+      known,
       failed: this.#failed,
-      unknown: this.#unknown,
+      unknown,
       calls: this.#calls,
       usage: this.#usage,
       results: this.#results
@@ -409,6 +419,34 @@ class Progress<In, Labels> {
 // =============================================================================
 // Comparing
 // =============================================================================
+
+/**
+ * The mean of scores with its bootstrap interval; undefined stands for one that
+ * is unknown. `range` is what a value can be, 0 to 1 by default; `confidence` is
+ * 0.95 and `seed`, of the resampling, 0.
+ *
+ * @see Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13
+ *
+ * @since 0.1.0
+ * @category comparing
+ */
+export const estimate = (
+  values: ReadonlyArray<number | undefined>,
+  options: {
+    readonly range?: { readonly lower: number; readonly upper: number } | undefined
+    readonly confidence?: number | undefined
+    readonly seed?: number | undefined
+  } = {}
+): Estimate => {
+  const { confidence = 0.95, range = { lower: 0, upper: 1 }, seed = 0 } = options
+  const known = values.filter((value) => value !== undefined)
+  return {
+    mean: statistics.mean(known),
+    interval: { ...statistics.interval(known, { range, confidence, seed }), confidence },
+    known: known.length,
+    unknown: values.length - known.length
+  }
+}
 
 /**
  * Two reports on the same examples, pair by pair. `difference` is the mean of
@@ -482,7 +520,6 @@ export const compare = (
   candidate: Report<unknown, unknown>,
   options: { readonly confidence?: number | undefined; readonly seed?: number | undefined } = {}
 ): Comparison => {
-  const { confidence = 0.95, seed = 0 } = options
   const before = scoresOf(baseline)
   const after = scoresOf(candidate)
   const pairs = Array.from(before).flatMap(([id, score]) => {
@@ -490,15 +527,13 @@ export const compare = (
     return other === undefined ? [] : [{ before: score, after: other }]
   })
   const differences = pairs.map(({ after, before }) => after - before)
+  const { interval, mean } = estimate(differences, { ...options, range: { lower: -1, upper: 1 } })
   return {
     baseline: statistics.mean(pairs.map(({ before }) => before)),
     candidate: statistics.mean(pairs.map(({ after }) => after)),
-    difference: statistics.mean(differences),
-    interval: {
-      ...statistics.interval(differences, { range: { lower: -1, upper: 1 }, confidence, seed }),
-      confidence
-    },
-    pValue: statistics.pValue(differences, seed),
+    difference: mean,
+    interval,
+    pValue: statistics.pValue(differences, options.seed ?? 0),
     compared: pairs.length,
     excluded: new Set([...ids(baseline), ...ids(candidate)]).size - pairs.length,
     better: differences.filter((difference) => difference > 0).length,
