@@ -82,20 +82,6 @@ export interface Spend {
 }
 
 /**
- * A mean with its 95 % interval (bootstrap over examples), of the `n` examples
- * that are known; `unknown` counts those whose model calls failed.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Estimate {
-  readonly mean: number
-  readonly interval: { readonly lower: number; readonly upper: number }
-  readonly n: number
-  readonly unknown: number
-}
-
-/**
  * Parameters that were measured. `origin` says how they were made, and `seed`
  * with which one, where several were made the same way.
  *
@@ -107,7 +93,7 @@ export interface Candidate {
   readonly origin: string
   readonly seed: number | undefined
   readonly parameters: Parameters.Parameters
-  readonly score: Estimate
+  readonly score: Evaluate.Estimate
 }
 
 /**
@@ -131,7 +117,8 @@ export interface Provenance {
  *
  * `score` and `baseline` (of the module as given) are on the same examples:
  * those of the test set if `measuredOn` says so, otherwise those the winner was
- * selected on. `difference` is the mean of the paired differences. `candidates`
+ * selected on. `difference` is the mean of the paired differences. Intervals are
+ * of 95 %. `candidates`
  * are all that were measured on the selection examples, best mean first.
  *
  * @since 0.1.0
@@ -141,9 +128,9 @@ export interface Compiled<out M> {
   readonly module: M
   readonly parameters: Parameters.Parameters
   readonly measuredOn: "selection" | "test"
-  readonly score: Estimate
-  readonly baseline: Estimate
-  readonly difference: Estimate
+  readonly score: Evaluate.Estimate
+  readonly baseline: Evaluate.Estimate
+  readonly difference: Evaluate.Estimate
   readonly candidates: ReadonlyArray<Candidate>
   readonly provenance: Provenance
   readonly spend: Spend
@@ -255,7 +242,7 @@ export interface Scored<out M> extends Progress<M> {
 export interface TrialEnd<out M> extends Progress<M> {
   readonly _tag: "TrialEnd"
   readonly trial: Trial
-  readonly score: Estimate
+  readonly score: Evaluate.Estimate
 }
 
 /**
@@ -267,7 +254,7 @@ export interface TrialEnd<out M> extends Progress<M> {
 export interface NewBest<out M> extends Progress<M> {
   readonly _tag: "NewBest"
   readonly trial: Trial
-  readonly score: Estimate
+  readonly score: Evaluate.Estimate
 }
 
 /**

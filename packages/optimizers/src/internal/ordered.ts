@@ -48,13 +48,12 @@ export const run = <A, E, R, R2, E3, R3>(options: {
         }
       })
     ))
+    const more = () => started < options.count && running < options.window && (options.wanted?.(running) ?? true)
     while (true) {
-      while (started < options.count && running < options.window && (options.wanted?.(running) ?? true)) {
-        if (yield* start) continue
-        if (running === 0) return "refused"
-        break
+      while (more()) {
+        if (!(yield* start)) break
       }
-      if (running === 0) return "finished"
+      if (running === 0) return more() ? "refused" : "finished"
       const [index, exit] = yield* Queue.take(arrivals)
       running--
       waiting.set(index, yield* exit)

@@ -2,6 +2,7 @@
  * The engine under all optimizers: candidates measured side by side and judged
  * in order, the journal, the budget, and events with the best so far.
  */
+import * as Evaluate from "@effect-dspy/core/Evaluate"
 import type { Example } from "@effect-dspy/core/Example"
 import type * as Json from "@effect-dspy/core/Json"
 import * as LanguageModel from "@effect-dspy/core/LanguageModel"
@@ -23,8 +24,8 @@ import * as identity from "./identity.ts"
 import * as ordered from "./ordered.ts"
 import * as purse from "./purse.ts"
 import * as runs from "./runs.ts"
+import { beats, differences, mean, type Scores } from "./scores.ts"
 import { Sources } from "./sources.ts"
-import * as statistics from "./statistics.ts"
 
 // -----------------------------------------------------------------------------
 // What an optimizer gives, and what it gets to work with
@@ -106,8 +107,6 @@ export const events = <M extends Module.Any, In, Out, Labels, E, R, R2 = never>(
     return Mailbox.toStream(mailbox)
   }))
 
-type Scores = ReadonlyArray<number | undefined>
-
 // A candidate that has been measured on the selection examples.
 interface Measured {
   readonly candidate: Optimizer.Candidate
@@ -119,9 +118,9 @@ type Figures = Pick<Optimizer.Compiled<unknown>, "measuredOn" | "score" | "basel
 
 const figures = (measuredOn: Figures["measuredOn"], winner: Scores, baseline: Scores): Figures => ({
   measuredOn,
-  score: statistics.estimate(winner),
-  baseline: statistics.estimate(baseline),
-  difference: statistics.estimate(statistics.differences(winner, baseline))
+  score: Evaluate.estimate(winner),
+  baseline: Evaluate.estimate(baseline),
+  difference: Evaluate.estimate(differences(winner, baseline), { range: { lower: -1, upper: 1 } })
 })
 
 const nothing: Optimizer.Spend = { calls: 0, usage: {} }
@@ -254,6 +253,8 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
             Effect.tapErrorCause((cause) => Deferred.failCause(failed, cause)),
             Effect.forkScoped
           ))
+        // What is put aside for measuring must not be what the making of the candidate needs.
+        if (budget.limited) yield* Fiber.awaitAll(candidates)
         const place = (index: number) => ({ plan: Math.floor(index / on.length), position: index % on.length })
         const measurement = (index: number) => {
           const { plan, position } = place(index)
@@ -305,7 +306,7 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
                 trial: current,
                 done: scores.length,
                 total: on.length,
-                mean: statistics.mean(scores)
+                mean: mean(scores)
               })
               return position < on.length - 1 ? undefined : yield* ended(current, candidate, scores)
             })
@@ -325,23 +326,23 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
       stopAtScore: number | undefined
     ): Effect.Effect<ordered.End | undefined, Optimizer.OptimizerError> =>
       Effect.gen(function*() {
-        const score = statistics.estimate(scores)
+        const score = Evaluate.estimate(scores)
         const latest: Measured = {
           candidate: { index: trial.index, origin: trial.origin, seed: trial.seed, parameters, score },
           hash,
           scores
         }
         measured.push(latest)
-        const leads = leader === undefined || statistics.beats(scores, leader.measured.scores)
+        const leads = leader === undefined || beats(scores, leader.measured.scores)
         const now = leads || leader === undefined
           ? { measured: latest, figures: figures("selection", scores, measured[0]!.scores) } // the latest is there
           : leader
-        yield* journal.decide(`trial ${trial.index}`, { mean: score.mean, n: score.n, best: now.measured.hash })
+        yield* journal.decide(`trial ${trial.index}`, { mean: score.mean, known: score.known, best: now.measured.hash })
         leader = now
         best = Option.some(compiled(now.measured, now.figures))
         yield* emit({ _tag: "TrialEnd", trial, score })
         if (leads) yield* emit({ _tag: "NewBest", trial, score })
-        if (stopAtScore !== undefined && score.n > 0 && score.mean >= stopAtScore) return "stopped"
+        if (stopAtScore !== undefined && score.known > 0 && score.mean >= stopAtScore) return "stopped"
         return (yield* budget.expect(2 * data.testset.length)) ? undefined : "refused"
       })
 
@@ -390,7 +391,7 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
           },
           (trial, _, scores) => {
             results.push(scores)
-            return Effect.as(emit({ _tag: "TrialEnd", trial, score: statistics.estimate(scores) }), undefined)
+            return Effect.as(emit({ _tag: "TrialEnd", trial, score: Evaluate.estimate(scores) }), undefined)
           }
         )
         return end === "finished" ? figures("test", results.at(-1)!, results[0]!) : undefined // one for each finalist
