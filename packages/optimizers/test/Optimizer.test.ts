@@ -12,7 +12,20 @@ import * as LabeledFewShot from "@effect-dspy/optimizers/LabeledFewShot"
 import * as Optimizer from "@effect-dspy/optimizers/Optimizer"
 import * as RandomSearch from "@effect-dspy/optimizers/RandomSearch"
 import { assert, describe, it } from "@effect/vitest"
-import { Chunk, Context, Deferred, Effect, Either, Exit, Fiber, Layer, Option, Stream, TestClock } from "effect"
+import {
+  Chunk,
+  Context,
+  Deferred,
+  Effect,
+  Either,
+  Exit,
+  Fiber,
+  Layer,
+  Option,
+  Stream,
+  Supervisor,
+  TestClock
+} from "effect"
 import { chance, exact, examples, learner, shuffled, simulate, sort } from "./utilities.ts"
 
 const trainset = examples(18, 6)
@@ -197,6 +210,24 @@ describe("interruption", () => {
       assert.strictEqual(model.load.now, 16)
       yield* Fiber.interrupt(fiber)
       assert.strictEqual(model.load.now, 0)
+    }))
+
+  it.effect("leaves no fiber behind", () =>
+    Effect.gen(function*() {
+      const supervisor = yield* Supervisor.track
+      for (const milliseconds of [0, 500, 1500, 2500]) {
+        const model = simulate({ latency: () => Effect.sleep("1 second") })
+        const fiber = yield* RandomSearch.compile(sort, { ...search, concurrency: 16 }).pipe(
+          Effect.provide(model.layer),
+          Effect.supervised(supervisor),
+          Effect.fork
+        )
+        yield* TestClock.adjust(milliseconds)
+        assert.isAbove((yield* supervisor.value).length, 1)
+        yield* Fiber.interrupt(fiber)
+        const left = (yield* supervisor.value).filter((fiber) => fiber.unsafePoll() === null)
+        assert.strictEqual(left.length, 0)
+      }
     }))
 
   it.effect("of the stream leaves the best so far", () =>

@@ -81,13 +81,8 @@ export const check = <In, Out, R>(
     })
   })
 
-const sameFields = (a: Signature.Any, b: Signature.Any): boolean => {
-  const shape = (signature: Signature.Any) => {
-    const { inputs, outputs } = Signature.fields(signature)
-    return Json.hash([...inputs, ...outputs].map(({ kind, name, optional, type }) => ({ kind, name, optional, type })))
-  }
-  return shape(a) === shape(b)
-}
+const sameFields = (a: Signature.Any, b: Signature.Any): boolean =>
+  Signature.equals(Signature.withInstructions(a, ""), Signature.withInstructions(b, ""))
 
 // -----------------------------------------------------------------------------
 // Labels

@@ -172,7 +172,7 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
     const context = yield* Effect.context<Module.Requirements<M> | R | R2>()
     const evaluator = (name: string, module: Module.Module<In, Out, unknown, Module.Requirements<M> | R2>) => {
       const open = Scoring.evaluator({
-        id: `${optimizer}/${name}`,
+        id: `${optimizer}/${name}/${provenance.program}/${provenance.data}`,
         module,
         examples: data.examples,
         metric: options.metric
@@ -204,7 +204,7 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
 
     const compiled = (winner: Measured, figures: Figures): Optimizer.Compiled<M> => ({
       // The paths are those of the module itself.
-      module: Either.getOrThrow(Module.withParameters(definition.module as M, winner.candidate.parameters)),
+      module: Either.getOrThrow(Module.withParameters<M>(definition.module, winner.candidate.parameters)),
       parameters: winner.candidate.parameters,
       ...figures,
       candidates: measured.map(({ candidate }) => candidate).sort((a, b) =>
