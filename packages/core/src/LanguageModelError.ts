@@ -16,10 +16,12 @@ import * as Schema from "effect/Schema"
  * @since 0.1.0
  * @category reasons
  */
-export class InvalidRequest extends Schema.TaggedClass<InvalidRequest>("@effect-dspy/core/LanguageModelError/InvalidRequest")(
-  "InvalidRequest",
-  { description: Schema.String }
-) {}
+export class InvalidRequest
+  extends Schema.TaggedClass<InvalidRequest>("@effect-dspy/core/LanguageModelError/InvalidRequest")(
+    "InvalidRequest",
+    { description: Schema.String }
+  )
+{}
 
 /**
  * No key, or a key the server does not accept.
@@ -27,10 +29,12 @@ export class InvalidRequest extends Schema.TaggedClass<InvalidRequest>("@effect-
  * @since 0.1.0
  * @category reasons
  */
-export class Authentication extends Schema.TaggedClass<Authentication>("@effect-dspy/core/LanguageModelError/Authentication")(
-  "Authentication",
-  { description: Schema.String }
-) {}
+export class Authentication
+  extends Schema.TaggedClass<Authentication>("@effect-dspy/core/LanguageModelError/Authentication")(
+    "Authentication",
+    { description: Schema.String }
+  )
+{}
 
 /**
  * The key is known but may not do this.
@@ -60,10 +64,12 @@ export class NotFound extends Schema.TaggedClass<NotFound>("@effect-dspy/core/La
  * @since 0.1.0
  * @category reasons
  */
-export class RequestTooLarge extends Schema.TaggedClass<RequestTooLarge>("@effect-dspy/core/LanguageModelError/RequestTooLarge")(
-  "RequestTooLarge",
-  { description: Schema.String }
-) {}
+export class RequestTooLarge
+  extends Schema.TaggedClass<RequestTooLarge>("@effect-dspy/core/LanguageModelError/RequestTooLarge")(
+    "RequestTooLarge",
+    { description: Schema.String }
+  )
+{}
 
 /**
  * The prompt, or prompt and answer together, do not fit into the model.
@@ -96,10 +102,12 @@ export class RateLimited extends Schema.TaggedClass<RateLimited>("@effect-dspy/c
  * @since 0.1.0
  * @category reasons
  */
-export class QuotaExhausted extends Schema.TaggedClass<QuotaExhausted>("@effect-dspy/core/LanguageModelError/QuotaExhausted")(
-  "QuotaExhausted",
-  { description: Schema.String }
-) {}
+export class QuotaExhausted
+  extends Schema.TaggedClass<QuotaExhausted>("@effect-dspy/core/LanguageModelError/QuotaExhausted")(
+    "QuotaExhausted",
+    { description: Schema.String }
+  )
+{}
 
 /**
  * The server is up but has no capacity. `retryAfter` in milliseconds.
@@ -170,10 +178,12 @@ export class Transport extends Schema.TaggedClass<Transport>("@effect-dspy/core/
  * @since 0.1.0
  * @category reasons
  */
-export class MalformedResponse extends Schema.TaggedClass<MalformedResponse>("@effect-dspy/core/LanguageModelError/MalformedResponse")(
-  "MalformedResponse",
-  { kind: Schema.Literal("empty", "json", "html", "shape"), description: Schema.String }
-) {}
+export class MalformedResponse
+  extends Schema.TaggedClass<MalformedResponse>("@effect-dspy/core/LanguageModelError/MalformedResponse")(
+    "MalformedResponse",
+    { kind: Schema.Literal("empty", "json", "html", "shape"), description: Schema.String }
+  )
+{}
 
 /**
  * The response passed a size limit. `limit` in bytes.
@@ -181,10 +191,12 @@ export class MalformedResponse extends Schema.TaggedClass<MalformedResponse>("@e
  * @since 0.1.0
  * @category reasons
  */
-export class ResponseTooLarge extends Schema.TaggedClass<ResponseTooLarge>("@effect-dspy/core/LanguageModelError/ResponseTooLarge")(
-  "ResponseTooLarge",
-  { limit: Schema.Finite }
-) {}
+export class ResponseTooLarge
+  extends Schema.TaggedClass<ResponseTooLarge>("@effect-dspy/core/LanguageModelError/ResponseTooLarge")(
+    "ResponseTooLarge",
+    { limit: Schema.Finite }
+  )
+{}
 
 /**
  * The stream ended without saying that it was complete. `partial` is the text
@@ -193,10 +205,12 @@ export class ResponseTooLarge extends Schema.TaggedClass<ResponseTooLarge>("@eff
  * @since 0.1.0
  * @category reasons
  */
-export class StreamTruncated extends Schema.TaggedClass<StreamTruncated>("@effect-dspy/core/LanguageModelError/StreamTruncated")(
-  "StreamTruncated",
-  { partial: Schema.String }
-) {}
+export class StreamTruncated
+  extends Schema.TaggedClass<StreamTruncated>("@effect-dspy/core/LanguageModelError/StreamTruncated")(
+    "StreamTruncated",
+    { partial: Schema.String }
+  )
+{}
 
 /**
  * The stream broke or reported an error after it had begun. `partial` is the
@@ -220,10 +234,12 @@ export class StreamFailed extends Schema.TaggedClass<StreamFailed>("@effect-dspy
  * @since 0.1.0
  * @category reasons
  */
-export class ContentFiltered extends Schema.TaggedClass<ContentFiltered>("@effect-dspy/core/LanguageModelError/ContentFiltered")(
-  "ContentFiltered",
-  { description: Schema.String }
-) {}
+export class ContentFiltered
+  extends Schema.TaggedClass<ContentFiltered>("@effect-dspy/core/LanguageModelError/ContentFiltered")(
+    "ContentFiltered",
+    { description: Schema.String }
+  )
+{}
 
 /**
  * A circuit breaker is open; nothing was sent. `until`: milliseconds since the
@@ -243,14 +259,16 @@ export class CircuitOpen extends Schema.TaggedClass<CircuitOpen>("@effect-dspy/c
  * @since 0.1.0
  * @category reasons
  */
-export class BudgetExceeded extends Schema.TaggedClass<BudgetExceeded>("@effect-dspy/core/LanguageModelError/BudgetExceeded")(
-  "BudgetExceeded",
-  {
-    resource: Schema.Literal("calls", "tokens", "cost", "time"),
-    limit: Schema.Finite,
-    remaining: Schema.Finite
-  }
-) {}
+export class BudgetExceeded
+  extends Schema.TaggedClass<BudgetExceeded>("@effect-dspy/core/LanguageModelError/BudgetExceeded")(
+    "BudgetExceeded",
+    {
+      resource: Schema.Literal("calls", "tokens", "cost", "time"),
+      limit: Schema.Finite,
+      remaining: Schema.Finite
+    }
+  )
+{}
 
 /**
  * Why a model call failed.
@@ -298,7 +316,9 @@ export const describe = (reason: Reason): string => {
     case "Timeout":
       return `the time for ${reason.phase} is over${reason.limit === undefined ? "" : ` (${reason.limit} ms)`}`
     case "Transport":
-      return `connection failed (${reason.phase}${reason.code === undefined ? "" : `, ${reason.code}`}): ${reason.description}`
+      return `connection failed (${reason.phase}${
+        reason.code === undefined ? "" : `, ${reason.code}`
+      }): ${reason.description}`
     case "MalformedResponse":
       return `the response is not a completion (${reason.kind}): ${reason.description}`
     case "ResponseTooLarge":
@@ -448,9 +468,12 @@ export const catchReason: {
     tag: Tag,
     f: (reason: Extract<Reason, { readonly _tag: Tag }>, error: LanguageModelError) => Effect.Effect<A2, E2, R2>
   ): Effect.Effect<A | A2, E | E2, R | R2> =>
-    Effect.catchAll(self, (error): Effect.Effect<A2, E | E2, R2> =>
-      isLanguageModelError(error) && error.reason._tag === tag
-        // The tag has just been compared, which the compiler cannot follow through the generic.
-        ? f(error.reason as Extract<Reason, { readonly _tag: Tag }>, error)
-        : Effect.fail(error))
+    Effect.catchAll(
+      self,
+      (error): Effect.Effect<A2, E | E2, R2> =>
+        isLanguageModelError(error) && error.reason._tag === tag
+          // The tag has just been compared, which the compiler cannot follow through the generic.
+          ? f(error.reason as Extract<Reason, { readonly _tag: Tag }>, error)
+          : Effect.fail(error)
+    )
 )

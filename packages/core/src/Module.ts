@@ -406,7 +406,8 @@ export declare namespace All {
    * @since 0.1.0
    * @category utility types
    */
-  export type Input<C extends { readonly [key: string]: Any } | ReadonlyArray<Any>> = C extends ReadonlyArray<infer M extends Any>
+  export type Input<C extends { readonly [key: string]: Any } | ReadonlyArray<Any>> = C extends
+    ReadonlyArray<infer M extends Any>
     ? Types.UnionToIntersection<M extends Module<infer In, infer _O, infer _E, infer _R> ? In : never>
     : Types.UnionToIntersection<
       { [K in keyof C]: C[K] extends Module<infer In, infer _O, infer _E, infer _R> ? In : never }[keyof C]

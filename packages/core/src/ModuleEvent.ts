@@ -254,9 +254,7 @@ export interface Listener {
  * @category combinators
  */
 export const listen = (listener: Listener) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  frame.with_((current) =>
-    frame.provide(self, { ...current, listener: frame.attach(listener, current.listener) })
-  )
+  frame.with_((current) => frame.provide(self, { ...current, listener: frame.attach(listener, current.listener) }))
 
 /**
  * Tells whoever listens what the program is doing.

@@ -114,10 +114,16 @@ const firstChunk = <A, E>(stream: Stream.Stream<A, E>): Effect.Effect<Stream.Str
  * @category constructors
  */
 export const answered = <E = never, R = never>(
-  build: Effect.Effect<{
-    readonly before: (request: LanguageModel.Request) => Effect.Effect<Option.Option<LanguageModel.Response>, LanguageModelError>
-    readonly after: (request: LanguageModel.Request, response: LanguageModel.Response) => Effect.Effect<void>
-  }, E, R>
+  build: Effect.Effect<
+    {
+      readonly before: (
+        request: LanguageModel.Request
+      ) => Effect.Effect<Option.Option<LanguageModel.Response>, LanguageModelError>
+      readonly after: (request: LanguageModel.Request, response: LanguageModel.Response) => Effect.Effect<void>
+    },
+    E,
+    R
+  >
 ): Policy<E, R> =>
 (inner) =>
   Effect.map(build, ({ after, before }): LanguageModel.Service => ({
@@ -164,6 +170,8 @@ export const apply: {
     self: Layer.Layer<LanguageModel.LanguageModel, E, R>,
     policy: Policy<E2, R2>
   ): Layer.Layer<LanguageModel.LanguageModel, E | E2, R | Exclude<R2, Scope.Scope>> =>
-    Layer.flatMap(self, (context) =>
-      Layer.scoped(LanguageModel.LanguageModel, policy(Context.get(context, LanguageModel.LanguageModel))))
+    Layer.flatMap(
+      self,
+      (context) => Layer.scoped(LanguageModel.LanguageModel, policy(Context.get(context, LanguageModel.LanguageModel)))
+    )
 )

@@ -19,7 +19,9 @@ const completed: LanguageModel.Delta = { _tag: "Completed", usage: {}, model: "t
 const retryTwice = Policy.around(Effect.succeed((attempt) => Effect.retry(attempt, { times: 2 })))
 
 // A model that counts how many streams were opened and how many are open now.
-const counted = (deltas: (opened: number) => Stream.Stream<LanguageModel.Delta, LanguageModelError.LanguageModelError>) => {
+const counted = (
+  deltas: (opened: number) => Stream.Stream<LanguageModel.Delta, LanguageModelError.LanguageModelError>
+) => {
   const state = { opened: 0, open: 0 }
   const model = LanguageModel.make({
     id: "test/m",
@@ -69,9 +71,7 @@ describe("Policy.around", () => {
     Effect.gen(function*() {
       const { model, state } = counted(() => Stream.never)
       const policed = yield* Policy.around(
-        Effect.succeed((attempt) =>
-          Effect.timeoutFail(attempt, { duration: "1 second", onTimeout: () => overloaded })
-        )
+        Effect.succeed((attempt) => Effect.timeoutFail(attempt, { duration: "1 second", onTimeout: () => overloaded }))
       )(model)
       const fiber = yield* Effect.fork(Effect.flip(Stream.runDrain(policed.stream(request))))
       yield* TestClock.adjust("1 second")

@@ -24,7 +24,8 @@ const model = TestLanguageModel.layer((_request: LanguageModel.Request, _n: numb
     : TestLanguageModel.fields({ reasoning: "who first?", query: "first programmer" })
 )
 
-const collect = <A, E, R>(stream: Stream.Stream<A, E, R>) => Effect.map(Stream.runCollect(stream), Chunk.toReadonlyArray)
+const collect = <A, E, R>(stream: Stream.Stream<A, E, R>) =>
+  Effect.map(Stream.runCollect(stream), Chunk.toReadonlyArray)
 
 describe("events", () => {
   it.effect("tell the whole run, with path and call, and end with the result", () =>
@@ -103,9 +104,11 @@ describe("events", () => {
           Effect.onInterrupt(Effect.never, () => Ref.set(interrupted, true))
         )
       )
-      const fiber = yield* Effect.fork(Stream.runDrain(ModuleStream.events(answer, { question: "?" })).pipe(
-        Effect.provide(hanging)
-      ))
+      const fiber = yield* Effect.fork(
+        Stream.runDrain(ModuleStream.events(answer, { question: "?" })).pipe(
+          Effect.provide(hanging)
+        )
+      )
       yield* Deferred.await(asked)
       yield* Fiber.interrupt(fiber)
       assert.isTrue(yield* Ref.get(interrupted))
