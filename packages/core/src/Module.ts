@@ -18,7 +18,6 @@ import type * as Types from "effect/Types"
 import type { YieldWrap } from "effect/Utils"
 import type { Adapter } from "./Adapter.ts"
 import * as frame from "./internal/frame.ts"
-import * as Json from "./Json.ts"
 import * as LanguageModel from "./LanguageModel.ts"
 import type { ModuleEnd } from "./ModuleEvent.ts"
 import * as Parameters from "./Parameters.ts"
@@ -117,26 +116,33 @@ const Proto = Object.assign(Object.create(Function.prototype), {
   }
 })
 
+const runKey = "~@effect-dspy/core/Module/run"
 const stepsKey = "~@effect-dspy/core/Module/steps"
 
+// A module at a place. The frame is handed from module to module as a value: it costs next to nothing to change there,
+// and only a body or a model call has to find it in the context.
+type Run<in In, out Out, out E, out R> = (input: In, current: frame.Frame) => Effect.Effect<Out, E, R>
+
 const makeModule = <In, Out, E, R>(
-  run: (input: In) => Effect.Effect<Out, E, R>,
+  run: Run<In, Out, E, R>,
   predictors: ReadonlyArray<Predictor>
 ): Module<In, Out, E, R> => {
-  const module = (input: In) => run(input)
+  const module = (input: In) => frame.with_((current) => run(input, current))
   Object.setPrototypeOf(module, Proto)
-  return Object.assign(module, { predictors }) as unknown as Module<In, Out, E, R> // the prototype supplies the rest
+  return Object.assign(module, { [runKey]: run, predictors }) as unknown as Module<In, Out, E, R> // the prototype supplies the rest
 }
+
+const runOf = <In, Out, E, R>(self: Module<In, Out, E, R>): Run<In, Out, E, R> =>
+  (self as unknown as { readonly [runKey]: Run<In, Out, E, R> })[runKey] // every module is made by `makeModule`
 
 const sameType = <M extends Any>(
   self: M,
-  around: <A, E, R>(run: Effect.Effect<A, E, R>, current: frame.Frame) => Effect.Effect<A, E, R>,
+  change: (current: frame.Frame) => frame.Frame,
   predictors: ReadonlyArray<Predictor> = self.predictors
-): M =>
-  makeModule(
-    (input: never) => frame.with_((current) => around(self(input), current)),
-    predictors
-  ) as unknown as M // `around` keeps the types of every run, so this is again an M
+): M => {
+  const run = runOf(self)
+  return makeModule((input: never, current) => run(input, change(current)), predictors) as unknown as M // another place is no other type
+}
 
 // =============================================================================
 // Constructors
@@ -150,35 +156,49 @@ const sameType = <M extends Any>(
  */
 export const leaf = <In, Out, E, R>(
   signature: Signature.Any,
-  run: (input: In, leaf: object) => Effect.Effect<Out, E, R>
+  run: (input: In, leaf: object, current: frame.Frame) => Effect.Effect<Out, E, R>
 ): Module<In, Out, E, R> => {
   const identity = {}
   return makeModule(
-    (input: In) => run(input, identity),
+    (input: In, current) => frame.enter(run(input, identity, current), current),
     [{ path: "", signature, leaf: identity, parameters: undefined }]
   )
 }
 
 const at = <M extends Any>(self: M, path: string): M =>
-  sameType(self, (run, current) => frame.provide(run, { ...current, path: frame.join(current.path, path) }))
-
-const listed = (self: Any, path: string): ReadonlyArray<Predictor> =>
-  self.predictors.map((predictor) => ({ ...predictor, path: frame.join(path, predictor.path) }))
+  sameType(
+    self,
+    (current) => ({ ...current, path: frame.join(current.path, path) }),
+    self.predictors.map((predictor) => ({ ...predictor, path: frame.join(path, predictor.path) }))
+  )
 
 const placed = (children: Children): { readonly handles: Children; readonly predictors: ReadonlyArray<Predictor> } => {
   const predictors: Array<Predictor> = []
+  const paths = new Set<string>()
   const place = (module: Any, path: string): Any => {
-    predictors.push(...listed(module, path))
-    return at(module, path)
+    const handle = at(module, path)
+    for (const predictor of handle.predictors) {
+      if (paths.has(predictor.path)) {
+        throw new RangeError(
+          `Module: two predictors have the path "${predictor.path}"; give one of the parts another name`
+        )
+      }
+      paths.add(predictor.path)
+      predictors.push(predictor)
+    }
+    return handle
   }
-  const handles: { [name: string]: Children[string] } = {}
-  for (const [name, child] of Object.entries(children)) {
-    handles[name] = isModule(child)
-      ? place(child, name)
-      : Array.isArray(child)
-      ? child.map((module: Any, index) => place(module, `${name}[${index}]`))
-      : Object.fromEntries(Object.entries(child).map(([key, module]) => [key, place(module, `${name}['${key}']`)]))
-  }
+  if (Object.hasOwn(children, "__proto__")) throw new RangeError("Module: a part cannot be called __proto__")
+  const handles = Object.fromEntries(
+    Object.entries(children).map(([name, child]) => [
+      name,
+      isModule(child)
+        ? place(child, name)
+        : Array.isArray(child)
+        ? child.map((module: Any, index) => place(module, `${name}[${index}]`))
+        : Object.fromEntries(Object.entries(child).map(([key, module]) => [key, place(module, `${name}['${key}']`)]))
+    ])
+  )
   return { handles, predictors }
 }
 
@@ -187,21 +207,21 @@ const composite = <In, Out, E, R>(
   body: (input: In) => Effect.Effect<Out, E, R>
 ): Module<In, Out, E, R> => {
   const leaves = new Map(predictors.map((predictor) => [predictor.path, predictor.leaf]))
-  return makeModule((input: In) =>
-    frame.with_((current) => {
-      const members = current.members ?? { base: current.path, leaves, frozen: false }
-      const ear = current.listener
-      if (ear === undefined) {
-        return current.members === undefined ? frame.provide(body(input), { ...current, members }) : body(input)
-      }
-      const call = ear.nextCall()
-      const path = current.path
-      return Effect.zipRight(
-        ear.emit([{ _tag: "ModuleStart", path, call, parent: current.call }]),
-        Effect.onExit(frame.provide(body(input), { ...current, members, call }), (exit) =>
-          ear.emit([{ _tag: "ModuleEnd", path, call, exit: ended(exit) }]))
+  return makeModule((input: In, current) => {
+    const { listener: ear, path } = current
+    const members = current.members ?? { base: path, leaves, frozen: false }
+    if (ear === undefined) {
+      return frame.enter(body(input), current.members === undefined ? { ...current, members } : current)
+    }
+    const call = ear.nextCall()
+    return Effect.zipRight(
+      ear.emit([{ _tag: "ModuleStart", path, call, parent: current.call }]),
+      Effect.onExit(
+        frame.provide(body(input), { ...current, members, call }),
+        (exit) => ear.emit([{ _tag: "ModuleEnd", path, call, exit: ended(exit) }])
       )
-    }), predictors)
+    )
+  }, predictors)
 }
 
 const ended = (exit: Exit.Exit<unknown, unknown>): ModuleEnd["exit"] =>
@@ -246,8 +266,9 @@ export const make = <
 ): Module<
   In,
   Out,
-  [Eff] extends [YieldWrap<Effect.Effect<infer _A, infer E, infer _R>>] ? E : never,
-  [Eff] extends [YieldWrap<Effect.Effect<infer _A, infer _E, infer R>>] ? R : never
+  // A body that yields nothing would otherwise infer `unknown`.
+  [Eff] extends [never] ? never : [Eff] extends [YieldWrap<Effect.Effect<infer _A, infer E, infer _R>>] ? E : never,
+  [Eff] extends [never] ? never : [Eff] extends [YieldWrap<Effect.Effect<infer _A, infer _E, infer R>>] ? R : never
 > => {
   const { handles, predictors } = placed(children)
   // Handles are the children, each under its path: the record has the type of `children`.
@@ -307,7 +328,7 @@ export const map: {
 } = dual(
   2,
   <In, Out, E, R, Out2>(self: Module<In, Out, E, R>, f: (output: Out) => Out2): Module<In, Out2, E, R> =>
-    makeModule((input: In) => Effect.map(self(input), f), self.predictors)
+    makeModule((input: In, current) => Effect.map(runOf(self)(input, current), f), self.predictors)
 )
 
 /**
@@ -322,7 +343,7 @@ export const mapInput: {
 } = dual(
   2,
   <In, Out, E, R, In2>(self: Module<In, Out, E, R>, f: (input: In2) => In): Module<In2, Out, E, R> =>
-    makeModule((input: In2) => self(f(input)), self.predictors)
+    makeModule((input: In2, current) => runOf(self)(f(input), current), self.predictors)
 )
 
 /**
@@ -332,7 +353,7 @@ export const mapInput: {
  * @category composition
  */
 export const either = <In, Out, E, R>(self: Module<In, Out, E, R>): Module<In, Either.Either<Out, E>, never, R> =>
-  makeModule((input: In) => Effect.either(self(input)), self.predictors)
+  makeModule((input: In, current) => Effect.either(runOf(self)(input, current)), self.predictors)
 
 /**
  * One of several modules, chosen by the input. The predictors of a branch are
@@ -462,10 +483,10 @@ export const batch: {
     options?: { readonly concurrency?: number | undefined }
   ): Module<Iterable<In>, Array<Out>, E, R> =>
     makeModule(
-      (inputs: Iterable<In>) =>
+      (inputs: Iterable<In>, current) =>
         Effect.flatMap(
           options?.concurrency === undefined ? window : Effect.succeed(options.concurrency),
-          (concurrency) => Effect.forEach(inputs, self, { concurrency })
+          (concurrency) => Effect.forEach(inputs, (input) => runOf(self)(input, current), { concurrency })
         ),
       self.predictors
     )
@@ -497,13 +518,10 @@ export const window: Effect.Effect<number> = Effect.map(
  * @since 0.1.0
  * @category accessors
  */
-export const parameters = (self: Any): Parameters.Parameters => {
-  const entries: { [path: string]: Parameters.Entry } = {}
-  for (const predictor of self.predictors) {
-    if (predictor.parameters !== undefined) entries[predictor.path] = predictor.parameters
-  }
-  return entries
-}
+export const parameters = (self: Any): Parameters.Parameters =>
+  Object.fromEntries(
+    self.predictors.flatMap(({ parameters, path }) => parameters === undefined ? [] : [[path, parameters]])
+  )
 
 /**
  * The same module with parameters baked in. What is given here wins, path by
@@ -546,8 +564,7 @@ export const withParameters: {
     }
     return Either.right(sameType(
       self,
-      (run, current) =>
-        frame.provide(run, { ...current, binding: within(current.binding, { base: current.path, entries }) }),
+      (current) => ({ ...current, binding: { base: current.path, entries, outer: current.binding } }),
       self.predictors.map((predictor) => ({
         ...predictor,
         parameters: entries.get(predictor.path)?.entry ?? predictor.parameters
@@ -555,11 +572,6 @@ export const withParameters: {
     ))
   }
 )
-
-const within = (outer: frame.Binding | undefined, inner: Omit<frame.Binding, "outer">): frame.Binding => ({
-  ...inner,
-  outer
-})
 
 /**
  * A module whose predictors are no longer listed: it keeps its parameters and
@@ -570,11 +582,7 @@ const within = (outer: frame.Binding | undefined, inner: Omit<frame.Binding, "ou
  */
 export const freeze = <M extends Any>(self: M): M => {
   const leaves = new Map(self.predictors.map((predictor) => [predictor.path, predictor.leaf]))
-  return sameType(
-    self,
-    (run, current) => frame.provide(run, { ...current, members: { base: current.path, leaves, frozen: true } }),
-    []
-  )
+  return sameType(self, (current) => ({ ...current, members: { base: current.path, leaves, frozen: true } }), [])
 }
 
 // =============================================================================
@@ -593,7 +601,7 @@ export const withSettings: {
 } = dual(
   2,
   <M extends Any>(self: M, settings: LanguageModel.Settings): M =>
-    sameType(self, (run, current) => frame.provide(run, { ...current, settings: { ...settings, ...current.settings } }))
+    sameType(self, (current) => ({ ...current, settings: frame.overlaid(settings, current.settings) }))
 )
 
 /**
@@ -608,8 +616,7 @@ export const withAdapter: {
   <M extends Any>(self: M, adapter: Adapter): M
 } = dual(
   2,
-  <M extends Any>(self: M, adapter: Adapter): M =>
-    sameType(self, (run, current) => frame.provide(run, { ...current, adapter }))
+  <M extends Any>(self: M, adapter: Adapter): M => sameType(self, (current) => ({ ...current, adapter }))
 )
 
 /**
@@ -626,11 +633,7 @@ export const withRollout: {
 } = dual(
   2,
   <M extends Any>(self: M, rollout: string): M =>
-    sameType(self, (run, current) =>
-      frame.provide(run, {
-        ...current,
-        rollout: current.rollout === undefined ? rollout : Json.hash([current.rollout, rollout])
-      }))
+    sameType(self, (current) => ({ ...current, rollout: frame.nested(current.rollout, rollout) }))
 )
 
 /**
@@ -671,7 +674,8 @@ export const provideModel: {
     model: Context.Context<LanguageModel.LanguageModel>
   ): Module<In, Out, E, Exclude<R, LanguageModel.LanguageModel>> =>
     makeModule(
-      (input: In) => Effect.provide(self(input), Context.pick(LanguageModel.LanguageModel)(model)),
+      (input: In, current) =>
+        Effect.provide(runOf(self)(input, current), Context.pick(LanguageModel.LanguageModel)(model)),
       self.predictors
     )
 )

@@ -150,9 +150,9 @@ export const make = <const S extends string | Signature.Any>(
   options: Options = {}
 ): Predict<Of<S>> => {
   const resolved = resolve<S>(signature)
-  return Module.leaf(resolved, (input: Signature.Input<Of<S>>, leaf) =>
+  return Module.leaf(resolved, (input: Signature.Input<Of<S>>, leaf, current) =>
     // The value was decoded by the signature's own output schemas.
-    frame.with_((current) => predict(resolved, options, input, leaf, current)) as Effect.Effect<
+    predict(resolved, options, input, leaf, current) as Effect.Effect<
       Signature.Output<Of<S>>,
       PredictError,
       LanguageModel.LanguageModel
@@ -188,29 +188,43 @@ const predict = (
   leaf: object,
   current: frame.Frame
 ): Effect.Effect<Adapter.Decoded["value"], PredictError, LanguageModel.LanguageModel> =>
-  Effect.gen(function*() {
-    const model = yield* LanguageModel.LanguageModel
-    const path = current.path
-    const ear = current.listener
+  Effect.flatMap(LanguageModel.LanguageModel, (model) => {
+    const { listener: ear, path } = current
     const standing = frame.standing(current, leaf)
-    if (standing === "unlisted") yield* warnUntuned(path, leaf)
-    const inputs = yield* Effect.mapError(
-      Adapter.encodeInputs(signature, input),
-      (problems) => new InvalidInput({ path, problems })
-    )
     const entry = frame.lookup(current, leaf)
-    const call: Call = {
-      signature,
-      model,
-      path,
-      instructions: entry?.instructions ?? signature.instructions,
-      demos: entry?.demos ?? [],
-      settings: merged(options.settings, entry?.settings, current),
-      inputs
-    }
     const adapter = options.adapter ?? current.adapter ?? ChatAdapter.adapter
-    if (ear === undefined) return (yield* answer(call, adapter, whole(call), () => Effect.void)).value
+    const run = Effect.flatMap(
+      Effect.mapError(Adapter.encodeInputs(signature, input), (problems) => new InvalidInput({ path, problems })),
+      (inputs) => {
+        const call: Call = {
+          signature,
+          model,
+          path,
+          instructions: entry?.instructions ?? signature.instructions,
+          demos: entry?.demos ?? [],
+          settings: settings(options.settings, entry?.settings, current),
+          inputs
+        }
+        return Effect.map(
+          ear === undefined
+            ? answer(call, adapter, whole(call), () => Effect.void)
+            : heard(call, adapter, ear, current, standing),
+          ({ value }) => value
+        )
+      }
+    )
+    return standing === "unlisted" ? Effect.zipRight(warnUntuned(current), run) : run
+  })
 
+const heard = (
+  call: Call,
+  adapter: Adapter.Adapter,
+  ear: frame.Ear,
+  current: frame.Frame,
+  standing: frame.Standing
+): Effect.Effect<Adapter.Decoded, PredictError> =>
+  Effect.gen(function*() {
+    const { inputs, path } = call
     const source = { path, call: ear.nextCall() }
     const listed = standing === "listed"
     yield* ear.emit([
@@ -239,28 +253,32 @@ const predict = (
       listed,
       repairs: decoded.repairs
     }])
-    return decoded.value
+    return decoded
   })
 
-const merged = (
+const settings = (
   own: LanguageModel.Settings | undefined,
   tuned: LanguageModel.Settings | undefined,
   current: frame.Frame
-): LanguageModel.Settings => ({
-  ...own,
-  ...tuned,
-  ...current.settings,
-  ...(current.rollout === undefined ? undefined : { rollout: current.rollout })
-})
+): LanguageModel.Settings => {
+  const settings = frame.overlaid(frame.overlaid(own, tuned), current.settings) ?? {}
+  const { rollout } = current
+  return rollout === undefined
+    ? settings
+    : { ...settings, rollout: settings.rollout === undefined ? rollout : frame.nested(rollout, settings.rollout) }
+}
 
-const warned = new WeakSet<object>()
+// By program, the places that have been warned of.
+const warned = new WeakMap<object, Set<string>>()
 
-const warnUntuned = (path: string, leaf: object): Effect.Effect<void> =>
+const warnUntuned = ({ members, path }: frame.Frame): Effect.Effect<void> =>
   Effect.suspend(() => {
-    if (warned.has(leaf)) return Effect.void
-    warned.add(leaf)
+    if (members === undefined) return Effect.void
+    const places = warned.get(members.leaves) ?? new Set()
+    if (places.has(path)) return Effect.void
+    warned.set(members.leaves, places.add(path))
     return Effect.logWarning(
-      `A predictor ran inside "${path}" that the program does not list, so no optimizer can tune it. Pass it to Module.make and call it through the first argument of the body.`
+      `A predictor ran at "${path}" that the program does not list, so no optimizer can tune it. Pass it to Module.make and call it through the first argument of the body, or pass it through Module.freeze if it is not to be tuned.`
     )
   })
 
@@ -276,6 +294,14 @@ const whole = (call: Call): Ask => (adapter, request) =>
       return parser.end(state)[1]
     })
   }))
+
+const stream = (
+  model: LanguageModel.Service,
+  request: LanguageModel.Request
+): Stream.Stream<LanguageModel.Delta, LanguageModelError> =>
+  model.capabilities.streaming
+    ? model.stream(request)
+    : Stream.unwrap(Effect.map(model.generate(request), LanguageModel.unfold))
 
 const streamed =
   (call: Call, ear: frame.Ear, source: { readonly path: string; readonly call: number }): Ask => (adapter, request) =>
@@ -305,7 +331,7 @@ const streamed =
           }
         }
         return Effect.flatMap(
-          Stream.runForEachChunk(call.model.stream(request), (chunk) => {
+          Stream.runForEachChunk(stream(call.model, request), (chunk) => {
             const out: Array<Emitted> = []
             for (const delta of chunk) take(delta, out)
             return out.length === 0 ? Effect.void : ear.emit(out)

@@ -7,7 +7,7 @@ import * as Predict from "@effect-dspy/core/Predict"
 import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
 import * as Trace from "@effect-dspy/core/Trace"
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Deferred, Effect, Either, Fiber, Layer, Random, Ref } from "effect"
+import { Context, Deferred, Effect, Either, Exit, Fiber, Layer, Logger, Random, Ref } from "effect"
 
 const answer = Predict.make("question -> answer")
 
@@ -18,7 +18,12 @@ const content = (request: LanguageModel.Request): string =>
 
 // A model whose answer is the whole prompt it was shown.
 const mirror = TestLanguageModel.layer((request: LanguageModel.Request) =>
-  TestLanguageModel.fields({ answer: content(request), query: content(request), reply: content(request) })
+  TestLanguageModel.fields({
+    reasoning: "because",
+    answer: content(request),
+    query: content(request),
+    reply: content(request)
+  })
 )
 
 const instructed = (instructions: string): Parameters.Entry => ({ instructions, demos: [] })
@@ -31,9 +36,12 @@ const paths = (module: Module.Any) => module.predictors.map((predictor) => predi
 describe("paths", () => {
   const nested = Module.make(
     {
-      outer: Module.make({ inner: ChainOfThought.make("question -> answer") }, function*(m, input: { question: string }) {
-        return yield* m.inner(input)
-      }),
+      outer: Module.make(
+        { inner: ChainOfThought.make("question -> answer") },
+        function*(m, input: { question: string }) {
+          return yield* m.inner(input)
+        }
+      ),
       writers: [answer, answer],
       tools: { x: answer, "a b": answer }
     },
@@ -66,6 +74,37 @@ describe("paths", () => {
     assert.deepStrictEqual(paths(Module.all({ left: answer, right: answer })), ["left", "right"])
     assert.deepStrictEqual(paths(Module.batch(Module.either(answer))), [""])
   })
+
+  it("two predictors of one path are refused when the module is made", () => {
+    assert.throws(
+      () =>
+        Module.make(
+          { "a.predict": answer, a: ChainOfThought.make("question -> answer") },
+          function*(m, input: { question: string }) {
+            return yield* m.a(input)
+          }
+        ),
+      /"a\.predict"/
+    )
+  })
+
+  it("a part cannot be called __proto__, which records drop", () => {
+    assert.throws(() => Module.all({ ["__proto__"]: answer }), /__proto__/)
+  })
+
+  it.effect("a part may have any other name", () =>
+    Effect.gen(function*() {
+      const names = ["constructor", "it's", "[0]", ".x", "1", ""]
+      const parts = Object.fromEntries(names.map((name) => [name, answer]))
+      const outputs = yield* Module.all(parts)({ question: "?" })
+      assert.deepStrictEqual(Object.keys(outputs).sort(), [...names].sort())
+      const parameters = Object.fromEntries(names.map((name) => [name, instructed(`rule of <${name}>`)]))
+      const tuned = apply(Module.all(parts), parameters)
+      assert.deepStrictEqual(Object.entries(Module.parameters(tuned)).sort(), Object.entries(parameters).sort())
+      for (const [name, output] of Object.entries(yield* tuned({ question: "?" }))) {
+        assert.include(output.answer, `rule of <${name}>`)
+      }
+    }).pipe(Effect.provide(mirror)))
 
   it.effect("reach the leaf that runs", () =>
     Effect.gen(function*() {
@@ -117,38 +156,83 @@ describe("withParameters", () => {
     }
   })
 
+  it.effect("reaches a part that a body changes before it calls it", () =>
+    Effect.gen(function*() {
+      const module = Module.make(
+        { think: ChainOfThought.make("question -> answer") },
+        function*(m, input: { question: string }) {
+          const [predictor] = m.think.predictors
+          return yield* apply(m.think, { [predictor!.path]: instructed("FROM THE BODY") })(input)
+        }
+      )
+      const { answer } = yield* module({ question: "?" })
+      assert.include(answer, "FROM THE BODY")
+      const outer = yield* apply(module, { "think.predict": instructed("FROM OUTSIDE") })({ question: "?" })
+      assert.include(outer.answer, "FROM OUTSIDE")
+    }).pipe(Effect.provide(mirror)))
+
+  it.effect("reaches every call of a module that calls itself", () =>
+    Effect.gen(function*() {
+      const deep: Module.Module<
+        { readonly question: string; readonly left: number },
+        { readonly answer: string },
+        Predict.PredictError,
+        LanguageModel.LanguageModel
+      > = Module.make({ step: answer }, function*(m, input: { readonly question: string; readonly left: number }) {
+        const { answer } = yield* m.step({ question: input.question })
+        return input.left === 0 ? { answer } : yield* deep({ question: "again", left: input.left - 1 })
+      })
+      const module = Module.make({ deep }, function*(m, input: { readonly question: string; readonly left: number }) {
+        return yield* m.deep(input)
+      })
+      const tuned = apply(module, { "deep.step": instructed("TUNED") })
+      const [output, trace] = yield* Trace.capture(tuned({ question: "?", left: 2 }))
+      assert.include(output.answer, "TUNED")
+      assert.deepStrictEqual(
+        trace.map(({ listed, path }) => ({ listed, path })),
+        Array(3).fill({ listed: true, path: "deep.step" })
+      )
+    }).pipe(Effect.provide(mirror)))
+
   it.effect("never reaches a module that is made inside a body under a listed path", () =>
     Effect.gen(function*() {
       const sneaky = Module.make({ first: answer }, function*(_, input: { question: string }) {
-        const made = Module.make({ first: Predict.make("question -> answer") }, function*(m, input: { question: string }) {
-          return yield* m.first(input)
-        })
+        const made = Module.make(
+          { first: Predict.make("question -> answer") },
+          function*(m, input: { question: string }) {
+            return yield* m.first(input)
+          }
+        )
         return yield* made(input)
       })
       const output = yield* apply(sneaky, { first: instructed("TUNED") })({ question: "?" })
       assert.notInclude(output.answer, "TUNED")
     }).pipe(Effect.provide(mirror)))
 
-  it.effect("1,000 concurrent calls under different parameters give what one by one gives", () =>
-    Effect.gen(function*() {
-      const delays = yield* Random.shuffle(Array.from({ length: 1000 }, (_, index) => index % 7))
-      const order = Array.from(delays)
-      const model = TestLanguageModel.layer((request: LanguageModel.Request, n: number) =>
-        Effect.as(
-          Effect.repeatN(Effect.yieldNow(), order[n % order.length] ?? 0),
-          TestLanguageModel.fields({ answer: content(request) })
+  it.effect(
+    "1,000 concurrent calls under different parameters give what one by one gives",
+    () =>
+      Effect.gen(function*() {
+        const delays = yield* Random.shuffle(Array.from({ length: 1000 }, (_, index) => index % 7))
+        const order = Array.from(delays)
+        const model = TestLanguageModel.layer((request: LanguageModel.Request, n: number) =>
+          Effect.as(
+            Effect.repeatN(Effect.yieldNow(), order[n % order.length] ?? 0),
+            TestLanguageModel.fields({ answer: content(request) })
+          )
         )
-      )
-      const call = (index: number) =>
-        apply(pair, { first: instructed(`rule ${index}.`), second: instructed(`other ${index}.`) })({
-          question: `q${index}`
-        })
-      const indices = Array.from({ length: 1000 }, (_, index) => index)
-      const parallel = yield* Effect.forEach(indices, call, { concurrency: "unbounded" }).pipe(Effect.provide(model))
-      const serial = yield* Effect.forEach(indices, call).pipe(Effect.provide(model))
-      assert.deepStrictEqual(parallel, serial)
-      assert.include(parallel[123]!.first, "rule 123.")
-    }).pipe(Effect.withRandom(Random.make("delays"))), 60_000)
+        const call = (index: number) =>
+          apply(pair, { first: instructed(`rule ${index}.`), second: instructed(`other ${index}.`) })({
+            question: `q${index}`
+          })
+        const indices = Array.from({ length: 1000 }, (_, index) => index)
+        const parallel = yield* Effect.forEach(indices, call, { concurrency: "unbounded" }).pipe(Effect.provide(model))
+        const serial = yield* Effect.forEach(indices, call).pipe(Effect.provide(model))
+        assert.deepStrictEqual(parallel, serial)
+        assert.include(parallel[123]!.first, "rule 123.")
+      }).pipe(Effect.withRandom(Random.make("delays"))),
+    60_000
+  )
 })
 
 describe("a part that is not called through the body's argument", () => {
@@ -168,7 +252,40 @@ describe("a part that is not called through the body's argument", () => {
     }).pipe(Effect.provide(mirror)))
 })
 
+describe("a warning that a predictor cannot be tuned", () => {
+  it.effect("comes once for each place, however often it is made anew", () =>
+    Effect.gen(function*() {
+      const warnings: Array<unknown> = []
+      const logger = Logger.make(({ message }) => warnings.push(message))
+      const module = Module.make({ answer }, function*(_, input: { question: string }) {
+        return yield* Predict.make("question -> answer")(input)
+      })
+      yield* Effect.repeatN(module({ question: "?" }), 9).pipe(
+        Effect.provide(Logger.replace(Logger.defaultLogger, logger)),
+        Effect.provide(Logger.add(logger))
+      )
+      assert.strictEqual(warnings.length, 1)
+      assert.include(String(warnings[0]), "Module.freeze")
+    }).pipe(Effect.provide(mirror)))
+})
+
 describe("freeze", () => {
+  it.effect("may be called on a part inside a body", () =>
+    Effect.gen(function*() {
+      const module = Module.make(
+        { think: ChainOfThought.make("question -> answer") },
+        function*(m, input: { question: string }) {
+          return yield* Module.freeze(m.think)(input)
+        }
+      )
+      const events: Array<ModuleEvent.Emitted> = []
+      yield* module({ question: "?" }).pipe(
+        ModuleEvent.listen({ deltas: false, emit: (more) => Effect.sync(() => events.push(...more)) })
+      )
+      assert.isFalse(events.some((event) => event._tag === "Untuned"))
+      assert.isTrue(events.some((event) => event._tag === "PredictorEnd" && !event.listed))
+    }).pipe(Effect.provide(mirror)))
+
   it.effect("hides the predictors, keeps their parameters, and is not called untuned", () =>
     Effect.gen(function*() {
       const frozen = Module.freeze(apply(answer, { "": instructed("BAKED") }))
@@ -187,6 +304,18 @@ describe("freeze", () => {
 })
 
 describe("composition", () => {
+  it.effect("a function that throws is a defect of the run, not of the call", () =>
+    Effect.gen(function*() {
+      const thrown = new Error("no")
+      const fail = () => {
+        throw thrown
+      }
+      for (const module of [Module.mapInput(answer, fail), Module.map(answer, fail)]) {
+        const exit = yield* Effect.exit(module({ question: "?" }))
+        assert.deepStrictEqual(exit, Exit.die(thrown))
+      }
+    }).pipe(Effect.provide(mirror)))
+
   it.effect("andThen passes outputs on", () =>
     Effect.gen(function*() {
       const pipeline = Predict.make("question -> query").pipe(
@@ -251,7 +380,10 @@ describe("composition", () => {
       const all = yield* Deferred.make<void>()
       const model = TestLanguageModel.layer(() =>
         Effect.acquireUseRelease(
-          Effect.tap(Ref.updateAndGet(running, (n) => n + 1), (n) => n === 8 ? Deferred.succeed(all, undefined) : Effect.void),
+          Effect.tap(
+            Ref.updateAndGet(running, (n) => n + 1),
+            (n) => n === 8 ? Deferred.succeed(all, undefined) : Effect.void
+          ),
           () => Effect.never,
           () => Ref.update(running, (n) => n - 1)
         )
@@ -286,6 +418,28 @@ describe("surroundings", () => {
       const swapped = yield* settingsOf(answer.pipe(Module.withRollout("2"), Module.withRollout("1")))
       assert.strictEqual(one?.rollout, "1")
       assert.strictEqual(new Set([one?.rollout, "2", nested?.rollout, swapped?.rollout]).size, 4)
+    }))
+
+  it.effect("a rollout of the settings is combined with that of the surroundings", () =>
+    Effect.gen(function*() {
+      const of = (own: string, outer: string) =>
+        Effect.map(
+          settingsOf(Module.withRollout(Predict.make("question -> answer", { settings: { rollout: own } }), outer)),
+          (settings) => settings?.rollout
+        )
+      const rollouts = yield* Effect.all([of("a", "1"), of("b", "1"), of("a", "2"), of("a", "1")])
+      assert.strictEqual(new Set(["a", "b", "1", "2", ...rollouts]).size, 7)
+      assert.strictEqual(rollouts[0], rollouts[3])
+    }))
+
+  it.effect("a setting that is undefined hides none further in", () =>
+    Effect.gen(function*() {
+      const own = Predict.make("question -> answer", { settings: { temperature: 0.1 } })
+      const outer = own.pipe(
+        Module.withSettings({ maxTokens: 9 }),
+        Module.withSettings({ temperature: undefined, maxTokens: undefined })
+      )
+      assert.deepStrictEqual(yield* settingsOf(outer), { temperature: 0.1, maxTokens: 9 })
     }))
 
   it.effect("provideModel replaces the model of one part", () =>

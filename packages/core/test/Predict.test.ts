@@ -9,7 +9,7 @@ import * as Signature from "@effect-dspy/core/Signature"
 import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
 import * as Trace from "@effect-dspy/core/Trace"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Schema, Stream } from "effect"
+import { Effect, Either, Layer, Schema, Stream } from "effect"
 
 const sum = Predict.make("question -> answer: int, note?: string")
 const ask = sum({ question: "2 + 2?" })
@@ -78,7 +78,10 @@ describe("Predict", () => {
 
   it.effect("a failed model call is not asked again by an adapter", () =>
     Effect.gen(function*() {
-      const resilient = Module.withAdapter(sum, ChatAdapter.adapter.pipe(Adapter.reask(), Adapter.orElse(JsonAdapter.adapter)))
+      const resilient = Module.withAdapter(
+        sum,
+        ChatAdapter.adapter.pipe(Adapter.reask(), Adapter.orElse(JsonAdapter.adapter))
+      )
       const error = yield* Effect.flip(resilient({ question: "?" }))
       assert.strictEqual(error._tag, "LanguageModelError")
       assert.strictEqual((yield* TestLanguageModel.requests).length, 1)
@@ -91,7 +94,10 @@ describe("recovery", () => {
     TestLanguageModel.text("[[ ## answer ## ]]\nmany"),
     TestLanguageModel.text(`{"answer": 4}`)
   ])
-  const resilient = Module.withAdapter(sum, ChatAdapter.adapter.pipe(Adapter.reask(), Adapter.orElse(JsonAdapter.adapter)))
+  const resilient = Module.withAdapter(
+    sum,
+    ChatAdapter.adapter.pipe(Adapter.reask(), Adapter.orElse(JsonAdapter.adapter))
+  )
 
   it.effect("is off unless chosen", () =>
     Effect.gen(function*() {
@@ -164,7 +170,11 @@ describe("events", () => {
       const { exit } = yield* listened(true, ask)
       assert.isTrue(exit._tag === "Left" && exit.left._tag === "LanguageModelError")
     }).pipe(Effect.provide(TestLanguageModel.layer([
-      TestLanguageModel.deltas([{ _tag: "TextDelta", index: 0, text: "[[ ## answer ## ]]\n4\n\n[[ ## completed ## ]]" }])
+      TestLanguageModel.deltas([{
+        _tag: "TextDelta",
+        index: 0,
+        text: "[[ ## answer ## ]]\n4\n\n[[ ## completed ## ]]"
+      }])
     ]))))
 
   it.effect("a restarted stream resets its fields", () =>
@@ -192,6 +202,33 @@ describe("events", () => {
       assert.strictEqual(innerTrace.length, 1)
     }).pipe(Effect.provide(model)))
 
+  it.effect("a listener without deltas hears none because another one wants them", () =>
+    Effect.gen(function*() {
+      for (const [outer, inner] of [[true, false], [false, true]] as const) {
+        const { events, exit } = yield* listened(outer, listened(inner, ask))
+        const nested = exit._tag === "Right" ? exit.right.events : []
+        const [some, none] = outer ? [events, nested] : [nested, events]
+        assert.isTrue(some.some((event) => event._tag === "FieldDelta"))
+        assert.deepStrictEqual(none.map((event) => event._tag), ["PredictorStart", "UsageReported", "PredictorEnd"])
+      }
+    }).pipe(Effect.provide(model)))
+
+  it.effect("a model that cannot stream is asked to generate, and its answer comes in one piece", () =>
+    Effect.gen(function*() {
+      const inner = yield* TestLanguageModel.make(() => TestLanguageModel.fields({ answer: 4 }))
+      const whole = Layer.succeed(LanguageModel.LanguageModel, {
+        ...inner.model,
+        capabilities: { ...inner.model.capabilities, streaming: false },
+        stream: () => Stream.dieMessage("asked to stream")
+      })
+      const { events, exit } = yield* listened(true, ask).pipe(Effect.provide(whole))
+      assert.deepStrictEqual(exit, Either.right({ answer: 4 }))
+      assert.strictEqual(
+        events.flatMap((event) => event._tag === "FieldDelta" && event.field === "answer" ? [event.text] : []).join(""),
+        "4"
+      )
+    }))
+
   it.effect("without a listener the model is asked to generate, with one for deltas to stream", () =>
     Effect.gen(function*() {
       const used: Array<string> = []
@@ -214,7 +251,10 @@ describe("Trace", () => {
       const module = Module.all({ b: Predict.make("q -> a"), a: Predict.make("q -> a") })
       const run = (slow: string) =>
         Trace.capture(module({ q: "1" })).pipe(
-          Effect.map(([, trace]) => ({ raw: trace.map((call) => call.path), canonical: Trace.canonical(trace, module) })),
+          Effect.map(([, trace]) => ({
+            raw: trace.map((call) => call.path),
+            canonical: Trace.canonical(trace, module)
+          })),
           Effect.provide(TestLanguageModel.layer((_, __, predictor) =>
             Effect.as(
               Effect.repeatN(Effect.yieldNow(), predictor === slow ? 50 : 0),

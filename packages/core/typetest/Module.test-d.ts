@@ -14,7 +14,10 @@ class Search extends Context.Tag("Search")<
 
 const answer = Predict.make("question -> answer")
 const rag = Module.make(
-  { query: ChainOfThought.make("question -> query"), answer: Predict.make("context: string[], question -> answer, sure: bool") },
+  {
+    query: ChainOfThought.make("question -> query"),
+    answer: Predict.make("context: string[], question -> answer, sure: bool")
+  },
   function*(m, input: { readonly question: string }) {
     const { query } = yield* m.query(input)
     const { search } = yield* Search
@@ -70,6 +73,41 @@ describe("Module.make", () => {
     expectTypeOf<Module.Output<typeof rag>>().toEqualTypeOf<{ readonly answer: string; readonly sure: boolean }>()
     expectTypeOf<Module.Error<typeof rag>>().toEqualTypeOf<Predict.PredictError | NotFound>()
     expectTypeOf<Module.Requirements<typeof rag>>().toEqualTypeOf<LanguageModel.LanguageModel | Search>()
+  })
+
+  it("a body that yields nothing fails with nothing and needs nothing", () => {
+    const pure = Module.make({ answer }, function*(_, input: { readonly n: number }) {
+      return input.n
+    })
+    expectTypeOf(pure).toEqualTypeOf<Module.Module<{ readonly n: number }, number>>()
+  })
+
+  it("a module may be made of any module", () => {
+    const retried = <In, Out, E, R>(self: Module.Module<In, Out, E, R>) =>
+      Module.make({ self }, function*(m, input: In) {
+        return yield* Effect.retry(m.self(input), { times: 2 })
+      })
+    expectTypeOf(retried(rag)).toEqualTypeOf<typeof rag>()
+    const voters = (n: number) =>
+      Module.make(
+        { voters: Array.from({ length: n }, () => answer) },
+        function*(m, input: { readonly question: string }) {
+          return yield* Effect.forEach(m.voters, (voter) => voter(input))
+        }
+      )
+    expectTypeOf<Module.Output<ReturnType<typeof voters>>>().toEqualTypeOf<Array<{ readonly answer: string }>>()
+  })
+
+  it("a module that takes less, returns more or fails less may stand in", () => {
+    type Wide = Module.Module<
+      { readonly question: string; readonly more: number },
+      { readonly answer: string | number },
+      Predict.PredictError | NotFound,
+      LanguageModel.LanguageModel | Search
+    >
+    expectTypeOf(answer).toExtend<Wide>()
+    expectTypeOf<Wide>().not.toExtend<typeof answer>()
+    expectTypeOf(rag).toExtend<Module.Any>()
   })
 
   it("knows its parts", () => {

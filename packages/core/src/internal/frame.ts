@@ -5,8 +5,9 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type { Adapter } from "../Adapter.ts"
+import * as Json from "../Json.ts"
 import type { Settings } from "../LanguageModel.ts"
-import type { Listener } from "../ModuleEvent.ts"
+import type { Emitted, Listener } from "../ModuleEvent.ts"
 import type { Entry } from "../Parameters.ts"
 
 /** Parameters bound to a part of the program. */
@@ -63,6 +64,10 @@ export const with_ = <A, E, R>(f: (frame: Frame) => Effect.Effect<A, E, R>): Eff
 export const provide = <A, E, R>(self: Effect.Effect<A, E, R>, frame: Frame): Effect.Effect<A, E, R> =>
   Effect.provideService(self, Current, frame)
 
+/** Like `provide`, for a frame that may well be the current one. */
+export const enter = <A, E, R>(self: Effect.Effect<A, E, R>, frame: Frame): Effect.Effect<A, E, R> =>
+  with_((current) => current === frame ? self : provide(self, frame))
+
 /** `""` is the top; map and list steps (`[0]`, `['x']`) take no dot. */
 export const join = (base: string, path: string): string =>
   base === "" ? path : path === "" ? base : path.startsWith("[") ? base + path : `${base}.${path}`
@@ -81,23 +86,45 @@ export const lookup = (frame: Frame, leaf: object): Entry | undefined => {
   return found
 }
 
+export type Standing = "listed" | "frozen" | "unlisted"
+
 /** How the program knows this leaf at the frame's path. */
-export const standing = (frame: Frame, leaf: object): "listed" | "frozen" | "unlisted" => {
+export const standing = (frame: Frame, leaf: object): Standing => {
   const members = frame.members
   if (members === undefined) return "listed"
   if (members.leaves.get(relative(members.base, frame.path)) !== leaf) return "unlisted"
   return members.frozen ? "frozen" : "listed"
 }
 
-/** A listener inside another one: both hear, calls are numbered once. */
+/** Settings laid over others; what they leave undefined stays as it is. */
+export const overlaid = (inner: Settings | undefined, outer: Settings | undefined): Settings | undefined => {
+  if (inner === undefined || outer === undefined) return outer ?? inner
+  const settings: { [name: string]: unknown } = { ...inner }
+  for (const [name, value] of Object.entries(outer)) {
+    if (value !== undefined) settings[name] = value
+  }
+  return settings // of `inner` and `outer` only
+}
+
+/** A rollout inside another one. */
+export const nested = (outer: string | undefined, inner: string): string =>
+  outer === undefined ? inner : Json.hash([outer, inner])
+
+/** A listener inside another one: both hear what each asked for, calls are numbered once. */
 export const attach = (listener: Listener, outer: Ear | undefined): Ear => {
   if (outer === undefined) {
     let calls = 0
     return { deltas: listener.deltas, emit: listener.emit, nextCall: () => ++calls }
   }
-  return {
-    deltas: listener.deltas || outer.deltas,
-    emit: (events) => Effect.zipRight(listener.emit(events), outer.emit(events)),
-    nextCall: outer.nextCall
-  }
+  const deltas = listener.deltas || outer.deltas
+  const near = listener.deltas === deltas ? listener.emit : withoutDeltas(listener.emit)
+  const far = outer.deltas === deltas ? outer.emit : withoutDeltas(outer.emit)
+  return { deltas, emit: (events) => Effect.zipRight(near(events), far(events)), nextCall: outer.nextCall }
 }
+
+const withoutDeltas = (emit: Listener["emit"]): Listener["emit"] => (events) => {
+  const rest = events.filter((event) => !deltaTags.has(event._tag))
+  return rest.length === 0 ? Effect.void : emit(rest)
+}
+
+const deltaTags = new Set<Emitted["_tag"]>(["FieldStart", "FieldDelta", "FieldEnd", "ReasoningDelta"])
