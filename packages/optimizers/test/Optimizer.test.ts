@@ -185,17 +185,17 @@ describe("a run that was cut off", () => {
   it.effect("and whose metric has changed is noticed", () =>
     Effect.gen(function*() {
       const lines: Array<string> = []
-      const options = { ...search, metric: exact }
-      yield* RandomSearch.compile(sort, options).pipe(Effect.provide([simulate().layer, store(lines)]))
+      const options = { trainset, valset, metric: exact }
+      yield* LabeledFewShot.compile(sort, options).pipe(Effect.provide([simulate().layer, store(lines)]))
       // Half of what was paid for is lost, so half is scored anew.
       const kept = lines.filter((line, index) => !line.startsWith(`{"key"`) || index % 2 === 0)
       const error = yield* Effect.flip(
-        RandomSearch.compile(sort, { ...options, metric: () => Effect.succeed({ value: 0.25 }) }).pipe(
+        LabeledFewShot.compile(sort, { ...options, metric: () => Effect.succeed({ value: 0.25 }) }).pipe(
           Effect.provide([simulate().layer, store(kept)])
         )
       )
       assert.strictEqual(error._tag, "JournalError")
-      assert.include(error.message, "comes out differently")
+      assert.include(error.message, `"trial 0" comes out differently`)
     }))
 })
 
@@ -374,6 +374,23 @@ describe("a budget", () => {
         }
         assert.isAtLeast(one!.model.requests.length, calls - valset.length)
       }), { discard: true }))
+
+  it.effect("ends the run at the same place when runs cost more than was expected", () =>
+    Effect.gen(function*() {
+      // One call more for every second item.
+      const restless = Module.make({ box: sort }, function*(m, input: { readonly item: string }) {
+        if (Number(input.item.at(-1)) % 2 === 0) yield* m.box({ item: `${input.item}0` })
+        return yield* m.box(input)
+      })
+      for (const calls of [20, 35, 50, 65]) {
+        const [one, eight, sixtyFour] = yield* Effect.forEach([1, 8, 64], (concurrency) =>
+          RandomSearch.compile(restless, { ...search, budget: { calls }, concurrency }).pipe(
+            Effect.provide(simulate({ latency: shuffled(concurrency) }).layer)
+          ))
+        assert.strictEqual(artifact(eight!), artifact(one!))
+        assert.strictEqual(artifact(sixtyFour!), artifact(one!))
+      }
+    }))
 
   it.effect("of tokens or money ends the run too", () =>
     Effect.gen(function*() {

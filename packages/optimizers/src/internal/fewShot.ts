@@ -81,8 +81,14 @@ export const check = <In, Out, R>(
     })
   })
 
-const sameFields = (a: Signature.Any, b: Signature.Any): boolean =>
-  Signature.equals(Signature.withInstructions(a, ""), Signature.withInstructions(b, ""))
+// Instructions may differ: what is said does not change what is shown.
+const sameFields = (a: Signature.Any, b: Signature.Any): boolean => {
+  const shape = (signature: Signature.Any) => {
+    const { inputs, outputs } = Signature.fields(signature)
+    return Json.canonical([...inputs, ...outputs].map(({ kind, name, optional, type }) => [kind, name, optional, type]))
+  }
+  return shape(a) === shape(b)
+}
 
 // -----------------------------------------------------------------------------
 // Labels
@@ -157,7 +163,6 @@ export const bootstrapper = <In, Out, R>(
   const sober = search.evaluator("teacher", teacher)
   // Asked again, a model gives another answer only if it may choose.
   const warm = search.evaluator("teacher, warm", Module.withSettings(teacher, { temperature: 1 }))
-  const listed = new Set(Object.keys(search.given))
 
   const passes = (score: number) => options.metricThreshold === undefined ? score > 0 : score >= options.metricThreshold
 
@@ -165,7 +170,7 @@ export const bootstrapper = <In, Out, R>(
     if (scored._tag === "Failed" || !passes(scored.score)) return undefined
     const calls = new Map<string, Array<Parameters.Demo>>()
     for (const call of scored.trace ?? []) {
-      if (!call.listed || !listed.has(call.path)) continue
+      if (!call.listed) continue
       const demo = Parameters.augmented({ ...call.inputs, ...call.outputs })
       const known = calls.get(call.path)
       if (known === undefined) calls.set(call.path, [demo])
