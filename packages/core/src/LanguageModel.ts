@@ -10,6 +10,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import { forEachChunk } from "./internal/pull.ts"
 import * as Json from "./Json.ts"
 import * as LanguageModelError from "./LanguageModelError.ts"
 
@@ -562,10 +563,10 @@ export const fold = <R>(
   Effect.suspend(() => {
     const folder = new Folder()
     return Effect.flatMap(
-      Stream.runForEachChunk(deltas, (chunk) =>
-        Effect.sync(() => {
-          for (const delta of chunk) folder.add(delta)
-        })),
+      forEachChunk(deltas, (chunk) => {
+        for (const delta of chunk) folder.add(delta)
+        return Effect.void
+      }),
       () => {
         const response = folder.response
         return response === undefined ? Effect.fail(truncated(model, folder.partial)) : Effect.succeed(response)

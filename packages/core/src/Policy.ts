@@ -72,20 +72,34 @@ export interface Around {
  * @category constructors
  */
 export const around = <E = never, R = never>(build: Effect.Effect<Around, E, R>): Policy<E, R> => (inner) =>
-  Effect.map(build, (wrap): LanguageModel.Service => ({
-    id: inner.id,
-    capabilities: inner.capabilities,
-    generate: (request) => Effect.scoped(wrap(inner.generate(request), request)),
-    stream: (request) => Stream.unwrapScoped(wrap(open(inner.stream(request)), request))
-  }))
+  Effect.map(build, (wrap): LanguageModel.Service => {
+    const begin = openings.get(inner) ?? ((request) => firstChunk(inner.stream(request)))
+    const opening: Opening = (request) => wrap(contained(begin(request)), request)
+    const service: LanguageModel.Service = {
+      id: inner.id,
+      capabilities: inner.capabilities,
+      generate: (request) => Effect.scoped(wrap(inner.generate(request), request)),
+      stream: (request) => Stream.unwrapScoped(opening(request))
+    }
+    openings.set(service, opening)
+    return service
+  })
 
-// Opens a stream up to its first chunk in a scope of its own: closed at once
-// when the attempt fails or is interrupted, left to the caller's when not.
-const open = <A, E>(stream: Stream.Stream<A, E>): Effect.Effect<Stream.Stream<A, E>, E, Scope.Scope> =>
+type Opening = (
+  request: LanguageModel.Request
+) => Effect.Effect<Stream.Stream<LanguageModel.Delta, LanguageModelError>, LanguageModelError, Scope.Scope>
+
+// How the streams of a model that has policies around it are opened up to their first chunk, so that the next policy
+// finds them open: each further one costs a stream something when it begins and nothing from then on.
+const openings = new WeakMap<LanguageModel.Service, Opening>()
+
+// An attempt in a scope of its own: closed at once when it fails or is
+// interrupted, left to the caller's when not.
+const contained = <A, E>(attempt: Effect.Effect<A, E, Scope.Scope>): Effect.Effect<A, E, Scope.Scope> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function*() {
       const scope = yield* Scope.fork(yield* Effect.scope, ExecutionStrategy.sequential)
-      return yield* restore(Scope.extend(firstChunk(stream), scope)).pipe(
+      return yield* restore(Scope.extend(attempt, scope)).pipe(
         Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause)))
       )
     })

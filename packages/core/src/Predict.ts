@@ -11,6 +11,7 @@ import * as Stream from "effect/Stream"
 import * as Adapter from "./Adapter.ts"
 import * as ChatAdapter from "./ChatAdapter.ts"
 import * as frame from "./internal/frame.ts"
+import { forEachChunk } from "./internal/pull.ts"
 import { type Of, resolve, type Source } from "./internal/signatureSource.ts"
 import type { JsonRecord } from "./Json.ts"
 import * as LanguageModel from "./LanguageModel.ts"
@@ -331,7 +332,7 @@ const streamed =
           }
         }
         return Effect.flatMap(
-          Stream.runForEachChunk(stream(call.model, request), (chunk) => {
+          forEachChunk(stream(call.model, request), (chunk) => {
             const out: Array<Emitted> = []
             for (const delta of chunk) take(delta, out)
             return out.length === 0 ? Effect.void : ear.emit(out)

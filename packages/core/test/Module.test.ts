@@ -190,7 +190,7 @@ describe("withParameters", () => {
       assert.include(output.answer, "TUNED")
       assert.deepStrictEqual(
         trace.map(({ listed, path }) => ({ listed, path })),
-        Array(3).fill({ listed: true, path: "deep.step" })
+        Array.from({ length: 3 }, () => ({ listed: true, path: "deep.step" }))
       )
     }).pipe(Effect.provide(mirror)))
 

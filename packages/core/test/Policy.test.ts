@@ -88,6 +88,31 @@ describe("Policy.around", () => {
       assert.deepStrictEqual(state, { opened: 1, open: 0 })
     }))
 
+  it.effect("policies nest: each has its own attempts, and all of them are released", () =>
+    Effect.gen(function*() {
+      const { model, state } = counted((opened) =>
+        opened < 8 ? Stream.fail(overloaded) : Stream.concat(Stream.make(text("a")), Stream.never)
+      )
+      const attempts = { inner: 0, outer: 0 }
+      const retrying = (name: keyof typeof attempts) =>
+        Policy.around(Effect.succeed((attempt) =>
+          Effect.retry(Effect.zipRight(Effect.sync(() => attempts[name]++), attempt), { times: 2 })
+        ))
+      const policed = yield* Effect.flatMap(retrying("inner")(model), retrying("outer"))
+      const first = yield* Stream.runHead(policed.stream(request))
+      assert.deepStrictEqual(first, Option.some(text("a")))
+      assert.deepStrictEqual(attempts, { inner: 8, outer: 3 })
+      assert.deepStrictEqual(state, { opened: 8, open: 0 })
+    }))
+
+  it.effect("a policy goes around the stream that a model has, also when the model was copied", () =>
+    Effect.gen(function*() {
+      const policed = yield* retryTwice(counted(() => Stream.make(text("a"), finish, completed)).model)
+      const copied = { ...policed, stream: () => Stream.make(text("b"), finish, completed) }
+      const response = yield* LanguageModel.fold((yield* retryTwice(copied)).stream(request), "test/m")
+      assert.strictEqual(response.outputs[0]?.text, "b")
+    }))
+
   it.effect("keeps the chunks of the stream as they come", () =>
     Effect.gen(function*() {
       const chunks = [[text("a"), text("b")], [text("c")], [finish, completed]].map(Chunk.fromIterable)
