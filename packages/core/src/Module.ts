@@ -7,6 +7,7 @@
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
+import * as DefaultServices from "effect/DefaultServices"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
@@ -14,6 +15,7 @@ import { dual } from "effect/Function"
 import * as Option from "effect/Option"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
 import * as Predicate from "effect/Predicate"
+import * as Tracer from "effect/Tracer"
 import type * as Types from "effect/Types"
 import type { YieldWrap } from "effect/Utils"
 import type { Adapter } from "./Adapter.ts"
@@ -160,7 +162,7 @@ export const leaf = <In, Out, E, R>(
 ): Module<In, Out, E, R> => {
   const identity = {}
   return makeModule(
-    (input: In, current) => frame.enter(run(input, identity, current), current),
+    (input: In, current) => frame.enter(span("Predict", run(input, identity, current), current), current),
     [{ path: "", signature, leaf: identity, parameters: undefined }]
   )
 }
@@ -204,25 +206,38 @@ const placed = (children: Children): { readonly handles: Children; readonly pred
 
 const composite = <In, Out, E, R>(
   predictors: ReadonlyArray<Predictor>,
-  body: (input: In) => Effect.Effect<Out, E, R>
+  run: (input: In) => Effect.Effect<Out, E, R>
 ): Module<In, Out, E, R> => {
   const leaves = new Map(predictors.map((predictor) => [predictor.path, predictor.leaf]))
   return makeModule((input: In, current) => {
     const { listener: ear, path } = current
+    const body = span("Module", run(input), current)
     const members = current.members ?? { base: path, leaves, frozen: false }
     if (ear === undefined) {
-      return frame.enter(body(input), current.members === undefined ? { ...current, members } : current)
+      return frame.enter(body, current.members === undefined ? { ...current, members } : current)
     }
     const call = ear.nextCall()
     return Effect.zipRight(
       ear.emit([{ _tag: "ModuleStart", path, call, parent: current.call }]),
       Effect.onExit(
-        frame.provide(body(input), { ...current, members, call }),
+        frame.provide(body, { ...current, members, call }),
         (exit) => ear.emit([{ _tag: "ModuleEnd", path, call, exit: ended(exit) }])
       )
     )
   }, predictors)
 }
+
+// The tracer that holds while nobody has provided one: what it records, nobody sees.
+const untraced = Context.get(DefaultServices.liveServices, Tracer.Tracer)
+
+// One span for each module and predictor, named by its path; what was asked and answered stays out of it.
+const span = <A, E, R>(kind: string, self: Effect.Effect<A, E, R>, { path }: frame.Frame): Effect.Effect<A, E, R> =>
+  Effect.tracerWith((tracer) =>
+    tracer === untraced
+      ? self
+      // A span asks for nothing: its parent may be absent.
+      : Effect.withSpan(self, path === "" ? kind : `${kind} ${path}`, { captureStackTrace: false }) as typeof self
+  )
 
 const ended = (exit: Exit.Exit<unknown, unknown>): ModuleEnd["exit"] =>
   Exit.isSuccess(exit) ? "success" : Exit.isInterrupted(exit) ? "interruption" : "failure"
