@@ -5,6 +5,7 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
+import type * as Types from "effect/Types"
 import { type Of, resolve, type Source } from "./internal/signatureSource.ts"
 import type * as LanguageModel from "./LanguageModel.ts"
 import * as Module from "./Module.ts"
@@ -17,7 +18,7 @@ import * as Signature from "./Signature.ts"
  */
 export type ChainOfThought<S extends Signature.Any> = Module.Module<
   Signature.Input<S>,
-  { readonly reasoning: string } & Signature.Output<S>,
+  Types.Simplify<{ readonly reasoning: string } & Signature.Output<S>>,
   Predict.PredictError,
   LanguageModel.LanguageModel
 >
@@ -49,7 +50,12 @@ export type ChainOfThought<S extends Signature.Any> = Module.Module<
 export const make = <const S extends string | Signature.Any>(
   signature: Source<S>,
   options?: Predict.Options
-): ChainOfThought<Of<S>> => {
+): Module.Module<
+  Signature.Input<Of<S>>,
+  Types.Simplify<{ readonly reasoning: string } & Signature.Output<Of<S>>>,
+  Predict.PredictError,
+  LanguageModel.LanguageModel
+> => {
   const predict = Predict.make(withReasoning(resolve<S>(signature)), options) as unknown as ChainOfThought<Of<S>>
   return Module.make({ predict }, function*(m, input: Signature.Input<Of<S>>) {
     return yield* m.predict(input)

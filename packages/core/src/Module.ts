@@ -16,7 +16,6 @@ import * as Option from "effect/Option"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
 import * as Predicate from "effect/Predicate"
 import * as Tracer from "effect/Tracer"
-import type * as Types from "effect/Types"
 import type { YieldWrap } from "effect/Utils"
 import type { Adapter } from "./Adapter.ts"
 import * as frame from "./internal/frame.ts"
@@ -370,6 +369,13 @@ export const mapInput: {
 export const either = <In, Out, E, R>(self: Module<In, Out, E, R>): Module<In, Either.Either<Out, E>, never, R> =>
   makeModule((input: In, current) => Effect.either(runOf(self)(input, current)), self.predictors)
 
+type Parts = { readonly [key: string]: Any } | ReadonlyArray<Any>
+
+type Part<C extends Parts> = C extends ReadonlyArray<infer M> ? M : C[keyof C]
+
+// One function for each part, so that a union that a part takes stays a union.
+type Taker<M> = M extends Module<infer In, infer _O, infer _E, infer _R> ? (input: In) => void : never
+
 /**
  * One of several modules, chosen by the input. The predictors of a branch are
  * under its key.
@@ -382,18 +388,15 @@ export const branch = <
   Choice extends keyof C
 >(
   branches: C,
-  choose: (input: Types.UnionToIntersection<Input<C[keyof C]>>) => Choice
-): Module<
-  Types.UnionToIntersection<Input<C[keyof C]>>,
-  Output<C[Choice]>,
-  Error<C[Choice]>,
-  Requirements<C[Choice]>
-> => {
-  type In = Types.UnionToIntersection<Input<C[keyof C]>>
-  type Chosen = Module<In, Output<C[Choice]>, Error<C[Choice]>, Requirements<C[Choice]>>
+  choose: (input: All.Input<C>) => Choice
+): Module<All.Input<C>, Output<C[Choice]>, Error<C[Choice]>, Requirements<C[Choice]>> => {
+  type Chosen = Module<All.Input<C>, Output<C[Choice]>, Error<C[Choice]>, Requirements<C[Choice]>>
   const { handles, predictors } = placed(branches)
   // A handle has the type of its branch.
-  return composite(predictors, (input: In) => (handles[choose(input) as string] as unknown as Chosen)(input))
+  return composite(
+    predictors,
+    (input: All.Input<C>) => (handles[choose(input) as string] as unknown as Chosen)(input)
+  )
 }
 
 /**
@@ -406,14 +409,14 @@ export const branch = <
  * @category composition
  */
 export const all: {
-  <const C extends { readonly [key: string]: Any } | ReadonlyArray<Any>>(
+  <const C extends Parts>(
     modules: C
   ): Module<All.Input<C>, All.Output<C>, All.Error<C>, All.Requirements<C>>
-  <const C extends { readonly [key: string]: Any } | ReadonlyArray<Any>, Out>(
+  <const C extends Parts, Out>(
     modules: C,
     aggregate: (outputs: All.Output<C>) => Out
   ): Module<All.Input<C>, Out, All.Error<C>, All.Requirements<C>>
-} = <C extends { readonly [key: string]: Any } | ReadonlyArray<Any>>(
+} = <C extends Parts>(
   modules: C,
   aggregate?: (outputs: All.Output<C>) => unknown
 ): Module<All.Input<C>, never, All.Error<C>, All.Requirements<C>> => {
@@ -439,39 +442,34 @@ export const all: {
  */
 export declare namespace All {
   /**
+   * What every part takes.
+   *
    * @since 0.1.0
    * @category utility types
    */
-  export type Input<C extends { readonly [key: string]: Any } | ReadonlyArray<Any>> = C extends
-    ReadonlyArray<infer M extends Any>
-    ? Types.UnionToIntersection<M extends Module<infer In, infer _O, infer _E, infer _R> ? In : never>
-    : Types.UnionToIntersection<
-      { [K in keyof C]: C[K] extends Module<infer In, infer _O, infer _E, infer _R> ? In : never }[keyof C]
-    >
+  export type Input<C extends Parts> = Taker<Part<C>> extends (input: infer In) => void ? In : never
 
   /**
+   * What the parts return, in the shape in which they were given.
+   *
    * @since 0.1.0
    * @category utility types
    */
-  export type Output<C extends { readonly [key: string]: Any } | ReadonlyArray<Any>> = {
+  export type Output<C extends Parts> = {
     readonly [K in keyof C]: C[K] extends Module<infer _In, infer Out, infer _E, infer _R> ? Out : never
-  }
+  } extends infer Outputs ? Outputs : never // written out in full where it is shown
 
   /**
    * @since 0.1.0
    * @category utility types
    */
-  export type Error<C extends { readonly [key: string]: Any } | ReadonlyArray<Any>> = C extends ReadonlyArray<infer M>
-    ? M extends Module<infer _In, infer _O, infer E, infer _R> ? E : never
-    : { [K in keyof C]: C[K] extends Module<infer _In, infer _O, infer E, infer _R> ? E : never }[keyof C]
+  export type Error<C extends Parts> = Part<C> extends Module<infer _In, infer _O, infer E, infer _R> ? E : never
 
   /**
    * @since 0.1.0
    * @category utility types
    */
-  export type Requirements<C extends { readonly [key: string]: Any } | ReadonlyArray<Any>> = C extends
-    ReadonlyArray<infer M> ? M extends Module<infer _In, infer _O, infer _E, infer R> ? R : never
-    : { [K in keyof C]: C[K] extends Module<infer _In, infer _O, infer _E, infer R> ? R : never }[keyof C]
+  export type Requirements<C extends Parts> = Part<C> extends Module<infer _In, infer _O, infer _E, infer R> ? R : never
 }
 
 /**

@@ -149,7 +149,7 @@ export type Predict<S extends Signature.Any> = Module.Module<
 export const make = <const S extends string | Signature.Any>(
   signature: Source<S>,
   options: Options = {}
-): Predict<Of<S>> => {
+): Module.Module<Signature.Input<Of<S>>, Signature.Output<Of<S>>, PredictError, LanguageModel.LanguageModel> => {
   const resolved = resolve<S>(signature)
   return Module.leaf(resolved, (input: Signature.Input<Of<S>>, leaf, current) =>
     // The value was decoded by the signature's own output schemas.

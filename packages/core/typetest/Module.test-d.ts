@@ -62,8 +62,14 @@ describe("Predict", () => {
 describe("ChainOfThought", () => {
   it("adds reasoning to the output", () => {
     const think = ChainOfThought.make("question -> answer: int")
-    expectTypeOf<Module.Output<typeof think>["reasoning"]>().toEqualTypeOf<string>()
-    expectTypeOf<Module.Output<typeof think>["answer"]>().toEqualTypeOf<number>()
+    expectTypeOf(think).toEqualTypeOf<
+      Module.Module<
+        { readonly question: string },
+        { readonly reasoning: string; readonly answer: number },
+        Predict.PredictError,
+        LanguageModel.LanguageModel
+      >
+    >()
   })
 })
 
@@ -96,6 +102,16 @@ describe("Module.make", () => {
         }
       )
     expectTypeOf<Module.Output<ReturnType<typeof voters>>>().toEqualTypeOf<Array<{ readonly answer: string }>>()
+    const both = <In, A, B, E, R>(a: Module.Module<In, A, E, R>, b: Module.Module<In, B, E, R>) => Module.all({ a, b })
+    expectTypeOf<Module.Output<ReturnType<typeof both<string, 1, 2, never, never>>>>().toEqualTypeOf<
+      { readonly a: 1; readonly b: 2 }
+    >()
+    const either = <In, A, B, E, R>(
+      a: Module.Module<In, A, E, R>,
+      b: Module.Module<In, B, E, R>,
+      first: (input: In) => boolean
+    ) => Module.branch({ a, b }, (input) => first(input) ? "a" : "b")
+    expectTypeOf<ReturnType<typeof either<string, 1, 2, never, never>>>().toEqualTypeOf<Module.Module<string, 1 | 2>>()
   })
 
   it("a module that takes less, returns more or fails less may stand in", () => {
@@ -140,11 +156,34 @@ describe("composition", () => {
 
   it("all, branch, batch, either", () => {
     const all = Module.all({ a: answer, n: Predict.make("question -> n: int") })
-    expectTypeOf<Module.Output<typeof all>["n"]>().toEqualTypeOf<{ readonly n: number }>()
+    expectTypeOf<Module.Input<typeof all>>().toEqualTypeOf<{ readonly question: string }>()
+    expectTypeOf<Module.Output<typeof all>>().toEqualTypeOf<
+      { readonly a: { readonly answer: string }; readonly n: { readonly n: number } }
+    >()
+    const mixed = Module.all({
+      a: answer,
+      q: Predict.make("query -> n: int"),
+      t: answer.pipe(Module.mapInput((_: Date) => ({ question: "" })))
+    })
+    expectTypeOf<{ readonly question: string; readonly query: string } & Date>().toExtend<Module.Input<typeof mixed>>()
+    const eitherOr = answer.pipe(Module.mapInput((input: string | number) => ({ question: String(input) })))
+    expectTypeOf<Module.Input<ReturnType<typeof Module.all<{ readonly eitherOr: typeof eitherOr }>>>>().toEqualTypeOf<
+      string | number
+    >()
+    const chosen = Module.branch({ eitherOr }, () => "eitherOr")
+    expectTypeOf<Module.Input<typeof chosen>>().toEqualTypeOf<string | number>()
+    const texts = Module.all(
+      [answer, answer].map((module) => Module.mapInput(module, (question: string) => ({ question })))
+    )
+    expectTypeOf<Module.Input<typeof texts>>().toEqualTypeOf<string>()
+    expectTypeOf<Module.Output<typeof texts>>().toEqualTypeOf<ReadonlyArray<{ readonly answer: string }>>()
+    const many = Module.all({ a: Module.batch(answer), b: Module.batch(answer) })
+    expectTypeOf<Array<{ readonly question: string }>>().toExtend<Module.Input<typeof many>>()
     const sum = Module.all([answer, answer], ([one, two]) => one.answer.length + two.answer.length)
     expectTypeOf<Module.Output<typeof sum>>().toEqualTypeOf<number>()
     expectTypeOf<Module.Error<typeof sum>>().toEqualTypeOf<Predict.PredictError>()
     const branch = Module.branch({ a: answer, r: rag }, (input) => input.question === "" ? "a" : "r")
+    expectTypeOf<Module.Input<typeof branch>>().toEqualTypeOf<{ readonly question: string }>()
     expectTypeOf<Module.Error<typeof branch>>().toEqualTypeOf<Predict.PredictError | NotFound>()
     // @ts-expect-error not a branch
     Module.branch({ a: answer }, () => "b")
