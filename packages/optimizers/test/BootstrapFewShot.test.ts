@@ -225,6 +225,19 @@ describe("programs of several predictors", () => {
       assert.deepStrictEqual(Object.keys(compiled.parameters), ["box"])
     }))
 
+  it.effect("get none from a predictor that is called by closure, even at the path of another", () =>
+    Effect.gen(function*() {
+      const hidden = Predict.make("item -> box")
+      const program = Module.make({ "": sort }, function*(m, input: { readonly item: string }) {
+        yield* hidden({ item: "hidden-1" })
+        return yield* m[""](input)
+      })
+      const { demos } = yield* run(
+        BootstrapFewShot.events(program, { ...options, maxBootstrappedDemos: 10 })
+      ).pipe(Effect.provide(simulate({ answer: right }).layer))
+      assert.deepStrictEqual(itemsOf(demos()), trainset.slice(0, 10).map(({ inputs }) => inputs.item))
+    }))
+
   it.effect("get one demonstration of a run from a predictor that is called repeatedly", () =>
     Effect.gen(function*() {
       const thrice = Module.make({ box: sort }, function*(m, input: { readonly item: string }) {

@@ -26,7 +26,20 @@ import {
   Supervisor,
   TestClock
 } from "effect"
-import { chance, exact, examples, learner, shuffled, simulate, sort } from "./utilities.ts"
+import {
+  boxOf,
+  chance,
+  exact,
+  examples,
+  field,
+  learner,
+  render,
+  shown,
+  shuffled,
+  simulate,
+  sort,
+  textOf
+} from "./utilities.ts"
 
 const trainset = examples(18, 6)
 const valset = examples(12, 6, 100)
@@ -295,6 +308,32 @@ describe("failures of the model", () => {
       }
     }))
 
+  it.effect("are not to the credit of a candidate that was spared the difficult examples", () =>
+    Effect.gen(function*() {
+      const item = (request: LanguageModel.Request) =>
+        Number(field(textOf(request.messages.at(-1)), "item")?.split("-")[1])
+      const isDemonstrated = (request: LanguageModel.Request) => shown(request).length > 0
+      const model = simulate({
+        // As given: all of 100 to 105. With demonstrations: all of these but one, and nothing is known of the rest.
+        answer: (request) =>
+          render({
+            box: item(request) < 106 && !(isDemonstrated(request) && item(request) === 100)
+              ? boxOf(`kind${item(request) % 6}`)
+              : "wrong"
+          }),
+        fails: (_, request) => isDemonstrated(request) && item(request) >= 106
+      })
+      const compiled = yield* LabeledFewShot.compile(sort, { trainset, valset, metric: exact }).pipe(
+        Effect.provide(model.layer)
+      )
+      assert.deepStrictEqual(compiled.candidates.map(({ origin, score }) => [origin, score.known, score.unknown]), [
+        ["labeled", 6, 6],
+        ["as given", 12, 0]
+      ])
+      assert.isAbove(compiled.candidates[0]!.score.mean, compiled.candidates[1]!.score.mean)
+      assert.deepStrictEqual(compiled.parameters, compiled.candidates[1]!.parameters)
+    }))
+
   it.effect("of all calls end the run at once, with the journal intact", () =>
     Effect.gen(function*() {
       const lines: Array<string> = []
@@ -377,15 +416,19 @@ describe("a budget", () => {
 
   it.effect("ends the run at the same place when runs cost more than was expected", () =>
     Effect.gen(function*() {
-      // One call more for every second item.
-      const restless = Module.make({ box: sort }, function*(m, input: { readonly item: string }) {
-        if (Number(input.item.at(-1)) % 2 === 0) yield* m.box({ item: `${input.item}0` })
-        return yield* m.box(input)
+      // Three calls where there is an answer, which there never is for the module as given.
+      const thorough = Module.make({ box: sort }, function*(m, input: { readonly item: string }) {
+        const { box } = yield* m.box(input)
+        if (box === "a box") return { box }
+        yield* m.box({ item: `${input.item}0` })
+        return yield* m.box({ item: `${input.item}00` })
       })
+      const answer = (request: LanguageModel.Request) =>
+        shown(request).length === 0 ? render({ box: "a box" }) : learner(request)
       for (const calls of [20, 35, 50, 65]) {
         const [one, eight, sixtyFour] = yield* Effect.forEach([1, 8, 64], (concurrency) =>
-          RandomSearch.compile(restless, { ...search, budget: { calls }, concurrency }).pipe(
-            Effect.provide(simulate({ latency: shuffled(concurrency) }).layer)
+          RandomSearch.compile(thorough, { ...search, budget: { calls }, concurrency }).pipe(
+            Effect.provide(simulate({ answer, latency: shuffled(concurrency) }).layer)
           ))
         assert.strictEqual(artifact(eight!), artifact(one!))
         assert.strictEqual(artifact(sixtyFour!), artifact(one!))
