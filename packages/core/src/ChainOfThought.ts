@@ -6,7 +6,7 @@
  */
 import * as Schema from "effect/Schema"
 import type * as Types from "effect/Types"
-import { type Of, resolve, type Source } from "./internal/signatureSource.ts"
+import { resolve } from "./internal/signatureSource.ts"
 import type * as LanguageModel from "./LanguageModel.ts"
 import * as Module from "./Module.ts"
 import * as Predict from "./Predict.ts"
@@ -18,10 +18,12 @@ import * as Signature from "./Signature.ts"
  */
 export type ChainOfThought<S extends Signature.Any> = Module.Module<
   Signature.Input<S>,
-  Types.Simplify<{ readonly reasoning: string } & Signature.Output<S>>,
+  Reasoned<S>,
   Predict.PredictError,
   LanguageModel.LanguageModel
 >
+
+type Reasoned<S extends Signature.Any> = Types.Simplify<{ readonly reasoning: string } & Signature.Output<S>>
 
 /**
  * A module that asks for `reasoning` before the fields of the signature. Its
@@ -47,23 +49,33 @@ export type ChainOfThought<S extends Signature.Any> = Module.Module<
  * @since 0.1.0
  * @category constructors
  */
-export const make = <const S extends string | Signature.Any>(
-  signature: Source<S>,
+export const make: {
+  <S extends Signature.Any>(
+    signature: S,
+    options?: Predict.Options
+  ): Module.Module<Signature.Input<S>, Reasoned<S>, Predict.PredictError, LanguageModel.LanguageModel>
+  <const S extends string>(
+    signature: Signature.Check<S>,
+    options?: Predict.Options
+  ): Module.Module<
+    Signature.Input<Signature.Parse<S>>,
+    Reasoned<Signature.Parse<S>>,
+    Predict.PredictError,
+    LanguageModel.LanguageModel
+  >
+} = (
+  source: Signature.Any | string,
   options?: Predict.Options
-): Module.Module<
-  Signature.Input<Of<S>>,
-  Types.Simplify<{ readonly reasoning: string } & Signature.Output<Of<S>>>,
-  Predict.PredictError,
-  LanguageModel.LanguageModel
-> => {
-  const predict = Predict.make(withReasoning(resolve<S>(signature)), options) as unknown as ChainOfThought<Of<S>>
-  return Module.make({ predict }, function*(m, input: Signature.Input<Of<S>>) {
+): Module.Module<unknown, never, Predict.PredictError, LanguageModel.LanguageModel> => {
+  const predict: Module.Any = Predict.make(withReasoning(resolve(source)), options)
+  // The overloads say what goes in and comes out.
+  const part = predict as Module.Module<unknown, never, Predict.PredictError, LanguageModel.LanguageModel>
+  return Module.make({ predict: part }, function*(m, input: unknown) {
     return yield* m.predict(input)
   })
 }
 
-// The compiler cannot add a field to a signature it knows only by a variable;
-// `ChainOfThought` says what comes out.
+// The compiler cannot add a field to a signature it knows only by a variable.
 const withReasoning = (signature: Signature.Any): Signature.Any =>
   Signature.prependOutput(
     signature as Signature.Signature<{}, {}>,

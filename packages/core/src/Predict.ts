@@ -12,7 +12,7 @@ import * as Adapter from "./Adapter.ts"
 import * as ChatAdapter from "./ChatAdapter.ts"
 import * as frame from "./internal/frame.ts"
 import { forEachChunk } from "./internal/pull.ts"
-import { type Of, resolve, type Source } from "./internal/signatureSource.ts"
+import { resolve } from "./internal/signatureSource.ts"
 import type { JsonRecord } from "./Json.ts"
 import * as LanguageModel from "./LanguageModel.ts"
 import type { LanguageModelError } from "./LanguageModelError.ts"
@@ -146,15 +146,29 @@ export type Predict<S extends Signature.Any> = Module.Module<
  * @since 0.1.0
  * @category constructors
  */
-export const make = <const S extends string | Signature.Any>(
-  signature: Source<S>,
+export const make: {
+  <S extends Signature.Any>(
+    signature: S,
+    options?: Options
+  ): Module.Module<Signature.Input<S>, Signature.Output<S>, PredictError, LanguageModel.LanguageModel>
+  <const S extends string>(
+    signature: Signature.Check<S>,
+    options?: Options
+  ): Module.Module<
+    Signature.Input<Signature.Parse<S>>,
+    Signature.Output<Signature.Parse<S>>,
+    PredictError,
+    LanguageModel.LanguageModel
+  >
+} = (
+  source: Signature.Any | string,
   options: Options = {}
-): Module.Module<Signature.Input<Of<S>>, Signature.Output<Of<S>>, PredictError, LanguageModel.LanguageModel> => {
-  const resolved = resolve<S>(signature)
-  return Module.leaf(resolved, (input: Signature.Input<Of<S>>, leaf, current) =>
-    // The value was decoded by the signature's own output schemas.
-    predict(resolved, options, input, leaf, current) as Effect.Effect<
-      Signature.Output<Of<S>>,
+): Module.Module<unknown, never, PredictError, LanguageModel.LanguageModel> => {
+  const signature = resolve(source)
+  return Module.leaf(signature, (input, leaf, current) =>
+    // The value is decoded by the signature's own output schemas, as the overloads say.
+    predict(signature, options, input, leaf, current) as Effect.Effect<
+      never,
       PredictError,
       LanguageModel.LanguageModel
     >)

@@ -47,6 +47,20 @@ describe("Predict", () => {
     >()
   })
 
+  it("takes a signature that is known only by a variable", () => {
+    const polite = <S extends Signature.Any>(signature: S) =>
+      Module.make(
+        { predict: Predict.make(signature), think: ChainOfThought.make(signature) },
+        function*(m, input: Signature.Input<S>) {
+          yield* m.think(input)
+          return yield* m.predict(input)
+        }
+      )
+    const asked = polite(Signature.parse("question -> answer: int"))
+    expectTypeOf<Module.Input<typeof asked>>().toEqualTypeOf<{ readonly question: string }>()
+    expectTypeOf<Module.Output<typeof asked>>().toEqualTypeOf<{ readonly answer: number }>()
+  })
+
   it("refuses a bad text and wrong inputs", () => {
     // @ts-expect-error unknown type
     Predict.make("question -> answer: strin")
