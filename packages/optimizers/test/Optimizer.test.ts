@@ -353,6 +353,22 @@ describe("failures of the model", () => {
       assert.strictEqual(artifact(resumed), artifact(expected))
     }))
 
+  it.effect("that the journal holds are not held against the model of today", () =>
+    Effect.gen(function*() {
+      const lines: Array<string> = []
+      const fails = (hash: string) => chance(1, hash) < 0.7
+      const patient = RandomSearch.compile(sort, { ...search, maxFailureRate: 1 })
+      const first = yield* patient.pipe(Effect.provide([simulate({ fails }).layer, store(lines)]))
+      const again = yield* RandomSearch.compile(sort, search).pipe(
+        Effect.provide([simulate({ fails: () => true }).layer, store(lines)])
+      )
+      assert.strictEqual(artifact(again), artifact(first))
+      const error = yield* Effect.flip(RandomSearch.compile(sort, search)).pipe(
+        Effect.provide(simulate({ fails }).layer)
+      )
+      assert.strictEqual(error._tag, "TooManyFailures")
+    }))
+
   it.effect("from some time on end the run soon", () =>
     Effect.gen(function*() {
       let calls = 0
