@@ -8,6 +8,7 @@
 import * as Chunk from "effect/Chunk"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import { dual } from "effect/Function"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { forEachChunk } from "./internal/pull.ts"
@@ -374,7 +375,9 @@ export class LanguageModel extends Context.Tag("@effect-dspy/core/LanguageModel"
 
 /**
  * Builds a model from whichever of `generate` and `stream` a provider has; the
- * missing one is derived.
+ * missing one is derived: a stream that is folded, an answer that comes as one
+ * chunk. Capabilities that are not given are the default ones, and `streaming`
+ * is whether there is a `stream`.
  *
  * @example
  * ```ts
@@ -632,11 +635,14 @@ export const unfold = (response: Response): Stream.Stream<Delta> => {
  * @since 0.1.0
  * @category combinators
  */
-export const addUsage = (self: Usage, that: Usage): Usage => {
+export const addUsage: {
+  (that: Usage): (self: Usage) => Usage
+  (self: Usage, that: Usage): Usage
+} = dual(2, (self: Usage, that: Usage): Usage => {
   const sum: { -readonly [K in keyof Usage]: Usage[K] } = { ...self }
   for (const key of Object.keys(that) as Array<keyof Usage>) { // keys of a Usage are keyof Usage
     const value = that[key]
     if (value !== undefined) sum[key] = (self[key] ?? 0) + value
   }
   return sum
-}
+})

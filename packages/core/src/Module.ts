@@ -248,7 +248,12 @@ const ended = (exit: Exit.Exit<unknown, unknown>): ModuleEnd["exit"] =>
  *
  * A part that is called by closure instead works but is not listed: it runs
  * with its own defaults, no optimizer tunes it, and it says so in an `Untuned`
- * event and a warning.
+ * event and, once for each place, a warning. The same goes for a part of the
+ * body that is made a part of another module inside of it; what keeps the path
+ * (`withSettings`, `withRollout`, `map`, `either`, `batch` and so on) keeps it
+ * listed.
+ *
+ * Throws a `RangeError` when two predictors would have the same path.
  *
  * @example
  * ```ts
@@ -603,7 +608,9 @@ export const freeze = <M extends Any>(self: M): M => {
 // =============================================================================
 
 /**
- * Settings for every model call inside. Given further out, a setting wins.
+ * Settings for every model call inside. Given further out, a setting wins; one
+ * that is `undefined` is not given. A `rollout` given here is replaced by one
+ * further out; `withRollout` combines.
  *
  * @since 0.1.0
  * @category combinators

@@ -5,6 +5,7 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import { dual } from "effect/Function"
 import * as frame from "./internal/frame.ts"
 import type { JsonRecord } from "./Json.ts"
 import type * as LanguageModel from "./LanguageModel.ts"
@@ -142,7 +143,8 @@ export interface PredictorEnd extends Source {
 }
 
 /**
- * A predictor failed; `cause` is its error in words.
+ * A predictor failed; `cause` is its error in words. One that is interrupted
+ * says nothing more.
  *
  * @since 0.1.0
  * @category models
@@ -217,9 +219,10 @@ export type Emitted =
 export type ModuleEvent<Out> = Emitted | Result<Out>
 
 /**
- * Takes events as they happen. With `deltas` predictors stream their answers;
- * without, only whole answers are reported. `emit` gets at least one event and
- * may wait: the program waits with it.
+ * Takes events as they happen. With `deltas` predictors stream their answers,
+ * field by field; without, the listener hears of whole answers only. `emit`
+ * gets at least one event and may wait: the program waits with it. Events of
+ * parts that run at the same time come as they happen, told apart by `call`.
  *
  * @since 0.1.0
  * @category models
@@ -253,8 +256,14 @@ export interface Listener {
  * @since 0.1.0
  * @category combinators
  */
-export const listen = (listener: Listener) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  frame.with_((current) => frame.provide(self, { ...current, listener: frame.attach(listener, current.listener) }))
+export const listen: {
+  (listener: Listener): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  <A, E, R>(self: Effect.Effect<A, E, R>, listener: Listener): Effect.Effect<A, E, R>
+} = dual(
+  2,
+  <A, E, R>(self: Effect.Effect<A, E, R>, listener: Listener): Effect.Effect<A, E, R> =>
+    frame.with_((current) => frame.provide(self, { ...current, listener: frame.attach(listener, current.listener) }))
+)
 
 /**
  * Tells whoever listens what the program is doing.

@@ -166,26 +166,30 @@ export const answered = <E = never, R = never>(
 
 /**
  * Applies a policy to a model's Layer. The last one applied is the outermost.
+ * What else the Layer provides, it provides still.
  *
  * @since 0.1.0
  * @category combinators
  */
 export const apply: {
-  <E2, R2>(policy: Policy<E2, R2>): <E, R>(
-    self: Layer.Layer<LanguageModel.LanguageModel, E, R>
-  ) => Layer.Layer<LanguageModel.LanguageModel, E | E2, R | Exclude<R2, Scope.Scope>>
-  <E, R, E2, R2>(
-    self: Layer.Layer<LanguageModel.LanguageModel, E, R>,
+  <E2, R2>(policy: Policy<E2, R2>): <E, R, Others = never>(
+    self: Layer.Layer<LanguageModel.LanguageModel | Others, E, R>
+  ) => Layer.Layer<LanguageModel.LanguageModel | Others, E | E2, R | Exclude<R2, Scope.Scope>>
+  <E, R, E2, R2, Others = never>(
+    self: Layer.Layer<LanguageModel.LanguageModel | Others, E, R>,
     policy: Policy<E2, R2>
-  ): Layer.Layer<LanguageModel.LanguageModel, E | E2, R | Exclude<R2, Scope.Scope>>
+  ): Layer.Layer<LanguageModel.LanguageModel | Others, E | E2, R | Exclude<R2, Scope.Scope>>
 } = dual(
   2,
-  <E, R, E2, R2>(
-    self: Layer.Layer<LanguageModel.LanguageModel, E, R>,
+  <E, R, E2, R2, Others = never>(
+    self: Layer.Layer<LanguageModel.LanguageModel | Others, E, R>,
     policy: Policy<E2, R2>
-  ): Layer.Layer<LanguageModel.LanguageModel, E | E2, R | Exclude<R2, Scope.Scope>> =>
-    Layer.flatMap(
-      self,
-      (context) => Layer.scoped(LanguageModel.LanguageModel, policy(Context.get(context, LanguageModel.LanguageModel)))
-    )
+  ): Layer.Layer<LanguageModel.LanguageModel | Others, E | E2, R | Exclude<R2, Scope.Scope>> =>
+    Layer.flatMap(self, (context) =>
+      Layer.scopedContext(
+        Effect.map(
+          policy(Context.unsafeGet(context, LanguageModel.LanguageModel)), // by its type the Layer has one
+          (model) => Context.add(context, LanguageModel.LanguageModel, model)
+        )
+      ))
 )

@@ -5,6 +5,7 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import { dual } from "effect/Function"
 import * as Schema from "effect/Schema"
 import * as Json from "./Json.ts"
 import type * as Module from "./Module.ts"
@@ -71,7 +72,7 @@ export const capture = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<re
   Effect.suspend(() => {
     const calls: Array<Call> = []
     return Effect.map(
-      ModuleEvent.listen({
+      ModuleEvent.listen(self, {
         deltas: false,
         emit: (events) =>
           Effect.sync(() => {
@@ -81,7 +82,7 @@ export const capture = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<re
               }
             }
           })
-      })(self),
+      }),
       (value) => [value, calls] as const
     )
   })
@@ -94,13 +95,20 @@ export const capture = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<re
  * @since 0.1.0
  * @category combinators
  */
-export const canonical = (self: Trace, module: Module.Any): Trace => {
+export const canonical: {
+  (module: Module.Any): (self: Trace) => Trace
+  (self: Trace, module: Module.Any): Trace
+} = dual(2, (self: Trace, module: Module.Any): Trace => {
   const places = new Map(module.predictors.map((predictor, index) => [predictor.path, index]))
-  const keyed = self.map((call) => ({
-    call,
-    place: (call.listed ? places.get(call.path) : undefined) ?? places.size,
-    key: `${call.path}\n${Json.hash(call.inputs)}${Json.hash(call.outputs)}`
-  }))
-  keyed.sort((a, b) => a.place - b.place || (a.key < b.key ? -1 : a.key > b.key ? 1 : 0))
+  const keyed = self.map((call) => {
+    // Hashes are for calls of the same predictor only, and most are called once.
+    let key: string | undefined
+    return {
+      call,
+      place: (call.listed ? places.get(call.path) : undefined) ?? places.size,
+      key: () => key ??= `${call.path}\n${Json.hash(call.inputs)}${Json.hash(call.outputs)}`
+    }
+  })
+  keyed.sort((a, b) => a.place - b.place || (a.key() < b.key() ? -1 : a.key() > b.key() ? 1 : 0))
   return keyed.map(({ call }) => call)
-}
+})

@@ -94,6 +94,7 @@ describe("LanguageModel", () => {
 
   it("usage that one side does not report is not zero", () => {
     assert.deepStrictEqual(LanguageModel.addUsage({}, {}), {})
+    assert.deepStrictEqual(LanguageModel.addUsage({ cost: 1 })({ cost: 2 }), { cost: 3 })
     assert.deepStrictEqual(
       LanguageModel.addUsage({ inputTokens: 1 }, { inputTokens: 2, outputTokens: 3 }),
       { inputTokens: 3, outputTokens: 3 }

@@ -1,6 +1,7 @@
 import * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
 import * as Policy from "@effect-dspy/core/Policy"
+import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
 import { assert, describe, it } from "@effect/vitest"
 import { Chunk, Effect, Fiber, Layer, Option, Ref, Stream, TestClock } from "effect"
 
@@ -180,4 +181,14 @@ describe("Policy.apply", () => {
       )
       assert.deepStrictEqual(order, ["build inner", "build outer", "outer", "inner", "outer", "inner"])
     }))
+
+  it.effect("leaves the other services of the Layer", () =>
+    Effect.gen(function*() {
+      yield* LanguageModel.generate(request)
+      assert.strictEqual((yield* TestLanguageModel.requests).length, 2)
+    }).pipe(Effect.provide(
+      TestLanguageModel.layer([TestLanguageModel.fail("Overloaded"), TestLanguageModel.text("hello")]).pipe(
+        Policy.apply(retryTwice)
+      )
+    )))
 })

@@ -268,4 +268,29 @@ describe("Trace", () => {
       assert.deepStrictEqual(one.canonical, two.canonical)
       assert.deepStrictEqual(one.canonical.map((call) => call.path), ["b", "a"])
     }))
+
+  it.effect("canonical order of many calls of one predictor is that of what was asked and answered", () =>
+    Effect.gen(function*() {
+      const predict = Predict.make("q -> a")
+      const inputs = Array.from({ length: 20 }, (_, n) => ({ q: `${n % 10}` }))
+      const [, trace] = yield* Trace.capture(Effect.forEach(inputs, predict))
+      const canonical = Trace.canonical(trace, predict)
+      assert.deepStrictEqual(Trace.canonical(predict)([...trace].reverse()), canonical)
+      assert.notDeepEqual(canonical, trace)
+      assert.sameDeepMembers([...canonical], [...trace])
+    }).pipe(Effect.provide(TestLanguageModel.layer((_, n) => TestLanguageModel.fields({ a: `${n}` })))))
+})
+
+describe("a listener", () => {
+  it.effect("may be given first or last", () =>
+    Effect.gen(function*() {
+      const seen: Array<string> = []
+      const listener: ModuleEvent.Listener = {
+        deltas: false,
+        emit: (events) => Effect.sync(() => events.forEach((event) => seen.push(event._tag)))
+      }
+      yield* ModuleEvent.listen(ModuleEvent.status("one"), listener)
+      yield* ModuleEvent.status("two").pipe(ModuleEvent.listen(listener))
+      assert.deepStrictEqual(seen, ["Status", "Status"])
+    }))
 })
