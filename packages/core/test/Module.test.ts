@@ -260,10 +260,7 @@ describe("a warning that a predictor cannot be tuned", () => {
       const module = Module.make({ answer }, function*(_, input: { question: string }) {
         return yield* Predict.make("question -> answer")(input)
       })
-      yield* Effect.repeatN(module({ question: "?" }), 9).pipe(
-        Effect.provide(Logger.replace(Logger.defaultLogger, logger)),
-        Effect.provide(Logger.add(logger))
-      )
+      yield* Effect.repeatN(module({ question: "?" }), 9).pipe(Effect.provide(Logger.add(logger)))
       assert.strictEqual(warnings.length, 1)
       assert.include(String(warnings[0]), "Module.freeze")
     }).pipe(Effect.provide(mirror)))
