@@ -40,9 +40,10 @@ export interface Options<In, Labels, Out, E, R, R2 = never> extends Optimizer.Op
 }
 
 /**
- * The run as a stream of events. Examples are tried side by side, as many as
- * `concurrency` allows, and accepted in their order; what is still under way
- * when there are enough is interrupted.
+ * The run as a stream of events. Examples are tried side by side and accepted
+ * in their order: as many as are still wanted, and where `concurrency` leaves
+ * room beside the measuring, more ahead; what is still under way when there are
+ * enough is interrupted.
  *
  * @since 0.1.0
  * @category running

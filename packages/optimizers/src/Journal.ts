@@ -69,7 +69,7 @@ export const Run = Schema.Struct({ run: Json.JsonRecord })
 
 /**
  * Something that was paid for. A `provisional` one, such as a failed call, is
- * forgotten on resuming unless a decision was made after it.
+ * forgotten on resuming unless a decision was made on it.
  *
  * @since 0.1.0
  * @category records
@@ -81,12 +81,17 @@ export const Entry = Schema.Struct({
 })
 
 /**
- * Something that was decided.
+ * Something that was decided. `on` are the keys of the provisional entries that
+ * it was decided on.
  *
  * @since 0.1.0
  * @category records
  */
-export const Decision = Schema.Struct({ decision: Schema.String, value: Json.Json })
+export const Decision = Schema.Struct({
+  decision: Schema.String,
+  value: Json.Json,
+  on: Schema.optional(Schema.Array(Schema.String))
+})
 
 /**
  * One line of a journal.
@@ -129,8 +134,12 @@ export interface Service {
   /** What is recorded under a key. */
   readonly recorded: (key: string) => Option.Option<Json.Json>
   readonly record: (key: string, value: Json.Json, provisional: boolean) => Effect.Effect<void, JournalError>
-  /** Compares with the recorded decision, or records it; on disk when this returns. */
-  readonly decide: (decision: string, value: Json.Json) => Effect.Effect<void, JournalError>
+  /** Compares with the recorded decision, or records it; on disk when this returns. `on` as in `Decision`. */
+  readonly decide: (
+    decision: string,
+    value: Json.Json,
+    on?: ReadonlyArray<string>
+  ) => Effect.Effect<void, JournalError>
 }
 
 const none: Service = {
@@ -167,6 +176,7 @@ const read = (lines: ReadonlyArray<string>): Either.Either<State, JournalError> 
   const entries = new Map<string, Json.Json>()
   const decisions = new Map<string, Json.Json>()
   const provisional = new Set<string>()
+  const kept = new Set<string>()
   for (const [index, line] of lines.entries()) {
     const decoded = decodeRecord(line)
     if (Either.isLeft(decoded)) {
@@ -178,14 +188,14 @@ const read = (lines: ReadonlyArray<string>): Either.Either<State, JournalError> 
     if ("run" in record) run = record.run
     else if ("decision" in record) {
       decisions.set(record.decision, record.value)
-      provisional.clear()
+      for (const key of record.on ?? []) kept.add(key)
     } else {
       entries.set(record.key, record.value)
       if (record.provisional === true) provisional.add(record.key)
       else provisional.delete(record.key)
     }
   }
-  for (const key of provisional) entries.delete(key)
+  for (const key of provisional) if (!kept.has(key)) entries.delete(key)
   return Either.right({ run, entries, decisions })
 }
 
@@ -224,7 +234,7 @@ export const make = (store: Store): Effect.Effect<Service, JournalError> =>
           entries.set(key, value)
           return append({ key, value, ...(provisional ? { provisional } : undefined) }, false)
         }),
-      decide: (decision, value) =>
+      decide: (decision, value, on = []) =>
         Effect.suspend(() => {
           const before = decisions.get(decision)
           if (before !== undefined) {
@@ -239,7 +249,7 @@ export const make = (store: Store): Effect.Effect<Service, JournalError> =>
             )
           }
           decisions.set(decision, value)
-          return append({ decision, value }, true)
+          return append({ decision, value, ...(on.length === 0 ? undefined : { on }) }, true)
         })
     }
   })

@@ -33,8 +33,8 @@ const counted = () => {
 
 const record = (key: string, value: number, provisional = false) =>
   Effect.flatMap(Journal.Journal, (journal) => journal.record(key, value, provisional))
-const decide = (decision: string, value: number) =>
-  Effect.flatMap(Journal.Journal, (journal) => journal.decide(decision, value))
+const decide = (decision: string, value: number, on?: ReadonlyArray<string>) =>
+  Effect.flatMap(Journal.Journal, (journal) => journal.decide(decision, value, on))
 const begin = (options: { readonly [key: string]: number | string }) =>
   Effect.flatMap(Journal.Journal, (journal) => journal.begin({ options }))
 
@@ -136,10 +136,10 @@ describe("resuming", () => {
       assert.include(error.message, `"trial 0"`)
     }))
 
-  it.effect("what is provisional is forgotten, unless something was decided after it", () =>
+  it.effect("what is provisional is forgotten, unless something was decided on it", () =>
     Effect.gen(function*() {
       const store = memory()
-      yield* Effect.all([record("a", 1, true), decide("x", 1), record("b", 2, true), record("c", 3)]).pipe(
+      yield* Effect.all([record("a", 1, true), record("b", 2, true), record("c", 3), decide("x", 1, ["a"])]).pipe(
         Effect.provide(store.layer)
       )
       const fresh = (key: string) => Journal.memo(key, Schema.Number, Effect.succeed(0))

@@ -357,11 +357,13 @@ describe("failures of the model", () => {
     Effect.gen(function*() {
       const lines: Array<string> = []
       const fails = (hash: string) => chance(1, hash) < 0.7
-      const patient = RandomSearch.compile(sort, { ...search, maxFailureRate: 1 })
+      const tested = { ...search, testset: examples(12, 6, 500) }
+      const patient = RandomSearch.compile(sort, { ...tested, maxFailureRate: 1 })
       const first = yield* patient.pipe(Effect.provide([simulate({ fails }).layer, store(lines)]))
-      const again = yield* RandomSearch.compile(sort, search).pipe(
+      const again = yield* RandomSearch.compile(sort, tested).pipe(
         Effect.provide([simulate({ fails: () => true }).layer, store(lines)])
       )
+      assert.isAbove(first.score.unknown, 0)
       assert.strictEqual(artifact(again), artifact(first))
       const error = yield* Effect.flip(RandomSearch.compile(sort, search)).pipe(
         Effect.provide(simulate({ fails }).layer)

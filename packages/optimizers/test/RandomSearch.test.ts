@@ -154,7 +154,7 @@ describe("cost", () => {
     Effect.gen(function*() {
       const model = simulate()
       const { all, compiled, done } = yield* run(
-        RandomSearch.events(sort, { ...search, concurrency: 1 })
+        RandomSearch.events(sort, { ...search, concurrency: 24 })
       ).pipe(Effect.provide(model.layer))
       // The program as given has no demonstrations, so that it is not measured twice.
       const attempts = new Set(all.flatMap((event) => event._tag === "Attempt" ? [event.example] : []))

@@ -213,9 +213,9 @@ export const bootstrapper = <In, Out, R>(
           const end = yield* ordered.run({
             count: order.length,
             window: search.window,
-            // Later examples may succeed first, but more successes than are wanted are never needed. On a budget no
-            // more are tried than could still be needed if all succeed, so that none is in vain.
-            wanted: (running) => successes + (search.purse.limited ? running : 0) < size,
+            // No more than could still be needed if all succeed, so that none is in vain; beyond that only what would
+            // otherwise be idle. Later examples may succeed first, but more successes than are wanted are never needed.
+            wanted: (running) => successes < size && successes + running < size + search.idle,
             task: (index) =>
               search.purse.admit(
                 attempt(order[index]!).pipe( // within, by the count

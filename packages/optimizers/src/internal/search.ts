@@ -51,6 +51,8 @@ export interface Search<In, Out, R> {
   readonly given: Parameters.Parameters
   readonly seed: number
   readonly window: number
+  /** How much of the window measuring the module as given leaves unused, for work that may turn out to be in vain. */
+  readonly idle: number
   readonly sources: Sources
   readonly purse: purse.Purse
   readonly evaluator: (name: string, module: Module.Module<In, Out, unknown, R>) => Scoring.Evaluator
@@ -122,6 +124,10 @@ const figures = (measuredOn: Figures["measuredOn"], winner: Scores, baseline: Sc
   baseline: Evaluate.estimate(baseline),
   difference: Evaluate.estimate(differences(winner, baseline), { range: { lower: -1, upper: 1 } })
 })
+
+// What a decision that was made without them must also be made without when it is made again.
+const failed = (measurements: ReadonlyArray<runs.Run>): ReadonlyArray<string> =>
+  measurements.flatMap((run) => runs.scoreOf(run) === undefined ? [run.key] : [])
 
 const nothing: Optimizer.Spend = { calls: 0, usage: {} }
 
@@ -241,16 +247,16 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
       ended: (
         trial: Optimizer.Trial,
         candidate: Candidate,
-        scores: Scores
+        measurements: ReadonlyArray<runs.Run>
       ) => Effect.Effect<ordered.End | undefined, Optimizer.OptimizerError>
     ): Effect.Effect<ordered.End, Optimizer.OptimizerError> =>
       Effect.gen(function*() {
-        const failed = yield* Deferred.make<never, Optimizer.OptimizerError>()
+        const unmade = yield* Deferred.make<never, Optimizer.OptimizerError>()
         const candidates = yield* Effect.forEach(plans, ({ propose }) =>
           propose.pipe(
             Effect.map((proposed): Candidate => ({ ...proposed, hash: Parameters.hash(proposed.parameters) })),
             runs.unlessExhausted,
-            Effect.tapErrorCause((cause) => Deferred.failCause(failed, cause)),
+            Effect.tapErrorCause((cause) => Deferred.failCause(unmade, cause)),
             Effect.forkScoped
           ))
         // What is put aside for measuring must not be what the making of the candidate needs.
@@ -274,7 +280,7 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
             runs.unlessExhausted
           )
         }
-        let scores: Array<number | undefined> = []
+        let measurements: Array<runs.Run> = []
         const measuring = ordered.run({
           count: plans.length * on.length,
           window,
@@ -287,32 +293,33 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
               const { plan, position } = place(index)
               const current = trial(plan)
               if (position === 0) {
-                scores = []
+                measurements = []
                 spent(candidate.runs)
                 if (current.on === "selection") {
-                  yield* journal.decide(`proposal ${current.index}`, {
-                    origin: current.origin,
-                    candidate: candidate.hash
-                  })
+                  yield* journal.decide(
+                    `proposal ${current.index}`,
+                    { origin: current.origin, candidate: candidate.hash },
+                    failed(candidate.runs)
+                  )
                   yield* emit({ _tag: "Proposal", trial: current, parameters: candidate.parameters })
                 }
                 yield* emit({ _tag: "TrialStart", trial: current })
               }
               if (!(yield* budget.commit([run]))) return "refused"
               spent([run])
-              scores.push(runs.scoreOf(run))
+              measurements.push(run)
               yield* emit({
                 _tag: "Scored",
                 trial: current,
-                done: scores.length,
+                done: measurements.length,
                 total: on.length,
-                mean: mean(scores)
+                mean: mean(measurements.map(runs.scoreOf))
               })
-              return position < on.length - 1 ? undefined : yield* ended(current, candidate, scores)
+              return position < on.length - 1 ? undefined : yield* ended(current, candidate, measurements)
             })
         })
         // A candidate that cannot be made ends the run now, not when its turn comes.
-        return yield* Effect.raceFirst(measuring, Deferred.await(failed))
+        return yield* Effect.raceFirst(measuring, Deferred.await(unmade))
       }).pipe(Effect.scoped)
 
     // -------------------------------------------------------------------------
@@ -322,10 +329,11 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
     const select = (
       trial: Optimizer.Trial,
       { hash, parameters }: Candidate,
-      scores: Scores,
+      measurements: ReadonlyArray<runs.Run>,
       stopAtScore: number | undefined
     ): Effect.Effect<ordered.End | undefined, Optimizer.OptimizerError> =>
       Effect.gen(function*() {
+        const scores = measurements.map(runs.scoreOf)
         const score = Evaluate.estimate(scores)
         const latest: Measured = {
           candidate: { index: trial.index, origin: trial.origin, seed: trial.seed, parameters, score },
@@ -337,7 +345,11 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
         const now = leads || leader === undefined
           ? { measured: latest, figures: figures("selection", scores, measured[0]!.scores) } // the latest is there
           : leader
-        yield* journal.decide(`trial ${trial.index}`, { mean: score.mean, known: score.known, best: now.measured.hash })
+        yield* journal.decide(
+          `trial ${trial.index}`,
+          { mean: score.mean, known: score.known, best: now.measured.hash },
+          failed(measurements)
+        )
         leader = now
         best = Option.some(compiled(now.measured, now.figures))
         yield* emit({ _tag: "TrialEnd", trial, score })
@@ -365,7 +377,7 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
               seed: group[plan]!.seed,
               on: "selection"
             }),
-            (trial, candidate, scores) => select(trial, candidate, scores, stopAtScore)
+            (trial, candidate, measurements) => select(trial, candidate, measurements, stopAtScore)
           )
           if (end === "finished") continue
           reason = end === "stopped" ? "stopAtScore" : "budget"
@@ -389,10 +401,19 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
             const { origin, seed } = finalists[index]!.candidate // within, by the count
             return { index, total: finalists.length, origin, seed, on: "test" }
           },
-          (trial, _, scores) => {
-            results.push(scores)
-            return Effect.as(emit({ _tag: "TrialEnd", trial, score: Evaluate.estimate(scores) }), undefined)
-          }
+          (trial, _, measurements) =>
+            Effect.gen(function*() {
+              const scores = measurements.map(runs.scoreOf)
+              const score = Evaluate.estimate(scores)
+              yield* journal.decide(
+                `test ${trial.index}`,
+                { mean: score.mean, known: score.known },
+                failed(measurements)
+              )
+              results.push(scores)
+              yield* emit({ _tag: "TrialEnd", trial, score })
+              return undefined
+            })
         )
         return end === "finished" ? figures("test", results.at(-1)!, results[0]!) : undefined // one for each finalist
       })
@@ -403,7 +424,19 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
 
     yield* emit({ _tag: "Plan", trials: definition.trials, calls: planned * predictors.length })
     if (yield* budget.expect(2 * data.testset.length)) {
-      yield* definition.body({ module, given, seed, window, sources, purse: budget, evaluator, run, emit, trials })
+      yield* definition.body({
+        module,
+        given,
+        seed,
+        window,
+        idle: budget.limited ? 0 : Math.max(0, window - data.selection.length),
+        sources,
+        purse: budget,
+        evaluator,
+        run,
+        emit,
+        trials
+      })
     }
     yield* budget.release
     const winner = leader as { readonly measured: Measured; readonly figures: Figures } | undefined // set in `select`
