@@ -11,7 +11,7 @@ import * as Stream from "effect/Stream"
 import * as Adapter from "./Adapter.ts"
 import * as ChatAdapter from "./ChatAdapter.ts"
 import * as frame from "./internal/frame.ts"
-import { forEachChunk } from "./internal/pull.ts"
+import { forEachChunk, open, type Opening } from "./internal/pull.ts"
 import { resolve } from "./internal/signatureSource.ts"
 import type { JsonRecord } from "./Json.ts"
 import * as LanguageModel from "./LanguageModel.ts"
@@ -310,22 +310,30 @@ const whole = (call: Call): Ask => (adapter, request) =>
     })
   }))
 
-const stream = (
+const opened = (
   model: LanguageModel.Service,
   request: LanguageModel.Request
-): Stream.Stream<LanguageModel.Delta, LanguageModelError> =>
+): ReturnType<Opening> =>
   model.capabilities.streaming
-    ? model.stream(request)
-    : Stream.unwrap(Effect.map(model.generate(request), LanguageModel.unfold))
+    ? open(model)(request)
+    : Effect.flatMap(model.generate(request), (response) => Stream.toPull(LanguageModel.unfold(response)))
 
 const streamed =
   (call: Call, ear: frame.Ear, source: { readonly path: string; readonly call: number }): Ask => (adapter, request) =>
     adapter.parser(call.signature, (parser) =>
       Effect.suspend(() => {
         const folder = new LanguageModel.Folder()
+        const { call: id, path } = source
         let state = parser.initial
         const placed = (events: ReadonlyArray<Adapter.FieldEvent>, out: Array<Emitted>) => {
-          for (const event of events) out.push({ ...event, ...source })
+          // Spelled out: on the way of every token, spreading costs more than the rest of the loop.
+          for (const event of events) {
+            out.push(
+              event._tag === "FieldDelta"
+                ? { _tag: "FieldDelta", path, call: id, field: event.field, text: event.text }
+                : { _tag: event._tag, path, call: id, field: event.field }
+            )
+          }
         }
         const take = (delta: LanguageModel.Delta, out: Array<Emitted>) => {
           folder.add(delta)
@@ -346,7 +354,7 @@ const streamed =
           }
         }
         return Effect.flatMap(
-          forEachChunk(stream(call.model, request), (chunk) => {
+          forEachChunk(opened(call.model, request), (chunk) => {
             const out: Array<Emitted> = []
             for (const delta of chunk) take(delta, out)
             return out.length === 0 ? Effect.void : ear.emit(out)
