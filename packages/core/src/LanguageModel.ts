@@ -566,7 +566,7 @@ export const fold = <R>(
   Effect.suspend(() => {
     const folder = new Folder()
     return Effect.flatMap(
-      forEachChunk(deltas, (chunk) => {
+      forEachChunk(Stream.toPull(deltas), (chunk) => {
         for (const delta of chunk) folder.add(delta)
         return Effect.void
       }),

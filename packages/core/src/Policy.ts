@@ -14,6 +14,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import { open, type Opening, openings, type Pull } from "./internal/pull.ts"
 import * as LanguageModel from "./LanguageModel.ts"
 import type { LanguageModelError } from "./LanguageModelError.ts"
 
@@ -73,25 +74,17 @@ export interface Around {
  */
 export const around = <E = never, R = never>(build: Effect.Effect<Around, E, R>): Policy<E, R> => (inner) =>
   Effect.map(build, (wrap): LanguageModel.Service => {
-    const begin = openings.get(inner) ?? ((request) => firstChunk(inner.stream(request)))
+    const begin = openings.get(inner) ?? ((request) => Effect.flatMap(open(inner)(request), begun))
     const opening: Opening = (request) => wrap(contained(begin(request)), request)
     const service: LanguageModel.Service = {
       id: inner.id,
       capabilities: inner.capabilities,
       generate: (request) => Effect.scoped(wrap(inner.generate(request), request)),
-      stream: (request) => Stream.unwrapScoped(opening(request))
+      stream: (request) => Stream.unwrapScoped(Effect.map(opening(request), Stream.repeatEffectChunkOption))
     }
     openings.set(service, opening)
     return service
   })
-
-type Opening = (
-  request: LanguageModel.Request
-) => Effect.Effect<Stream.Stream<LanguageModel.Delta, LanguageModelError>, LanguageModelError, Scope.Scope>
-
-// How the streams of a model that has policies around it are opened up to their first chunk, so that the next policy
-// finds them open: each further one costs a stream something when it begins and nothing from then on.
-const openings = new WeakMap<LanguageModel.Service, Opening>()
 
 // An attempt in a scope of its own: closed at once when it fails or is
 // interrupted, left to the caller's when not.
@@ -105,18 +98,23 @@ const contained = <A, E>(attempt: Effect.Effect<A, E, Scope.Scope>): Effect.Effe
     })
   )
 
-const firstChunk = <A, E>(stream: Stream.Stream<A, E>): Effect.Effect<Stream.Stream<A, E>, E, Scope.Scope> =>
-  Effect.flatMap(Stream.toPull(stream), (pull) => {
-    const rest = Stream.repeatEffectChunkOption(pull)
-    return pull.pipe(
-      Effect.repeat({ until: Chunk.isNonEmpty }),
-      Effect.map((chunk) => Stream.concat(Stream.fromChunk(chunk), rest)),
-      Effect.catchAll(Option.match({
-        onNone: () => Effect.succeed(Stream.empty),
-        onSome: Effect.fail
-      }))
-    )
-  })
+// A stream whose first chunk is there.
+const begun = <A, E>(pull: Pull<A, E>): Effect.Effect<Pull<A, E>, E> =>
+  pull.pipe(
+    Effect.repeat({ until: Chunk.isNonEmpty }),
+    Effect.matchEffect({
+      onFailure: Option.match({ onNone: () => Effect.succeed(Effect.fail(Option.none())), onSome: Effect.fail }),
+      onSuccess: (chunk) => {
+        let first: Chunk.Chunk<A> | undefined = chunk
+        return Effect.succeed(Effect.suspend(() => {
+          if (first === undefined) return pull
+          const chunk = first
+          first = undefined
+          return Effect.succeed(chunk)
+        }))
+      }
+    })
+  )
 
 /**
  * A policy that may answer in the model's place and sees what the model

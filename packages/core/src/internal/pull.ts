@@ -5,13 +5,34 @@
 import type * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import type { Delta, Request, Service } from "../LanguageModel.ts"
+import type { LanguageModelError } from "../LanguageModelError.ts"
 
-export const forEachChunk = <A, E, R>(
-  stream: Stream.Stream<A, E, R>,
+/** The next chunk, until there is none. */
+export type Pull<A, E, R = never> = Effect.Effect<Chunk.Chunk<A>, Option.Option<E>, R>
+
+/** Opens the stream that answers a request. */
+export type Opening = (
+  request: Request
+) => Effect.Effect<Pull<Delta, LanguageModelError>, LanguageModelError, Scope.Scope>
+
+/**
+ * How the streams of models with policies around them are opened. Whoever
+ * knows this has no `Stream` between itself and the model, however many
+ * policies there are.
+ */
+export const openings = new WeakMap<Service, Opening>()
+
+export const open = (model: Service): Opening =>
+  openings.get(model) ?? ((request) => Stream.toPull(model.stream(request)))
+
+export const forEachChunk = <A, E, E2, R>(
+  opened: Effect.Effect<Pull<A, E, R>, E2, R | Scope.Scope>,
   f: (chunk: Chunk.Chunk<A>) => Effect.Effect<void>
-): Effect.Effect<void, E, R> =>
-  Effect.scoped(Effect.flatMap(Stream.toPull(stream), (pull) => {
+): Effect.Effect<void, E | E2, Exclude<R, Scope.Scope>> =>
+  Effect.scoped(Effect.flatMap(opened, (pull) => {
     const loop: Effect.Effect<void, Option.Option<E>, R> = Effect.flatMap(
       pull,
       (chunk) => Effect.flatMap(f(chunk), () => loop)
