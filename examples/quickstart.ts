@@ -162,8 +162,7 @@ const measure = <In, Out, E, R, Labels, E2, R2>(
         : Terminal.show("")
     ),
     Stream.runLast,
-    Effect.map(Option.flatMap((event) => event._tag === "Done" ? Option.some(event.report) : Option.none())),
-    Effect.flatten
+    Effect.flatMap(Option.flatMap((event) => event._tag === "Done" ? Option.some(event.report) : Option.none()))
   )
 
 const signed = (value: number) => `${value < 0 ? "" : "+"}${value.toFixed(3)}`
