@@ -37,9 +37,10 @@ export const TypeId = "~@effect-dspy/core/Module"
 export type TypeId = typeof TypeId
 
 /**
- * A leaf of a module. `path` is relative to the module; `leaf` is the
- * identity of the predictor itself, so that parameters never reach another one
- * that happens to run under the same path. `parameters` are the ones baked in.
+ * A leaf of a module. `path` is relative to the module, for a part inside a
+ * body to the module of that body; `leaf` is the identity of the predictor
+ * itself, so that parameters never reach another one that happens to run under
+ * the same path. `parameters` are the ones baked in.
  *
  * @since 0.1.0
  * @category models
@@ -96,6 +97,7 @@ export type Requirements<M extends Any> = M extends Module<infer _In, infer _Out
 
 /**
  * What a composite module is made of: modules, and lists and maps of modules.
+ * The path of a part is its name, `name[0]` in a list, `name['key']` in a map.
  *
  * @since 0.1.0
  * @category models

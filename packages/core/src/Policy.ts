@@ -31,8 +31,9 @@ export interface Policy<out E = never, out R = never> {
 
 /**
  * What `around` wraps: one attempt at a call, or at opening a stream up to its
- * first chunk, whose resources live in the scope. An attempt that fails has
- * released everything before the failure is seen.
+ * first chunk, whose resources live in the scope, which a stream keeps until it
+ * ends. An attempt that fails or is interrupted has released everything of its
+ * own at once; what the policy itself acquires for an attempt, it must.
  *
  * @since 0.1.0
  * @category models
@@ -119,8 +120,9 @@ const begun = <A, E>(pull: Pull<A, E>): Effect.Effect<Pull<A, E>, E> =>
 /**
  * A policy that may answer in the model's place and sees what the model
  * answers. `before` may return a whole response, which is then replayed as a
- * stream when one is asked for; `after` runs once for each complete answer of
- * the model, never for a truncated or failed one.
+ * stream when one is asked for; `after` runs for each complete answer of the
+ * model, never for a truncated or failed one. Of a stream that is when
+ * `Completed` arrives, just before the reader gets it.
  *
  * @since 0.1.0
  * @category constructors

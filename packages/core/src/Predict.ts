@@ -126,7 +126,8 @@ export type Predict<S extends Signature.Any> = Module.Module<
  *
  * Inputs are checked and encoded by the signature's schemas before anything is
  * sent. An answer that was cut off, refused or does not decode is a typed
- * error, never a guess.
+ * error, never a guess. The model is asked to stream if somebody listens for
+ * deltas and it can, otherwise for the whole answer; the value is the same.
  *
  * @example
  * ```ts

@@ -104,9 +104,10 @@ export class FieldReset extends Schema.TaggedError<FieldReset>("@effect-dspy/str
 
 /**
  * The text of one output field while it is written, suffix by suffix. `path`
- * is the predictor's, `""` for a module that is a predictor itself. Follows
- * the first call of that predictor; the module runs to its end, so that a
- * failure after the field is not lost.
+ * is that of a predictor the module lists, `""` for a module that is a
+ * predictor itself. Follows the first call of that predictor, and gives nothing
+ * when there is none; the module runs to its end, so that a failure after the
+ * field is not lost. A field that is not text comes as the model writes it.
  *
  * @example
  * ```ts
