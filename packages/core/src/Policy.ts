@@ -33,7 +33,7 @@ export interface Policy<out E = never, out R = never> {
  * What `around` wraps: one attempt at a call, or at opening a stream up to its
  * first chunk, whose resources live in the scope, which a stream keeps until it
  * ends. An attempt that fails or is interrupted has released everything of its
- * own at once; what the policy itself acquires for an attempt, it must.
+ * own at once; what the policy acquires around it is for the policy to release.
  *
  * @since 0.1.0
  * @category models
