@@ -6,6 +6,7 @@
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as DefaultServices from "effect/DefaultServices"
 import * as Effect from "effect/Effect"
@@ -241,7 +242,8 @@ const span = <A, E, R>(kind: string, self: Effect.Effect<A, E, R>, { path }: fra
   )
 
 const ended = (exit: Exit.Exit<unknown, unknown>): ModuleEnd["exit"] =>
-  Exit.isSuccess(exit) ? "success" : Exit.isInterrupted(exit) ? "interruption" : "failure"
+  // A failure interrupts what ran beside it, and its cause says so too.
+  Exit.isSuccess(exit) ? "success" : Cause.isInterruptedOnly(exit.cause) ? "interruption" : "failure"
 
 /**
  * A module of several parts. The body is a generator that calls the parts

@@ -339,6 +339,33 @@ describe("composition", () => {
       TestLanguageModel.fields({ reasoning: "r", answer: "b" })
     ]))))
 
+  it.effect("all that ends because one part failed has failed, and the others were interrupted", () =>
+    Effect.gen(function*() {
+      const part = Module.make({ answer }, function*(m, input: { question: string }) {
+        return yield* m.answer(input)
+      })
+      const module = Module.all({ a: part, b: part })
+      const ends: Array<string> = []
+      const exit = yield* module({ question: "?" }).pipe(
+        ModuleEvent.listen({
+          deltas: false,
+          emit: (events) =>
+            Effect.sync(() => {
+              for (const event of events) if (event._tag === "ModuleEnd") ends.push(`${event.path} ${event.exit}`)
+            })
+        }),
+        Effect.exit
+      )
+      assert.isTrue(Exit.isFailure(exit))
+      assert.deepStrictEqual(ends.sort(), [" failure", "a failure", "b interruption"])
+    }).pipe(
+      Effect.provide(
+        TestLanguageModel.layer((_, __, predictor) =>
+          predictor === "a.answer" ? TestLanguageModel.fail("Overloaded") : Effect.never
+        )
+      )
+    ))
+
   it.effect("all runs its parts at the same time", () =>
     Effect.gen(function*() {
       const started = yield* Ref.make(0)
