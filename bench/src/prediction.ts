@@ -63,7 +63,7 @@ for (const [name, call] of Object.entries(contenders)) {
 
 const rounds = 5
 for (const concurrency of [1, 64, 512]) {
-  const total = Math.max(600, 2 * concurrency)
+  const total = 1200
   const costs = new Map(
     Object.keys(contenders).map((name) => [name, { cpu: [] as Array<number>, wall: [] as Array<number> }])
   )

@@ -20,7 +20,7 @@ if (unknown.length > 0) {
     const published = path.join(import.meta.dirname, "fixture/published.ts")
     const { status } = spawnSync(
       process.execPath,
-      ["--expose-gc", "--import", "tsx", "--import", published, path.join(import.meta.dirname, `${name}.ts`)],
+      ["--import", "tsx", "--import", published, path.join(import.meta.dirname, `${name}.ts`)],
       { stdio: "inherit" }
     )
     if (status !== 0) process.exitCode = 1
