@@ -64,6 +64,19 @@ Answer with [[ ## answer ## ]], then [[ ## completed ## ]].`
       assert.isUndefined(request.responseFormat)
     })
 
+    it("examples of a field, as its schema encodes them", () => {
+      const signature = Signature.make({
+        input: {
+          ticket: Schema.String.annotations({ description: "as written", examples: ["It\ncrashes", "Refund me"] }),
+          since: Schema.Date.annotations({ examples: [new Date(0)] })
+        },
+        output: { answer: Schema.String }
+      })
+      const system = String(format(adapter, signature, {}).messages[0]?.content)
+      assert.include(system, "- `ticket` (string): as written; for example \"It\\ncrashes\", \"Refund me\"\n")
+      assert.include(system, "; for example \"1970-01-01T00:00:00.000Z\"\n")
+    })
+
     const Ticket = Schema.Struct({ subject: Schema.String, lines: Schema.Array(Schema.String) })
     const triage = Signature.make({
       instructions: "Route the ticket.\nBe brief.",

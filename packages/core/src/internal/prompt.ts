@@ -1,8 +1,10 @@
 /**
  * What the prompts of the adapters have in common.
  */
+import * as Either from "effect/Either"
+import * as ParseResult from "effect/ParseResult"
 import type { FormatInput } from "../Adapter.ts"
-import type { JsonRecord } from "../Json.ts"
+import * as Json from "../Json.ts"
 import type { Message } from "../LanguageModel.ts"
 import type { Demo } from "../Parameters.ts"
 import type * as Signature from "../Signature.ts"
@@ -16,7 +18,7 @@ export interface Wording {
   /** How the answer is written, for the system message. */
   readonly structure: (codec: codec.Codec) => string
   /** The answer of a demonstration; a missing output is undefined. */
-  readonly answer: (codec: codec.Codec, values: JsonRecord) => string
+  readonly answer: (codec: codec.Codec, values: Json.JsonRecord) => string
   /** What the last turn asks for. */
   readonly reminder: (codec: codec.Codec) => string
 }
@@ -74,7 +76,7 @@ interface Examples {
 /**
  * Fields between markers; absent ones are left out.
  */
-export const sections = (wires: ReadonlyArray<codec.Wire>, values: JsonRecord): string => {
+export const sections = (wires: ReadonlyArray<codec.Wire>, values: Json.JsonRecord): string => {
   let text = ""
   for (const wire of wires) {
     const value = Object.hasOwn(values, wire.name) ? values[wire.name] : undefined
@@ -97,8 +99,20 @@ const line = (wire: codec.Wire): string => {
   const details = [typeOf(wire)]
   if (wire.constraints !== undefined) details.push(wire.constraints)
   if (wire.optional) details.push("may be left out")
-  const description = wire.description === undefined ? "" : `: ${wire.description.trim().replace(/\s+/g, " ")}`
-  return `- \`${wire.name}\` (${details.join(", ")})${description}`
+  const notes = [
+    ...(wire.description === undefined ? [] : [wire.description.trim().replace(/\s+/g, " ")]),
+    ...examplesOf(wire)
+  ]
+  return `- \`${wire.name}\` (${details.join(", ")})${notes.length === 0 ? "" : `: ${notes.join("; ")}`}`
+}
+
+// As JSON, so that each is one piece on one line. One that its own schema does not allow is left out.
+const examplesOf = (wire: codec.Wire): ReadonlyArray<string> => {
+  const texts = wire.examples.flatMap((example) => {
+    const encoded = ParseResult.encodeUnknownEither(wire.schema)(example)
+    return Either.isRight(encoded) && Json.isJson(encoded.right) ? [JSON.stringify(encoded.right)] : []
+  })
+  return texts.length === 0 ? [] : [`for example ${texts.join(", ")}`]
 }
 
 const typeOf = (wire: codec.Wire): string =>
@@ -153,5 +167,5 @@ const turns = (wording: Wording, wires: codec.Codec, demos: ReadonlyArray<Demo>)
 /**
  * Whether a demonstration has a value for a field.
  */
-export const isGiven = (wire: codec.Wire, values: JsonRecord): boolean =>
+export const isGiven = (wire: codec.Wire, values: Json.JsonRecord): boolean =>
   Object.hasOwn(values, wire.name) && (values[wire.name] !== null || wire.isNullable)
