@@ -145,7 +145,7 @@ const sameType = <M extends Any>(
   predictors: ReadonlyArray<Predictor> = self.predictors
 ): M => {
   const run = runOf(self)
-  return makeModule((input: never, current) => run(input, change(current)), predictors) as unknown as M // another place is no other type
+  return makeModule((input: never, current) => run(input, change(current)), predictors) as unknown as M // a change of the frame changes no type
 }
 
 // =============================================================================

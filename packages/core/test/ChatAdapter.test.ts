@@ -1,17 +1,23 @@
-import type * as Adapter from "@effect-dspy/core/Adapter"
 import * as ChatAdapter from "@effect-dspy/core/ChatAdapter"
 import * as Signature from "@effect-dspy/core/Signature"
 import { assert, describe, it } from "@effect/vitest"
 import { Either, FastCheck, Schema } from "effect"
-import { cases, damaged, damages, decode, format, nasty, read, rendered, split, turns } from "./adapters.ts"
+import {
+  cases,
+  damaged,
+  damages,
+  decode,
+  format,
+  nasty,
+  problemOf,
+  qa,
+  read,
+  rendered,
+  split,
+  turns
+} from "./adapters.ts"
 
 const adapter = ChatAdapter.adapter
-
-const qa = Signature.make({
-  instructions: "Answer the question.",
-  input: { question: Schema.String },
-  output: { answer: Schema.String }
-})
 
 const two = Signature.make({
   input: { question: Schema.String },
@@ -31,10 +37,7 @@ const fields = (signature: Signature.Any, text: string): { readonly [field: stri
 const repairs = (signature: Signature.Any, text: string): ReadonlyArray<string> =>
   Either.getOrThrow(read(adapter, signature, [text]).parsed).repairs
 
-const problem = (signature: Signature.Any, text: string): Adapter.Problem | undefined => {
-  const { parsed } = read(adapter, signature, [text])
-  return Either.isLeft(parsed) ? parsed.left : undefined
-}
+const problem = problemOf(adapter)
 
 describe("ChatAdapter", () => {
   describe("format", () => {

@@ -4,15 +4,22 @@ import * as JsonAdapter from "@effect-dspy/core/JsonAdapter"
 import * as Signature from "@effect-dspy/core/Signature"
 import { assert, describe, it } from "@effect/vitest"
 import { Either, FastCheck, Schema } from "effect"
-import { cases, damaged, damages, decode, format, nasty, read, rendered, split, turns } from "./adapters.ts"
+import {
+  cases,
+  damaged,
+  damages,
+  decode,
+  format,
+  nasty,
+  problemOf,
+  qa,
+  read,
+  rendered,
+  split,
+  turns
+} from "./adapters.ts"
 
 const adapter = JsonAdapter.adapter
-
-const qa = Signature.make({
-  instructions: "Answer the question.",
-  input: { question: Schema.String },
-  output: { answer: Schema.String }
-})
 
 const rate = Signature.make({
   instructions: "Rate it.",
@@ -28,10 +35,7 @@ const value = (signature: Signature.Any, text: string): unknown => {
 const repairs = (signature: Signature.Any, text: string): ReadonlyArray<string> =>
   Either.getOrThrow(decode(adapter, signature, text)).repairs
 
-const problem = (signature: Signature.Any, text: string): Adapter.Problem | undefined => {
-  const { parsed } = read(adapter, signature, [text])
-  return Either.isLeft(parsed) ? parsed.left : undefined
-}
+const problem = problemOf(adapter)
 
 describe("JsonAdapter", () => {
   describe("format", () => {

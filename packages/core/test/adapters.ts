@@ -40,6 +40,20 @@ export const read = (adapter: Adapter.Adapter, signature: Signature.Any, pieces:
     return { events: merged([...events, ...rest]), parsed }
   })
 
+/** What is wrong with a text, if it cannot be parsed. */
+export const problemOf =
+  (adapter: Adapter.Adapter) => (signature: Signature.Any, text: string): Adapter.Problem | undefined => {
+    const { parsed } = read(adapter, signature, [text])
+    return Either.isLeft(parsed) ? parsed.left : undefined
+  }
+
+/** The smallest signature there is. */
+export const qa = Signature.make({
+  instructions: "Answer the question.",
+  input: { question: Schema.String },
+  output: { answer: Schema.String }
+})
+
 /** An answer all the way to its values. */
 export const decode = (
   adapter: Adapter.Adapter,

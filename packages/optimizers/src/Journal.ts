@@ -280,6 +280,7 @@ const differences = (
  */
 export const layerMemory: Layer.Layer<Journal> = Layer.effect(
   Journal,
+  // Only what is read or written can fail, and here there is nothing to read and nowhere to write.
   Effect.orDie(make({ lines: [], append: () => Effect.void }))
 )
 
