@@ -320,7 +320,7 @@ export const describe = (reason: Reason): string => {
         reason.code === undefined ? "" : `, ${reason.code}`
       }): ${reason.description}`
     case "MalformedResponse":
-      return `the response is not a completion (${reason.kind}): ${reason.description}`
+      return `the response is no answer (${reason.kind}): ${reason.description}`
     case "ResponseTooLarge":
       return `the response passed the limit of ${reason.limit} bytes`
     case "StreamTruncated":

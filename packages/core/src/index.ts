@@ -68,6 +68,14 @@ export * as ChainOfThought from "./ChainOfThought.ts"
 export * as ChatAdapter from "./ChatAdapter.ts"
 
 /**
+ * The service that turns texts into vectors whose closeness says how alike the
+ * texts are: what nearest-neighbour demonstrations and retrieval stand on.
+ *
+ * @since 0.1.0
+ */
+export * as Embedder from "./Embedder.ts"
+
+/**
  * `Evaluate` measures a module on examples: every score in its place, a mean
  * that says how sure it is, and what failed told apart from what is wrong.
  *

@@ -1,0 +1,128 @@
+/**
+ * The service that turns texts into vectors whose closeness says how alike the
+ * texts are: what nearest-neighbour demonstrations and retrieval stand on.
+ *
+ * @since 0.1.0
+ */
+import * as Arr from "effect/Array"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as LanguageModelError from "./LanguageModelError.ts"
+
+/**
+ * What embeds texts.
+ *
+ * - `id`: the name users know, such as `openai/text-embedding-3-small`. Vectors
+ *   of different ids cannot be compared.
+ * - `dimensions`: the length of every vector, where it is known beforehand.
+ * - `embed`: one vector for each text, in the order of the texts. No text, no
+ *   vector, and nothing is called.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service {
+  readonly id: string
+  readonly dimensions?: number | undefined
+  readonly embed: (
+    texts: ReadonlyArray<string>
+  ) => Effect.Effect<ReadonlyArray<Float32Array>, LanguageModelError.LanguageModelError>
+}
+
+/**
+ * The embedder of the program. Providers are Layers of it.
+ *
+ * @since 0.1.0
+ * @category services
+ */
+export class Embedder extends Context.Tag("@effect-dspy/core/Embedder")<Embedder, Service>() {}
+
+/**
+ * Builds an embedder from a function that embeds one batch.
+ *
+ * Texts are split into batches of at most `maxBatchSize` (default: one batch
+ * for all), of which at most `concurrency` are under way at once (default 4).
+ * The first batch that fails interrupts the others. A batch that comes back
+ * with another number of vectors, or with vectors of another length than
+ * `dimensions` or than each other, fails with `MalformedResponse`: a vector
+ * must never be taken for that of another text.
+ *
+ * @example
+ * ```ts
+ * import * as Embedder from "@effect-dspy/core/Embedder"
+ * import { Effect } from "effect"
+ *
+ * const batches: Array<number> = []
+ *
+ * const lengths = Embedder.make({
+ *   id: "test/length",
+ *   dimensions: 1,
+ *   maxBatchSize: 2,
+ *   embed: (texts) =>
+ *     Effect.sync(() => {
+ *       batches.push(texts.length)
+ *       return texts.map((text) => Float32Array.of(text.length))
+ *     })
+ * })
+ *
+ * const program = Embedder.embed(["a", "bb", "ccc"]).pipe(
+ *   Effect.provideService(Embedder.Embedder, lengths)
+ * )
+ *
+ * Effect.runPromise(program).then((vectors) => {
+ *   assert.deepStrictEqual(vectors.map((vector) => vector[0]), [1, 2, 3])
+ *   assert.deepStrictEqual(batches, [2, 1])
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (options: {
+  readonly id: string
+  readonly dimensions?: number | undefined
+  readonly maxBatchSize?: number | undefined
+  readonly concurrency?: number | undefined
+  readonly embed: Service["embed"]
+}): Service => {
+  const { concurrency = 4, dimensions, embed, id, maxBatchSize = Infinity } = options
+  const malformed = (description: string) =>
+    Effect.fail(LanguageModelError.make({
+      reason: new LanguageModelError.MalformedResponse({ kind: "shape", description }),
+      provider: id.split("/")[0] ?? id,
+      model: id
+    }))
+  const counted = (texts: ReadonlyArray<string>) =>
+    Effect.flatMap(embed(texts), (vectors) =>
+      vectors.length === texts.length
+        ? Effect.succeed(vectors)
+        : malformed(`${texts.length} texts were embedded, ${vectors.length} vectors came back`))
+  return {
+    id,
+    dimensions,
+    embed: (texts) =>
+      Effect.flatMap(
+        Effect.forEach(Arr.chunksOf(texts, maxBatchSize), counted, { concurrency }),
+        (batches) => {
+          const vectors = batches.flat()
+          const length = dimensions ?? vectors[0]?.length
+          const odd = vectors.find((vector) => vector.length !== length)
+          return odd === undefined
+            ? Effect.succeed(vectors)
+            : malformed(`a vector has ${odd.length} dimensions where ${length} are expected`)
+        }
+      )
+  }
+}
+
+/**
+ * Embeds texts with the embedder of the program: one vector for each, in their
+ * order.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const embed = (
+  texts: ReadonlyArray<string>
+): Effect.Effect<ReadonlyArray<Float32Array>, LanguageModelError.LanguageModelError, Embedder> =>
+  Effect.flatMap(Embedder, (embedder) => embedder.embed(texts))

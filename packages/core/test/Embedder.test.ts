@@ -1,0 +1,115 @@
+import * as Embedder from "@effect-dspy/core/Embedder"
+import * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
+import { assert, describe, it } from "@effect/vitest"
+import { Deferred, Effect, FastCheck, Fiber, Ref, TestClock } from "effect"
+
+const overloaded = LanguageModelError.make({
+  reason: new LanguageModelError.Overloaded({ description: "busy" }),
+  provider: "test",
+  model: "test/numbers"
+})
+
+/** Embeds a number as itself, the later in a call the sooner. */
+const numbers = (log: Array<ReadonlyArray<string>>) => (texts: ReadonlyArray<string>) =>
+  Effect.sync(() => {
+    log.push(texts)
+    return texts.map((text) => Float32Array.of(Number(text), 1))
+  }).pipe(Effect.delay(1000 - Number(texts[0])))
+
+const embedder = (options: Partial<Parameters<typeof Embedder.make>[0]>) =>
+  Embedder.make({ id: "test/numbers", embed: numbers([]), ...options })
+
+const embed = (self: Embedder.Service, texts: ReadonlyArray<string>) =>
+  Effect.gen(function*() {
+    const fiber = yield* Effect.fork(self.embed(texts))
+    // Each window takes less than a second.
+    yield* TestClock.adjust("1 hour")
+    return yield* Fiber.join(fiber)
+  })
+
+describe("Embedder", () => {
+  it.effect.prop(
+    "any texts in any batches: every text once, its vector in its place, whatever batch is done first",
+    {
+      count: FastCheck.integer({ min: 0, max: 200 }),
+      maxBatchSize: FastCheck.option(FastCheck.integer({ min: 1, max: 50 }), { nil: undefined }),
+      concurrency: FastCheck.option(FastCheck.integer({ min: 1, max: 8 }), { nil: undefined })
+    },
+    ({ concurrency, count, maxBatchSize }) =>
+      Effect.gen(function*() {
+        const log: Array<ReadonlyArray<string>> = []
+        const texts = Array.from({ length: count }, (_, i) => String(i))
+        const vectors = yield* embed(embedder({ embed: numbers(log), maxBatchSize, concurrency }), texts)
+        assert.deepStrictEqual(vectors.map((vector) => vector[0]), texts.map(Number))
+        assert.isTrue(log.every((batch) => batch.length > 0 && batch.length <= (maxBatchSize ?? Infinity)))
+        assert.strictEqual(log.length, Math.ceil(count / (maxBatchSize ?? Math.max(count, 1))))
+        assert.sameMembers(log.flat(), texts)
+      }),
+    { fastCheck: { seed: 7, numRuns: 60 } }
+  )
+
+  it.effect("has no more batches under way at once than it may", () =>
+    Effect.gen(function*() {
+      const running = yield* Ref.make(0)
+      const most = yield* Ref.make(0)
+      const self = embedder({
+        maxBatchSize: 1,
+        concurrency: 3,
+        embed: (texts) =>
+          Ref.updateAndGet(running, (n) => n + 1).pipe(
+            Effect.flatMap((n) => Ref.update(most, (m) => Math.max(n, m))),
+            Effect.zipRight(Effect.sleep(100)),
+            Effect.zipRight(Ref.update(running, (n) => n - 1)),
+            Effect.as(texts.map(() => Float32Array.of(0)))
+          )
+      })
+      yield* embed(self, Array.from({ length: 20 }, String))
+      assert.strictEqual(yield* Ref.get(most), 3)
+    }))
+
+  it.effect("one batch that fails ends the call and interrupts the others", () =>
+    Effect.gen(function*() {
+      const interrupted = yield* Deferred.make<void>()
+      const self = embedder({
+        maxBatchSize: 1,
+        embed: (texts) =>
+          texts[0] === "1"
+            ? Effect.fail(overloaded)
+            : Effect.onInterrupt(Effect.never, () => Deferred.succeed(interrupted, undefined))
+      })
+      assert.strictEqual(yield* Effect.flip(self.embed(["0", "1"])), overloaded)
+      assert.isTrue(yield* Deferred.isDone(interrupted))
+    }))
+
+  it.effect("a vector is never taken for that of another text", () =>
+    Effect.gen(function*() {
+      const fewer = yield* Effect.flip(
+        embedder({ maxBatchSize: 2, embed: (texts) => Effect.succeed([Float32Array.of(texts.length)]) })
+          .embed(["a", "b", "c"])
+      )
+      assert.deepInclude(fewer, { provider: "test", model: "test/numbers", retryable: false })
+      assert.deepInclude(fewer.reason, { _tag: "MalformedResponse", kind: "shape" })
+      assert.include(fewer.message, "2 texts were embedded, 1 vectors came back")
+
+      const uneven = yield* Effect.flip(
+        embedder({ embed: (texts) => Effect.succeed(texts.map((_, i) => new Float32Array(i + 1))) }).embed(["a", "b"])
+      )
+      assert.include(uneven.message, "a vector has 2 dimensions where 1 are expected")
+
+      const announced = yield* Effect.flip(
+        embedder({ dimensions: 3, embed: (texts) => Effect.succeed(texts.map(() => new Float32Array(2))) }).embed(["a"])
+      )
+      assert.include(announced.message, "a vector has 2 dimensions where 3 are expected")
+    }))
+
+  it.effect("is found in the context, its errors in those of the effect", () =>
+    Effect.gen(function*() {
+      const answers = [Effect.fail(overloaded), Effect.succeed([Float32Array.of(1)])]
+      const vectors = yield* Embedder.embed(["a"]).pipe(
+        LanguageModelError.catchReason("Overloaded", () => Embedder.embed(["a"])),
+        Effect.provideService(Embedder.Embedder, embedder({ embed: () => answers.shift()! }))
+      )
+      assert.deepStrictEqual(vectors, [Float32Array.of(1)])
+      assert.strictEqual(answers.length, 0)
+    }))
+})
