@@ -4,11 +4,13 @@
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
 import * as Chunk from "effect/Chunk"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
+import * as FiberId from "effect/FiberId"
 import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -75,7 +77,7 @@ export interface Around {
  */
 export const around = <E = never, R = never>(build: Effect.Effect<Around, E, R>): Policy<E, R> => (inner) =>
   Effect.map(build, (wrap): LanguageModel.Service => {
-    const begin = openings.get(inner) ?? ((request) => Effect.flatMap(open(inner)(request), begun))
+    const begin = beginning(inner)
     const opening: Opening = (request) => wrap(contained(begin(request)), request)
     const service: LanguageModel.Service = {
       id: inner.id,
@@ -98,6 +100,10 @@ const contained = <A, E>(attempt: Effect.Effect<A, E, Scope.Scope>): Effect.Effe
       )
     })
   )
+
+// Opens a stream up to its first chunk, which is what policies call an attempt.
+const beginning = (inner: LanguageModel.Service): Opening =>
+  openings.get(inner) ?? ((request) => Effect.flatMap(open(inner)(request), begun))
 
 // A stream whose first chunk is there.
 const begun = <A, E>(pull: Pull<A, E>): Effect.Effect<Pull<A, E>, E> =>
@@ -163,6 +169,171 @@ export const answered = <E = never, R = never>(
         })
       }))
   }))
+
+/**
+ * How a call ended. `exit` is what the provider said of the whole answer, or
+ * why there is none; a call that was interrupted, or a stream that its reader
+ * left, is an interruption. `received` counts the characters of text, reasoning
+ * and tool arguments that arrived, also of an answer that did not end well.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Ending {
+  readonly exit: Exit.Exit<Omit<LanguageModel.Response, "outputs">, LanguageModelError>
+  readonly received: number
+}
+
+/**
+ * A policy that accounts for calls: what runs before one may wait or refuse,
+ * and returns what is to run when the call is over. That runs exactly once, and
+ * cannot be interrupted: after an answer, a failure or an interruption, of a
+ * stream when `Completed` arrives, just before the reader gets it, or when the
+ * stream breaks or is left. What is acquired before the call, in its scope, is
+ * released after that.
+ *
+ * @example
+ * ```ts
+ * import * as LanguageModel from "@effect-dspy/core/LanguageModel"
+ * import * as Policy from "@effect-dspy/core/Policy"
+ * import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
+ * import { Effect, Exit } from "effect"
+ *
+ * const log: Array<string> = []
+ * const logged = Policy.metered(Effect.succeed((request) =>
+ *   Effect.sync(() => {
+ *     log.push(`asked ${request.messages.length}`)
+ *     return ({ exit }) => Effect.sync(() => log.push(Exit.isSuccess(exit) ? "answered" : "failed"))
+ *   })
+ * ))
+ *
+ * const model = TestLanguageModel.layer([TestLanguageModel.text("hello")]).pipe(Policy.apply(logged))
+ *
+ * const program = LanguageModel.generate({ messages: [{ role: "user", content: "hi" }] }).pipe(
+ *   Effect.provide(model)
+ * )
+ *
+ * Effect.runPromise(program).then(() => assert.deepStrictEqual(log, ["asked 1", "answered"]))
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const metered = <E = never, R = never>(
+  build: Effect.Effect<
+    (
+      request: LanguageModel.Request,
+      model: LanguageModel.Service
+    ) => Effect.Effect<(ending: Ending) => Effect.Effect<unknown>, LanguageModelError, Scope.Scope>,
+    E,
+    R
+  >
+): Policy<E, R> =>
+(inner) =>
+  Effect.map(build, (begin): LanguageModel.Service => {
+    const attempt = beginning(inner)
+    const opening: Opening = (request) =>
+      Effect.uninterruptibleMask((restore) =>
+        Effect.flatMap(restore(begin(request, inner)), (close) => {
+          const meter = new Meter(inner.id, close)
+          return Effect.addFinalizer(() => meter.end(left)).pipe(
+            Effect.zipRight(
+              Effect.tapErrorCause(restore(attempt(request)), (cause) => meter.end(Exit.failCause(cause)))
+            ),
+            Effect.map((pull) => meter.watch(pull))
+          )
+        })
+      )
+    const service: LanguageModel.Service = {
+      id: inner.id,
+      capabilities: inner.capabilities,
+      generate: (request) =>
+        Effect.scoped(Effect.uninterruptibleMask((restore) =>
+          Effect.flatMap(restore(begin(request, inner)), (close) =>
+            Effect.onExit(restore(inner.generate(request)), (exit) =>
+              close({ exit, received: Exit.isSuccess(exit) ? sizeOf(exit.value) : 0 })))
+        )),
+      stream: (request) =>
+        Stream.unwrapScoped(Effect.map(opening(request), Stream.repeatEffectChunkOption))
+    }
+    openings.set(service, opening)
+    return service
+  })
+
+const left = Exit.interrupt(FiberId.none)
+
+const sizeOf = (response: LanguageModel.Response): number =>
+  response.outputs.reduce(
+    (sum, output) =>
+      output.toolCalls.reduce(
+        (sum, call) => sum + call.arguments.length,
+        sum + output.text.length + (output.reasoning?.length ?? 0)
+      ),
+    0
+  )
+
+// What has come of one stream, until it is over.
+class Meter {
+  readonly #model: string
+  readonly #close: (ending: Ending) => Effect.Effect<unknown>
+  #received = 0
+  #partial = ""
+  #over = false
+
+  constructor(model: string, close: (ending: Ending) => Effect.Effect<unknown>) {
+    this.#model = model
+    this.#close = close
+  }
+
+  end(exit: Ending["exit"]): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      if (this.#over) return Effect.void
+      this.#over = true
+      return Effect.asVoid(Effect.uninterruptible(this.#close({ exit, received: this.#received })))
+    })
+  }
+
+  watch(pull: Pull<LanguageModel.Delta, LanguageModelError>): Pull<LanguageModel.Delta, LanguageModelError> {
+    return Effect.matchCauseEffect(pull, {
+      onSuccess: (chunk) => {
+        const completed = this.#take(chunk)
+        return completed === undefined ? Effect.succeed(chunk) : Effect.as(this.end(Exit.succeed(completed)), chunk)
+      },
+      onFailure: (cause) =>
+        Effect.zipRight(
+          this.end(Option.match(Cause.flipCauseOption(cause), {
+            onNone: () => Exit.fail(LanguageModel.truncated(this.#model, this.#partial)),
+            onSome: Exit.failCause
+          })),
+          Effect.failCause(cause)
+        )
+    })
+  }
+
+  #take(chunk: Chunk.Chunk<LanguageModel.Delta>): LanguageModel.Completed | undefined {
+    let completed: LanguageModel.Completed | undefined
+    for (const delta of chunk) {
+      switch (delta._tag) {
+        case "TextDelta":
+          if (delta.index === 0) this.#partial += delta.text
+          this.#received += delta.text.length
+          break
+        case "ReasoningDelta":
+          this.#received += delta.text.length
+          break
+        case "ToolCallDelta":
+          this.#received += delta.arguments.length
+          break
+        case "Completed":
+          completed = delta
+          break
+        case "Restarted":
+          this.#partial = ""
+      }
+    }
+    return completed
+  }
+}
 
 /**
  * Applies a policy to a model's Layer. The last one applied is the outermost.

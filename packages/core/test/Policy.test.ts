@@ -3,7 +3,7 @@ import * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
 import * as Policy from "@effect-dspy/core/Policy"
 import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
 import { assert, describe, it } from "@effect/vitest"
-import { Chunk, Effect, Fiber, Layer, Option, Ref, Stream, TestClock } from "effect"
+import { Cause, Chunk, Effect, Exit, Fiber, Layer, Option, Ref, Stream, TestClock } from "effect"
 
 const request: LanguageModel.Request = { messages: [{ role: "user", content: "hi" }] }
 
@@ -156,6 +156,154 @@ describe("Policy.answered", () => {
       const broken = yield* policy(counted(() => Stream.concat(Stream.make(text("a")), Stream.fail(overloaded))).model)
       yield* Effect.flip(Stream.runDrain(broken.stream(request)))
       assert.isTrue(Option.isNone(yield* Ref.get(store)))
+    }))
+})
+
+describe("Policy.metered", () => {
+  // A policy that holds a scoped place for each call, and what it saw.
+  const metering = () => {
+    const seen: Array<string> = []
+    const state = { open: 0 }
+    const policy = Policy.metered(Effect.succeed((_request, model) =>
+      Effect.as(
+        Effect.acquireRelease(
+          Effect.sync(() => state.open++),
+          () => Effect.sync(() => seen.push(`released at ${--state.open}`))
+        ),
+        ({ exit, received }) =>
+          Effect.sync(() =>
+            seen.push(
+              `${model.id} ${
+                Exit.match(exit, {
+                  onSuccess: ({ usage }) => `answered ${usage.outputTokens ?? "?"}`,
+                  onFailure: (cause) =>
+                    Cause.isInterruptedOnly(cause)
+                      ? "left"
+                      : Option.match(Cause.failureOption(cause), {
+                        onNone: () => "died",
+                        onSome: (error) => error.reason._tag
+                      })
+                })
+              } after ${received}`
+            )
+          )
+      )
+    ))
+    return { policy, seen, state }
+  }
+  const answer = [text("ab"), text("c"), finish, { ...completed, usage: { outputTokens: 3 } }]
+
+  it.effect("ends once, with what the provider said, before the reader gets it", () =>
+    Effect.gen(function*() {
+      const { policy, seen } = metering()
+      const policed = yield* policy(counted(() => Stream.fromIterable(answer).pipe(Stream.rechunk(1))).model)
+      yield* policed.generate(request)
+      yield* Stream.runForEach(
+        policed.stream(request),
+        (delta) => Effect.sync(() => seen.push(delta._tag))
+      )
+      assert.deepStrictEqual(seen, [
+        "test/m answered 3 after 3",
+        "released at 0",
+        "TextDelta",
+        "TextDelta",
+        "Finish",
+        "test/m answered 3 after 3",
+        "Completed",
+        "released at 0"
+      ])
+    }))
+
+  it.effect("ends with the failure, before the first chunk and in the middle, and when the terminal marker is missing", () =>
+    Effect.gen(function*() {
+      const { policy, seen } = metering()
+      const broken = [
+        Stream.fail(overloaded),
+        Stream.concat(Stream.make(text("abcd")), Stream.fail(overloaded)),
+        Stream.make(text("abc"))
+      ]
+      for (const deltas of broken) {
+        const policed = yield* policy(counted(() => deltas).model)
+        yield* Effect.ignore(Stream.runDrain(policed.stream(request)))
+      }
+      const { model } = yield* TestLanguageModel.make([TestLanguageModel.fail("Overloaded")])
+      yield* Effect.ignore((yield* policy(model)).generate(request))
+      assert.deepStrictEqual(seen, [
+        "test/m Overloaded after 0",
+        "released at 0",
+        "test/m Overloaded after 4",
+        "released at 0",
+        "test/m StreamTruncated after 3",
+        "released at 0",
+        "test/model Overloaded after 0",
+        "released at 0"
+      ])
+    }))
+
+  it.effect("ends when the reader leaves, and when the call is interrupted, asked for or streamed", () =>
+    Effect.gen(function*() {
+      const { policy, seen } = metering()
+      const { model } = counted(() => Stream.concat(Stream.make(text("ab")), Stream.never))
+      const policed = yield* policy(model)
+      yield* Stream.runHead(policed.stream(request))
+      const silent = yield* policy(counted(() => Stream.never).model)
+      for (const call of [policed.generate(request), Stream.runDrain(silent.stream(request))]) {
+        const fiber = yield* Effect.fork(call)
+        yield* TestClock.adjust("1 second")
+        yield* Fiber.interrupt(fiber)
+      }
+      assert.deepStrictEqual(seen, [
+        "test/m left after 2",
+        "released at 0",
+        "test/m left after 0",
+        "released at 0",
+        "test/m left after 0",
+        "released at 0"
+      ])
+    }))
+
+  it.effect("a call that is refused or interrupted before it is made does not end, and holds nothing", () =>
+    Effect.gen(function*() {
+      const state = { open: 0, ended: 0 }
+      const policy = (then: Effect.Effect<void, LanguageModelError.LanguageModelError>) =>
+        Policy.metered(
+          Effect.succeed(() =>
+            Effect.acquireRelease(Effect.sync(() => state.open++), () => Effect.sync(() => state.open--)).pipe(
+              Effect.zipRight(then),
+              Effect.as(() => Effect.sync(() => state.ended++))
+            )
+          )
+        )
+      const { model, state: asked } = counted(() => Stream.fromIterable(answer))
+      const refusing = yield* policy(Effect.fail(overloaded))(model)
+      assert.strictEqual(yield* Effect.flip(refusing.generate(request)), overloaded)
+      assert.strictEqual(yield* Effect.flip(Stream.runDrain(refusing.stream(request))), overloaded)
+      const waiting = yield* policy(Effect.never)(model)
+      for (const call of [waiting.generate(request), Stream.runDrain(waiting.stream(request))]) {
+        const fiber = yield* Effect.fork(call)
+        yield* TestClock.adjust("1 second")
+        assert.strictEqual(state.open, 1)
+        yield* Fiber.interrupt(fiber)
+      }
+      assert.deepStrictEqual(state, { open: 0, ended: 0 })
+      assert.strictEqual(asked.opened, 0)
+    }))
+
+  it.effect("inside a retry every attempt is a call of its own", () =>
+    Effect.gen(function*() {
+      const { policy, seen } = metering()
+      const { model } = counted((opened) => opened < 3 ? Stream.fail(overloaded) : Stream.fromIterable(answer))
+      const policed = yield* Effect.flatMap(policy(model), retryTwice)
+      const response = yield* LanguageModel.fold(policed.stream(request), "test/m")
+      assert.strictEqual(response.outputs[0]?.text, "abc")
+      assert.deepStrictEqual(seen, [
+        "test/m Overloaded after 0",
+        "released at 0",
+        "test/m Overloaded after 0",
+        "released at 0",
+        "test/m answered 3 after 3",
+        "released at 0"
+      ])
     }))
 })
 
