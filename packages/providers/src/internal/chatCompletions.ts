@@ -1,13 +1,13 @@
 /**
  * The chat completions dialect of OpenAI: from requests to bodies, and from the
- * bytes of an answer, whole or streamed, to deltas.
+ * frames of an answer, whole or streamed, to deltas.
  *
  * @since 0.1.0
  */
 import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
-import * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
+import type * as answer from "./answer.ts"
 import * as fault from "./fault.ts"
-import * as Sse from "./sse.ts"
+import { count, isObject, isText } from "./wire.ts"
 
 // =============================================================================
 // Requests
@@ -88,7 +88,6 @@ export const encode = (
 // Frames
 // =============================================================================
 
-// Wire shapes: anything may be missing or of any type, so every field is looked at before use.
 interface Frame {
   readonly model?: unknown
   readonly usage?: unknown
@@ -141,10 +140,6 @@ interface WireLogprob {
   readonly top_logprobs?: unknown
 }
 
-const isObject = (u: unknown): u is object => typeof u === "object" && u !== null && !Array.isArray(u)
-
-const isText = (u: unknown): u is string => typeof u === "string" && u !== ""
-
 const finishReasons: { readonly [reason: string]: LanguageModel.FinishReason } = {
   stop: "stop",
   eos: "stop",
@@ -157,10 +152,6 @@ const finishReasons: { readonly [reason: string]: LanguageModel.FinishReason } =
   content_filter: "contentFilter",
   refusal: "refusal"
 }
-
-// A count that is not one (negative, a string, NaN) is unknown; it never fails the call.
-const count = (u: unknown): number | undefined =>
-  typeof u === "number" && Number.isSafeInteger(u) && u >= 0 ? u : undefined
 
 const readUsage = (usage: WireUsage): LanguageModel.Usage => {
   const input: { readonly cached_tokens?: unknown } = isObject(usage.prompt_tokens_details)
@@ -217,39 +208,40 @@ interface OutputState {
   finished: boolean
 }
 
-/** Why a frame could not be read. */
-type Malformed = string
-
 const maxChoices = 128
 const maxCalls = 1024
 
 /**
  * Reads completion objects and chunks, one after the other, into deltas.
  */
-class Reader {
-  usage: LanguageModel.Usage = {}
-  model: string | undefined
-  /** The text of the first output so far. */
+export class Reader implements answer.Reader {
   partial = ""
-  /** What went wrong, if a choice says that the model failed. */
   error: fault.ServerError | undefined
+  // The marker is `[DONE]`, which is no frame.
+  readonly done = false
+  #usage: LanguageModel.Usage = {}
+  #model: string
   #finished = 0
+  readonly #wanted: number
   readonly #outputs = new Map<number, OutputState>()
 
-  /** Whether any output has begun. */
+  /** `model`: the one asked for; `outputs`: how many of them. */
+  constructor(model: string, outputs: number) {
+    this.#model = model
+    this.#wanted = outputs
+  }
+
   get started(): boolean {
     return this.#outputs.size > 0
   }
 
-  /** Whether the given number of outputs is known to be complete. */
-  finished(outputs: number): boolean {
-    return this.#finished >= outputs
+  get finished(): boolean {
+    return this.#finished >= this.#wanted
   }
 
-  /** `whole`: a complete completion instead of a chunk of one. */
-  read(frame: Frame, whole: boolean, out: Array<LanguageModel.Delta>): Malformed | undefined {
-    if (isText(frame.model)) this.model = frame.model
-    if (isObject(frame.usage)) this.usage = readUsage(frame.usage)
+  read(frame: Frame, whole: boolean, out: Array<LanguageModel.Delta>): answer.Malformed | undefined {
+    if (isText(frame.model)) this.#model = frame.model
+    if (isObject(frame.usage)) this.#usage = readUsage(frame.usage)
     const { choices } = frame
     if (choices === undefined || choices === null) return whole ? "it has no `choices`" : undefined
     if (!Array.isArray(choices)) return "`choices` is not an array"
@@ -264,16 +256,15 @@ class Reader {
     return undefined
   }
 
-  /** The end of a complete answer. Says whether the model told why it stopped. */
-  end(model: string, requestId: string | undefined, out: Array<LanguageModel.Delta>): boolean {
+  end(requestId: string | undefined, out: Array<LanguageModel.Delta>): boolean {
     const explained = this.#finished === this.#outputs.size
     for (const [index, output] of this.#outputs) {
       if (!output.finished) this.#finish(index, output, "unknown", out)
     }
     out.push({
       _tag: "Completed",
-      usage: this.usage,
-      model: this.model ?? model,
+      usage: this.#usage,
+      model: this.#model,
       ...(requestId === undefined ? undefined : { requestId })
     })
     return explained
@@ -288,7 +279,12 @@ class Reader {
     return output
   }
 
-  #choice(choice: Choice, position: number, whole: boolean, out: Array<LanguageModel.Delta>): Malformed | undefined {
+  #choice(
+    choice: Choice,
+    position: number,
+    whole: boolean,
+    out: Array<LanguageModel.Delta>
+  ): answer.Malformed | undefined {
     // The position in a whole answer is beyond doubt; some servers number every choice 0.
     const index = whole || choice.index === undefined || choice.index === null ? position : choice.index
     if (typeof index !== "number" || !(Number.isInteger(index) && index >= 0 && index < maxChoices)) {
@@ -335,7 +331,7 @@ class Reader {
     output: OutputState,
     logprobs: ReadonlyArray<LanguageModel.TokenLogprob> | undefined,
     out: Array<LanguageModel.Delta>
-  ): Malformed | undefined {
+  ): answer.Malformed | undefined {
     // Servers that write both spellings write the same text in both.
     const reasoning = isText(body.reasoning_content) ? body.reasoning_content : body.reasoning
     if (isText(reasoning)) out.push({ _tag: "ReasoningDelta", index, text: reasoning })
@@ -393,7 +389,7 @@ class Reader {
     index: number,
     output: OutputState,
     out: Array<LanguageModel.Delta>
-  ): Malformed | undefined {
+  ): answer.Malformed | undefined {
     const fn: WireFunction = isObject(wire.function) ? wire.function : {}
     const id = isText(wire.id) ? wire.id : undefined
     const name = isText(fn.name) ? fn.name : undefined
@@ -452,212 +448,5 @@ class Reader {
     if (id !== undefined) return place !== undefined && before.id === undefined ? before : undefined
     if (name === undefined) return before
     return place === undefined || (before.hasArguments && name !== before.name) ? undefined : before
-  }
-}
-
-// =============================================================================
-// Answers
-// =============================================================================
-
-/**
- * How many bytes of a body that is not an event stream are read.
- */
-export const maxBody = 64 * 1024 * 1024
-
-// White space, or a byte of the byte order mark, which may come in pieces.
-const isBlank = (byte: number): boolean =>
-  byte === 9 || byte === 10 || byte === 13 || byte === 32 || byte === 0xef || byte === 0xbb || byte === 0xbf
-
-type Kind = "unknown" | "events" | "document"
-
-// Lines of an event stream begin with a field name or a colon, JSON and HTML do not.
-const kindOf = (first: number | undefined): Kind =>
-  first === undefined ? "unknown" : ":deir".includes(String.fromCharCode(first)) ? "events" : "document"
-
-const startsHtml = (text: string): boolean => /^\s*<(!doctype|html|head|body|\?xml|!--)/i.test(text)
-
-/**
- * The body of one successful response, from its bytes to deltas. What the body
- * is (an event stream, a JSON document, a page of HTML) is told by its content,
- * since proxies change the headers and some servers ignore `stream`.
- */
-export class Answer {
-  /** A terminal marker was seen: nothing of interest follows. */
-  done = false
-  /** The answer was complete, but the model did not say why it stopped. */
-  unexplained = false
-  readonly #reader = new Reader()
-  // Made when needed: most whole answers are documents.
-  #lazyEvents: Sse.Decoder | undefined
-  readonly #document: Array<Uint8Array> = []
-  #size = 0
-  #kind: Kind = "unknown"
-  #delivered = false
-
-  constructor(
-    readonly options: {
-      readonly model: string
-      /** How many outputs were asked for. */
-      readonly outputs: number
-      readonly requestId: string | undefined
-      /** Whether the headers announce an event stream. */
-      readonly announced: boolean
-      readonly clean: (text: string) => string
-    }
-  ) {}
-
-  get #events(): Sse.Decoder {
-    return this.#lazyEvents ??= Sse.make()
-  }
-
-  push(bytes: Uint8Array, out: Array<LanguageModel.Delta>): LanguageModelError.Reason | undefined {
-    if (this.#kind === "unknown") this.#kind = kindOf(bytes.find((byte) => !isBlank(byte)))
-    if (this.#kind === "document") {
-      this.#size += bytes.length
-      if (this.#size > maxBody) return new LanguageModelError.ResponseTooLarge({ limit: maxBody })
-      this.#document.push(bytes)
-      return undefined
-    }
-    const reason = this.#frames(this.#events.push(bytes), out)
-    if (reason === undefined && !this.done && this.#events.exceeded !== undefined) {
-      return new LanguageModelError.ResponseTooLarge({ limit: this.#events.exceeded })
-    }
-    return reason
-  }
-
-  /** The whole body at once. */
-  whole(body: string, out: Array<LanguageModel.Delta>): LanguageModelError.Reason | undefined {
-    const text = body.trimStart()
-    this.#kind = kindOf(text === "" ? undefined : text.charCodeAt(0))
-    if (this.#kind === "document") return this.#readDocument(text, out)
-    return this.push(new TextEncoder().encode(body), out) ?? this.end(out)
-  }
-
-  /** The body has ended. */
-  end(out: Array<LanguageModel.Delta>): LanguageModelError.Reason | undefined {
-    if (this.done) return undefined
-    if (this.#kind === "document") {
-      const decoder = new TextDecoder()
-      const pieces = this.#document.map((bytes) => decoder.decode(bytes, { stream: true }))
-      return this.#readDocument(pieces.join("") + decoder.decode(), out)
-    }
-    const reason = this.#frames(this.#events.end(), out)
-    if (reason !== undefined || this.done) return reason
-    if (this.#reader.finished(this.options.outputs)) return this.#complete(out)
-    if (this.#reader.started || this.options.announced) {
-      return new LanguageModelError.StreamTruncated({ partial: this.#reader.partial })
-    }
-    return this.#kind === "unknown"
-      ? new LanguageModelError.MalformedResponse({ kind: "empty", description: "the body is empty" })
-      : new LanguageModelError.MalformedResponse({ kind: "json", description: "the body is not JSON" })
-  }
-
-  /** The connection broke; `otherwise` is the reason if nothing was delivered. */
-  lost(
-    otherwise: LanguageModelError.Reason,
-    out: Array<LanguageModel.Delta>
-  ): LanguageModelError.Reason | undefined {
-    if (this.#reader.finished(this.options.outputs)) return this.#complete(out)
-    return this.#delivered && otherwise._tag === "Transport"
-      ? new LanguageModelError.StreamFailed({
-        kind: "connection",
-        partial: this.#reader.partial,
-        description: LanguageModelError.describe(otherwise)
-      })
-      : otherwise
-  }
-
-  #frames(events: ReadonlyArray<Sse.SseEvent>, out: Array<LanguageModel.Delta>): LanguageModelError.Reason | undefined {
-    for (const event of events) {
-      const reason = this.#frame(event, out)
-      this.#delivered ||= out.length > 0
-      if (reason !== undefined || this.done) return reason
-    }
-    return undefined
-  }
-
-  #frame(event: Sse.SseEvent, out: Array<LanguageModel.Delta>): LanguageModelError.Reason | undefined {
-    const { data } = event
-    if (data === "") return undefined
-    if (data.startsWith("[DONE]")) return this.#complete(out)
-    let frame: unknown
-    try {
-      frame = JSON.parse(data)
-    } catch {
-      // What no blank line ended may be cut: the end of the stream decides.
-      if (!event.terminated) return undefined
-      return event.event === "error"
-        ? this.#errorEvent({ message: data })
-        : event.event === "message"
-        ? this.#malformed("it is not JSON")
-        : undefined
-    }
-    const error = fault.declaredError(frame) ?? (event.event === "error" ? fault.explainedError(frame) : undefined)
-    if (error !== undefined) return this.#errorEvent(error)
-    if (!isObject(frame)) return this.#malformed("it is not a JSON object")
-    const malformed = this.#reader.read(frame, false, out)
-    if (this.#reader.error !== undefined) return this.#errorEvent(this.#reader.error)
-    return malformed === undefined ? undefined : this.#malformed(malformed)
-  }
-
-  #readDocument(text: string, out: Array<LanguageModel.Delta>): LanguageModelError.Reason | undefined {
-    let document: unknown
-    try {
-      document = JSON.parse(text)
-    } catch {
-      return startsHtml(text)
-        ? new LanguageModelError.MalformedResponse({
-          kind: "html",
-          description: "the body is a page of HTML; check `baseUrl`"
-        })
-        : new LanguageModelError.MalformedResponse({
-          kind: "json",
-          description: text.startsWith("\u001f")
-            ? "the body is compressed, which was not asked for; look for a proxy that ignores `accept-encoding`"
-            : "the body is not JSON"
-        })
-    }
-    const declared = fault.declaredError(document)
-    const malformed = declared !== undefined
-      ? undefined
-      : isObject(document)
-      ? this.#reader.read(document, true, out)
-      : "it is not a JSON object"
-    const error = declared ?? this.#reader.error
-    if (error !== undefined || malformed !== undefined) out.length = 0
-    if (error !== undefined) return fault.reasonOf({ status: 200, said: error, clean: this.options.clean })
-    if (malformed !== undefined) {
-      return new LanguageModelError.MalformedResponse({ kind: "shape", description: malformed })
-    }
-    return this.#complete(out)
-  }
-
-  #complete(out: Array<LanguageModel.Delta>): LanguageModelError.Reason | undefined {
-    if (!this.#reader.started) {
-      return new LanguageModelError.MalformedResponse({ kind: "empty", description: "the stream holds no choices" })
-    }
-    this.done = true
-    this.unexplained = !this.#reader.end(this.options.model, this.options.requestId, out)
-    return undefined
-  }
-
-  #malformed(description: string): LanguageModelError.Reason {
-    return new LanguageModelError.StreamFailed({
-      kind: "malformedFrame",
-      partial: this.#reader.partial,
-      description: `a frame cannot be read: ${description}`
-    })
-  }
-
-  // Before the first delta it is as if the server had answered with that status.
-  #errorEvent(error: fault.ServerError): LanguageModelError.Reason {
-    const reason = fault.reasonOf({ status: 200, said: error, clean: this.options.clean })
-    return this.#delivered
-      ? new LanguageModelError.StreamFailed({
-        kind: "errorEvent",
-        partial: this.#reader.partial,
-        description: `${reason._tag}: ${LanguageModelError.describe(reason)}`
-      })
-      : reason
   }
 }

@@ -1,0 +1,424 @@
+/**
+ * One model call over HTTP, whatever the dialect: sending, failures, reading
+ * the answer, and the span around it all.
+ *
+ * @since 0.1.0
+ */
+import * as LanguageModel from "@effect-dspy/core/LanguageModel"
+import * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
+import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
+import * as Headers from "@effect/platform/Headers"
+import * as HttpClient from "@effect/platform/HttpClient"
+import type * as HttpClientError from "@effect/platform/HttpClientError"
+import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
+import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
+import * as Chunk from "effect/Chunk"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import { identity } from "effect/Function"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type * as Tracer from "effect/Tracer"
+import * as answer from "./answer.ts"
+import * as fault from "./fault.ts"
+import { retryAfter } from "./retryAfter.ts"
+
+// =============================================================================
+// A server
+// =============================================================================
+
+/**
+ * A server as it is reached for one model. `id` is the name users know the
+ * model by. A header that is `Redacted` stays out of logs, spans and errors.
+ */
+export interface Server {
+  readonly id: string
+  readonly host: string
+  readonly headers: { readonly [name: string]: string | Redacted.Redacted }
+}
+
+/**
+ * The part of a URL that names the server.
+ */
+export const hostOf = (url: string): string => /^[a-z]+:\/\/(?:[^/@]*@)?([^/?#]+)/i.exec(url)?.[1] ?? "the server"
+
+/**
+ * How to reach a server: `headers` belong to every request.
+ */
+export interface Connection {
+  readonly headers: Headers.Headers
+  /**
+   * Sends a request; an answer that is none of success has become an error. The
+   * connection is closed with the scope. `prompt` is what the server's words
+   * must not repeat.
+   */
+  readonly send: (
+    request: HttpClientRequest.HttpClientRequest,
+    options: {
+      readonly prompt: () => ReadonlyArray<string>
+      readonly span: Tracer.Span
+      readonly scope: Scope.Scope
+    }
+  ) => Effect.Effect<Sent, LanguageModelError.LanguageModelError>
+}
+
+/**
+ * A request that was answered with success; the body is still to be read.
+ */
+export interface Sent {
+  readonly response: HttpClientResponse.HttpClientResponse
+  readonly requestId: string | undefined
+  /** Whether the body is known to keep within `answer.maxBody`. */
+  readonly bounded: boolean
+  readonly span: Tracer.Span
+  /** Removes what must not be repeated from the server's own words. */
+  readonly clean: (words: string) => string
+  readonly fail: (reason: LanguageModelError.Reason) => Effect.Effect<never, LanguageModelError.LanguageModelError>
+  /** The reason for a body that broke off. */
+  readonly broken: (error: HttpClientError.ResponseError) => LanguageModelError.Reason
+}
+
+const maxErrorBody = 64 * 1024
+
+// OpenAI and most others, Anthropic, Azure, LiteLLM.
+const requestIds = ["x-request-id", "request-id", "apim-request-id", "x-litellm-call-id"]
+
+// Every client keeps these out of what it prints.
+const knownSecret = new Set(["authorization", "x-api-key"])
+
+/**
+ * Prepares what all requests to a server share; nothing is sent yet.
+ */
+export const connect = (server: Server): Effect.Effect<Connection, never, HttpClient.HttpClient> =>
+  Effect.map(HttpClient.HttpClient, (httpClient) => {
+    const { host, id } = server
+    const provider = providerOf(id)
+    const headers: { [name: string]: string } = {
+      // Not every client decompresses what it receives.
+      "accept-encoding": "identity"
+    }
+    const secrets: Array<string> = []
+    const secretNames: Array<string> = []
+    for (const [key, value] of Object.entries(server.headers)) {
+      const name = key.toLowerCase()
+      headers[name] = Redacted.isRedacted(value) ? Redacted.value(value) : value
+      if (Redacted.isRedacted(value)) {
+        // Who repeats a token may leave out its scheme.
+        secrets.push(headers[name].replace(/^Bearer +/i, ""))
+        if (!knownSecret.has(name)) secretNames.push(name)
+      }
+    }
+
+    const client = httpClient.pipe(
+      // The call has a span of its own, which knows more and holds no URL.
+      HttpClient.withTracerDisabledWhen(() => true),
+      secretNames.length === 0
+        ? identity
+        : HttpClient.transformResponse(
+          Effect.locallyWith(Headers.currentRedactedNames, (names) => [...names, ...secretNames])
+        ),
+      HttpClient.withScope
+    )
+
+    const send: Connection["send"] = (request, { prompt, scope, span }) =>
+      Effect.flatMap(Clock.currentTimeMillis, (started) => {
+        const fail = (reason: LanguageModelError.Reason, requestId?: string) =>
+          Effect.flatMap(Clock.currentTimeMillis, (now) => {
+            span.attribute("error.type", reason._tag)
+            return Effect.fail(
+              LanguageModelError.make({ reason, provider, model: id, elapsed: now - started, requestId })
+            )
+          })
+        const clean = fault.cleaner(secrets, prompt)
+        const sent = Effect.mapInputContext(
+          client.execute(request),
+          // `fetch` would carry the key to wherever it is redirected.
+          (context: Context.Context<never>) =>
+            Context.add(
+              Context.add(context, FetchHttpClient.RequestInit, { ...requestInit(context), redirect: "manual" }),
+              Scope.Scope,
+              scope
+            )
+        )
+        return Effect.matchEffect(sent, {
+          onFailure: (error) => fail(reasonOf(error, host)),
+          onSuccess: (response) => {
+            const { headers } = response
+            const requestId = headers[requestIds.find((name) => headers[name] !== undefined) ?? ""]
+            if (response.status < 200 || response.status >= 300) {
+              return Effect.zipWith(Clock.currentTimeMillis, readError(response), (now, body) =>
+                fault.reasonOf({
+                  status: response.status,
+                  said: fault.explainedError(body),
+                  retryAfter: retryAfter(headers, now),
+                  clean
+                })).pipe(Effect.flatMap((reason) => fail(reason, requestId)))
+            }
+            const length = Number(headers["content-length"])
+            if (length > answer.maxBody) {
+              return fail(new LanguageModelError.ResponseTooLarge({ limit: answer.maxBody }), requestId)
+            }
+            return Effect.succeed<Sent>({
+              response,
+              requestId,
+              // The announced length is that of the encoded body.
+              bounded: length <= answer.maxBody && headers["content-encoding"] === undefined,
+              span,
+              clean,
+              fail: (reason) => fail(reason, requestId),
+              broken: (error) => reasonOf(error, host)
+            })
+          }
+        })
+      })
+
+    return { headers: Headers.fromInput(headers), send }
+  })
+
+const providerOf = (id: string): string => id.split("/")[0] ?? id
+
+const requestInit = (context: Context.Context<never>): RequestInit | undefined => {
+  const init = Context.getOption(context, FetchHttpClient.RequestInit)
+  return init._tag === "Some" ? init.value : undefined
+}
+
+const reasonOf = (error: HttpClientError.HttpClientError, host: string): LanguageModelError.Reason =>
+  error._tag === "RequestError" && error.reason !== "Transport"
+    ? new LanguageModelError.InvalidRequest({
+      description: error.reason === "InvalidUrl"
+        ? "`baseUrl` is not a URL; write it like http://localhost:11434/v1"
+        : "the request cannot be encoded"
+    })
+    : fault.fromConnection(error.cause, error._tag === "RequestError" ? "headers" : "body", host)
+
+// The status is the failure; whatever can be had of the body only explains it.
+const readError = (response: HttpClientResponse.HttpClientResponse): Effect.Effect<unknown> =>
+  Effect.suspend(() => {
+    const decoder = new TextDecoder()
+    let size = 0
+    let text = ""
+    return response.stream.pipe(
+      Stream.runForEachWhile((bytes) =>
+        Effect.sync(() => {
+          text += decoder.decode(bytes.subarray(0, maxErrorBody - size), { stream: true })
+          size += bytes.length
+          return size < maxErrorBody
+        })
+      ),
+      Effect.ignore,
+      Effect.map(() => parse(text))
+    )
+  })
+
+const parse = (text: string): unknown => {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+// =============================================================================
+// A model
+// =============================================================================
+
+/**
+ * How a kind of server wants requests written and answers read. `url` is where
+ * a request goes; `encode` its body, as JSON text.
+ */
+export interface Dialect {
+  readonly url: (stream: boolean) => string
+  readonly encode: (request: LanguageModel.Request, stream: boolean) => string
+  readonly reader: (request: LanguageModel.Request) => answer.Reader
+}
+
+/**
+ * A model behind a server. `model` is the name that the server knows it by.
+ */
+export const make = (
+  server: Server & {
+    readonly model: string
+    readonly capabilities: Partial<LanguageModel.Capabilities>
+    readonly dialect: Dialect
+  }
+): Effect.Effect<LanguageModel.Service, never, HttpClient.HttpClient> =>
+  Effect.map(connect(server), ({ headers, send }) => {
+    const { dialect, id, model } = server
+    const spanName = `chat ${model}`
+    const spanOptions: Tracer.SpanOptions = {
+      kind: "client",
+      captureStackTrace: false,
+      attributes: {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": providerOf(id),
+        "gen_ai.request.model": model
+      }
+    }
+    const whole = HttpClientRequest.post(dialect.url(false), { headers })
+    const streamed = HttpClientRequest.post(dialect.url(true), { headers })
+
+    const call = (
+      request: LanguageModel.Request,
+      stream: boolean,
+      span: Tracer.Span,
+      scope: Scope.Scope
+    ): Effect.Effect<Call, LanguageModelError.LanguageModelError> =>
+      Effect.suspend(() =>
+        Effect.map(
+          send(
+            HttpClientRequest.bodyText(stream ? streamed : whole, dialect.encode(request, stream), "application/json"),
+            { prompt: () => textsOf(request), span, scope }
+          ),
+          (sent) => ({
+            sent,
+            answer: new answer.Answer({
+              reader: dialect.reader(request),
+              requestId: sent.requestId,
+              announced: sent.response.headers["content-type"]?.includes("event-stream") === true,
+              clean: sent.clean
+            }),
+            drained: false
+          })
+        )
+      )
+
+    return LanguageModel.make({
+      id,
+      capabilities: server.capabilities,
+      generate: (request) =>
+        Effect.useSpan(spanName, spanOptions, (span) =>
+          Effect.flatMap(Scope.make(), (scope) =>
+            Effect.onExit(
+              Effect.flatMap(call(request, false, span, scope), (call) => readWhole(call, scope)),
+              // After the last byte nothing is left to close, and to abort is dear.
+              (exit) => exit._tag === "Success" ? Effect.void : Scope.close(scope, exit)
+            ))),
+      stream: (request) =>
+        Stream.unwrapScopedWith((scope) =>
+          Scope.extend(Effect.makeSpanScoped(spanName, spanOptions), scope).pipe(
+            Effect.flatMap((span) => call(request, true, span, scope)),
+            Effect.flatMap((call) => readStream(call, scope))
+          )
+        )
+    })
+  })
+
+const textsOf = (request: LanguageModel.Request): ReadonlyArray<string> =>
+  request.messages.flatMap((message) => [
+    ...(typeof message.content === "string"
+      ? [message.content]
+      : message.content.map((part) => part._tag === "Text" ? part.text : part.url)),
+    ...(message.toolCalls?.map((call) => call.arguments) ?? [])
+  ])
+
+interface Call {
+  readonly sent: Sent
+  readonly answer: answer.Answer
+  /** Whether the body was read to its end, so that the connection is free. */
+  drained: boolean
+}
+
+// What is to be said of an answer that is complete.
+const conclude = (call: Call, deltas: ReadonlyArray<LanguageModel.Delta>): Effect.Effect<void> => {
+  const last = deltas.at(-1)
+  if (last?._tag !== "Completed") return Effect.void
+  const { inputTokens, outputTokens } = last.usage
+  call.sent.span.attribute("gen_ai.response.model", last.model)
+  if (inputTokens !== undefined) call.sent.span.attribute("gen_ai.usage.input_tokens", inputTokens)
+  if (outputTokens !== undefined) call.sent.span.attribute("gen_ai.usage.output_tokens", outputTokens)
+  return call.answer.unexplained ? Effect.logWarning("the server did not say why the model stopped") : Effect.void
+}
+
+// What to make of a body that broke off.
+const lost = (
+  call: Call,
+  error: HttpClientError.ResponseError,
+  deltas: Array<LanguageModel.Delta>
+): LanguageModelError.Reason | undefined =>
+  error.reason === "EmptyBody" ? call.answer.end(deltas) : call.answer.lost(call.sent.broken(error), deltas)
+
+type Pull = Effect.Effect<Chunk.Chunk<LanguageModel.Delta>, Option.Option<LanguageModelError.LanguageModelError>>
+
+// The deltas of a body, one chunk for each chunk of bytes, an empty one for bytes that say
+// nothing: whoever watches the pulls still sees that the server is alive.
+const pullDeltas = (call: Call, scope: Scope.Scope): Effect.Effect<Pull> =>
+  Effect.map(Scope.extend(Stream.toPull(call.sent.response.stream), scope), (pulled) => {
+    const { answer } = call
+    let end: Pull | undefined
+    const last = (deltas: Array<LanguageModel.Delta>, reason: LanguageModelError.Reason | undefined): Pull => {
+      end = reason === undefined ? endOfStream : Effect.mapError(call.sent.fail(reason), Option.some)
+      return deltas.length === 0 ? end : Effect.as(conclude(call, deltas), Chunk.unsafeFromArray(deltas))
+    }
+    const read: Pull = Effect.matchEffect(pulled, {
+      onSuccess: (chunk) => {
+        const deltas: Array<LanguageModel.Delta> = []
+        for (const bytes of chunk) {
+          const reason = answer.push(bytes, deltas)
+          // Nothing behind the terminal marker is waited for: some servers keep the connection open.
+          if (reason !== undefined || answer.done) return last(deltas, reason)
+        }
+        return Effect.succeed(Chunk.unsafeFromArray(deltas))
+      },
+      onFailure: (error) => {
+        const deltas: Array<LanguageModel.Delta> = []
+        call.drained = true
+        return last(deltas, error._tag === "None" ? answer.end(deltas) : lost(call, error.value, deltas))
+      }
+    })
+    return Effect.suspend(() => end ?? read)
+  })
+
+const endOfStream: Pull = Effect.fail(Option.none())
+
+const readStream = (
+  call: Call,
+  scope: Scope.Scope
+): Effect.Effect<Stream.Stream<LanguageModel.Delta, LanguageModelError.LanguageModelError>> =>
+  Effect.map(pullDeltas(call, scope), Stream.repeatEffectChunkOption)
+
+// Pulled by hand: running a Stream costs several times what the rest of a call does.
+const readWhole = (
+  call: Call,
+  scope: Scope.CloseableScope
+): Effect.Effect<LanguageModel.Response, LanguageModelError.LanguageModelError> => {
+  const { answer, sent } = call
+  const folder = new LanguageModel.Folder()
+  const folded = Effect.suspend(() =>
+    folder.response === undefined
+      ? call.sent.fail(new LanguageModelError.StreamTruncated({ partial: folder.partial }))
+      : Effect.succeed(folder.response)
+  )
+
+  if (sent.bounded) {
+    const deltas: Array<LanguageModel.Delta> = []
+    const finish = (reason: LanguageModelError.Reason | undefined) => {
+      if (reason !== undefined) return call.sent.fail(reason)
+      for (const delta of deltas) folder.add(delta)
+      return Effect.zipRight(conclude(call, deltas), folded)
+    }
+    return Effect.matchEffect(sent.response.text, {
+      onFailure: (error) => finish(lost(call, error, deltas)),
+      onSuccess: (text) => finish(answer.whole(text, deltas))
+    })
+  }
+  return Effect.flatMap(pullDeltas(call, scope), (pull) => {
+    const loop: Effect.Effect<LanguageModel.Response, LanguageModelError.LanguageModelError> = Effect.matchEffect(
+      pull,
+      {
+        onFailure: Option.match({
+          onNone: () => call.drained ? folded : Effect.zipRight(Scope.close(scope, Exit.void), folded),
+          onSome: Effect.fail
+        }),
+        onSuccess: (chunk) => {
+          for (const delta of chunk) folder.add(delta)
+          return loop
+        }
+      }
+    )
+    return loop
+  })
+}
