@@ -23,6 +23,7 @@
  *
  * @since 0.1.0
  */
+import * as Embedder from "@effect-dspy/core/Embedder"
 import * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
 import * as Chunk from "effect/Chunk"
@@ -33,6 +34,7 @@ import * as Stream from "effect/Stream"
 import { makeAnswerer } from "./internal/embedded/answer.ts"
 import { draws } from "./internal/embedded/noise.ts"
 import * as prompt from "./internal/embedded/prompt.ts"
+import { dimensions, vector } from "./internal/embedded/vector.ts"
 import { makeLexicon } from "./internal/embedded/words.ts"
 
 /**
@@ -163,6 +165,53 @@ export const make = (options: Options = {}): LanguageModel.Service => {
  */
 export const layer = (options: Options = {}): Layer.Layer<LanguageModel.LanguageModel> =>
   Layer.sync(LanguageModel.LanguageModel, () => make(options))
+
+/**
+ * A stand-in for an embedding model: texts are alike as far as they share
+ * words, forms of words and spellings. It knows nothing of meaning: `car` is no
+ * nearer to `automobile` than to `apple`.
+ *
+ * Vectors have 512 dimensions and length one, so that the dot product is the
+ * cosine; a text with neither letters nor digits is the zero vector. The same
+ * text always gives the same vector.
+ *
+ * @example
+ * ```ts
+ * import * as Embedder from "@effect-dspy/core/Embedder"
+ * import * as Embedded from "@effect-dspy/providers/Embedded"
+ * import { Effect } from "effect"
+ *
+ * const dot = (a: Float32Array, b: Float32Array) => a.reduce((sum, x, i) => sum + x * b[i]!, 0)
+ *
+ * const program = Effect.gen(function*() {
+ *   const [question, near, far] = yield* Embedder.embed([
+ *     "When did my new card arrive?",
+ *     "The card has not arrived yet",
+ *     "Exchange rates are bad today"
+ *   ])
+ *   assert.ok(dot(question!, near!) > dot(question!, far!))
+ * })
+ *
+ * Effect.runPromise(program.pipe(Effect.provideService(Embedder.Embedder, Embedded.embedder)))
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const embedder: Embedder.Service = Embedder.make({
+  id: "embedded/hashed-words",
+  dimensions,
+  // One effect a text, so that many of them leave room for other fibers.
+  embed: Effect.forEach((text) => Effect.sync(() => vector(text)))
+})
+
+/**
+ * The stand-in as the embedder of a program.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const embedderLayer: Layer.Layer<Embedder.Embedder> = Layer.succeed(Embedder.Embedder, embedder)
 
 const textOf = ({ content }: LanguageModel.Message): string =>
   typeof content === "string"

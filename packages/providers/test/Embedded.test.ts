@@ -1,6 +1,7 @@
 import * as Adapter from "@effect-dspy/core/Adapter"
 import * as ChainOfThought from "@effect-dspy/core/ChainOfThought"
 import * as ChatAdapter from "@effect-dspy/core/ChatAdapter"
+import * as Embedder from "@effect-dspy/core/Embedder"
 import * as JsonAdapter from "@effect-dspy/core/JsonAdapter"
 import * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import * as Module from "@effect-dspy/core/Module"
@@ -9,7 +10,8 @@ import * as Predict from "@effect-dspy/core/Predict"
 import * as Signature from "@effect-dspy/core/Signature"
 import * as Embedded from "@effect-dspy/providers/Embedded"
 import { assert, describe, it } from "@effect/vitest"
-import { Chunk, Duration, Effect, Fiber, Ref, Schema, Stream, TestClock } from "effect"
+import { Chunk, Duration, Effect, FastCheck, Fiber, Ref, Schema, Stream, TestClock } from "effect"
+import * as fs from "node:fs"
 
 const adapters: ReadonlyArray<Adapter.Adapter> = [ChatAdapter.adapter, JsonAdapter.adapter]
 
@@ -517,6 +519,59 @@ describe("Embedded", () => {
         assert.deepStrictEqual(yield* proposed(examples, { temperature: 1, rollout: "a" }), texts[0])
       }))
   })
+})
+
+describe("Embedded.embedder", () => {
+  const dot = (a: Float32Array, b: Float32Array) => a.reduce((sum, x, i) => sum + x * b[i]!, 0)
+
+  const embed = (...texts: ReadonlyArray<string>) => Effect.provide(Embedder.embed(texts), Embedded.embedderLayer)
+
+  it.effect.prop(
+    "any text: the same vector every time, in any company, of length one or zero",
+    { text: FastCheck.string({ unit: "grapheme" }), other: FastCheck.lorem() },
+    ({ other, text }) =>
+      Effect.gen(function*() {
+        const [vector] = yield* embed(text)
+        assert.strictEqual(vector!.length, Embedded.embedder.dimensions)
+        assert.deepStrictEqual((yield* embed(other, text))[1], vector)
+        assert.approximately(dot(vector!, vector!), /[\p{L}\p{N}]/u.test(text) ? 1 : 0, 1e-5)
+      }),
+    { fastCheck: { seed: 11 } }
+  )
+
+  it.effect("forms of a word and misspellings are near, other words are not, nor is their order seen", () =>
+    Effect.gen(function*() {
+      const [word, form, misspelt, other] = yield* embed(
+        "charged twice",
+        "charging twice",
+        "chraged twice",
+        "lost card"
+      )
+      assert.isAbove(dot(word!, form!), 0.7)
+      assert.isAbove(dot(word!, misspelt!), 0.4)
+      assert.isBelow(dot(word!, other!), 0.15)
+      const [one, two] = yield* embed("Red apples, green trees!", "green trees red apples")
+      assert.approximately(dot(one!, two!), 1, 1e-5)
+    }))
+
+  it.effect("texts of any script are told apart", () =>
+    Effect.gen(function*() {
+      const [a, b, c] = yield* embed("我想取消我的订阅", "请取消我的订阅", "今天天气很好")
+      assert.isAbove(dot(a!, b!), dot(a!, c!) + 0.2)
+    }))
+
+  it.effect("the nearest of 389 tickets mostly belongs to the same of six teams", () =>
+    Effect.gen(function*() {
+      const tickets = fs.readFileSync(new URL("../../../examples/data/tickets.jsonl", import.meta.url), "utf8")
+        .trim().split("\n").map((line): { ticket: string; team: string } => JSON.parse(line))
+      const vectors = yield* embed(...tickets.map(({ ticket }) => ticket))
+      const right = tickets.filter(({ team }, i) => {
+        const closeness = vectors.map((vector, j) => i === j ? -1 : dot(vectors[i]!, vector))
+        return tickets[closeness.indexOf(Math.max(...closeness))]!.team === team
+      })
+      // Guessing the largest team gives 26 %.
+      assert.isAbove(right.length / tickets.length, 0.7)
+    }))
 })
 
 // The request that a program sends first.

@@ -7,8 +7,11 @@
  */
 export type Draw = (name: string) => number
 
-// FNV-1a with the finalizer of MurmurHash3: every bit of the text reaches every bit of the result.
-const hash = (text: string, seed: number): number => {
+/**
+ * 32 bits of a text: FNV-1a with the finalizer of MurmurHash3, so that every
+ * bit of the text reaches every bit of the result.
+ */
+export const hash = (text: string, seed: number): number => {
   let h = seed ^ 0x811c9dc5
   for (let i = 0; i < text.length; i++) h = Math.imul(h ^ text.charCodeAt(i), 0x01000193)
   h = Math.imul(h ^ (h >>> 16), 0x85ebca6b)

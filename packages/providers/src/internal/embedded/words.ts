@@ -84,7 +84,10 @@ export const stem = (lower: string): string => {
 
 export const isFunctionWord = (lower: string): boolean => functionWords.has(lower)
 
-const split = (text: string): Words => {
+/**
+ * A text and its words.
+ */
+export const split = (text: string): Words => {
   const words: Array<Word> = []
   const stems = new Map<string, number>()
   for (const match of text.matchAll(word)) {
