@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import * as frame from "./internal/frame.ts"
 import type { JsonRecord } from "./Json.ts"
-import type * as LanguageModel from "./LanguageModel.ts"
+import * as LanguageModel from "./LanguageModel.ts"
 
 /**
  * Where an event comes from: the path of the module or predictor in the
@@ -264,6 +264,54 @@ export const listen: {
   <A, E, R>(self: Effect.Effect<A, E, R>, listener: Listener): Effect.Effect<A, E, R> =>
     frame.with_((current) => frame.provide(self, { ...current, listener: frame.attach(listener, current.listener) }))
 )
+
+/**
+ * Runs an effect and says what it has cost: the answers of models that were
+ * paid for inside it, and their usage. To know what a failure has cost, meter
+ * `Effect.either` of it.
+ *
+ * @example
+ * ```ts
+ * import * as ModuleEvent from "@effect-dspy/core/ModuleEvent"
+ * import * as Predict from "@effect-dspy/core/Predict"
+ * import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
+ * import { Effect } from "effect"
+ *
+ * const answer = Predict.make("question -> answer")
+ *
+ * const program = ModuleEvent.metered(answer({ question: "2 + 2?" })).pipe(
+ *   Effect.provide(TestLanguageModel.layer([TestLanguageModel.fields({ answer: "4" })]))
+ * )
+ *
+ * Effect.runPromise(program).then(({ calls, value }) => {
+ *   assert.deepStrictEqual([calls, value.answer], [1, "4"])
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const metered = <A, E, R>(
+  self: Effect.Effect<A, E, R>
+): Effect.Effect<{ readonly value: A; readonly calls: number; readonly usage: LanguageModel.Usage }, E, R> =>
+  Effect.suspend(() => {
+    let calls = 0
+    let usage: LanguageModel.Usage = {}
+    return Effect.map(
+      listen(self, {
+        deltas: false,
+        emit: (events) =>
+          Effect.sync(() => {
+            for (const event of events) {
+              if (event._tag !== "UsageReported") continue
+              calls += 1
+              usage = LanguageModel.addUsage(usage, event.usage)
+            }
+          })
+      }),
+      (value) => ({ value, calls, usage })
+    )
+  })
 
 /**
  * Tells whoever listens what the program is doing.

@@ -69,6 +69,8 @@ export const Scored = Schema.Union(
     transient: Schema.Boolean,
     error: Schema.String,
     message: Schema.String,
+    /** The calls that were answered before. */
+    trace: Schema.optional(Trace.Trace),
     ...spent
   })
 )
@@ -161,35 +163,35 @@ export const evaluator = <In, Out, E, R, Labels, E2, R2>(options: {
         const module = task.rollout === undefined
           ? candidate.right
           : Module.withRollout(candidate.right, task.rollout)
-        return metered(
-          Effect.flatMap(Trace.capture(module(example.inputs)), ([output, calls]) => {
+        return Trace.capture(Effect.either(module(example.inputs))).pipe(
+          Effect.flatMap(([ran, calls]) => {
             const trace = Trace.canonical(calls, options.module)
-            return metric(example, output, trace).pipe(
-              Effect.mapBoth({
-                onFailure: (error) => new Unjudged(error),
-                onSuccess: (score) => ({ score, output, trace })
-              })
-            )
-          })
-        ).pipe(Effect.map(({ calls, exit, usage }): Scored => {
-          if (Either.isLeft(exit)) return { ...failed(exit.left), calls, usage }
-          const { output, score, trace } = exit.right
-          return {
-            _tag: "Scored",
-            score: score.value,
-            ...(score.feedback === undefined ? undefined : { feedback: score.feedback }),
-            ...(task.trace ? { ...json(output), trace } : undefined),
+            return Either.match(ran, {
+              onLeft: (error) => Effect.succeed({ ...failure(error), trace }),
+              onRight: (output) =>
+                Effect.match(metric(example, output, trace), {
+                  // Nobody could say how good the answer is.
+                  onFailure: (error) => ({ ...failure(error), transient: true, trace }),
+                  onSuccess: ({ feedback, value }) => ({
+                    _tag: "Scored" as const,
+                    score: value,
+                    ...(feedback === undefined ? undefined : { feedback }),
+                    ...(task.trace ? json(output) : undefined),
+                    trace
+                  })
+                })
+            })
+          }),
+          ModuleEvent.metered,
+          Effect.map(({ calls, usage, value: { trace, ...scored } }): Scored => ({
+            ...scored,
+            ...(task.trace ? { trace } : undefined),
             calls,
             usage
-          }
-        }))
+          }))
+        )
       })
   }
-}
-
-// A failure of the metric, told from one of the module.
-class Unjudged {
-  constructor(readonly error: unknown) {}
 }
 
 // A date is its text, and what has no form in JSON is left out.
@@ -203,27 +205,6 @@ const json = (output: unknown): { readonly output?: Json.Json } => {
   }
 }
 
-// What a run costs is known even when it fails.
-const metered = <A, E, R>(self: Effect.Effect<A, E, R>) =>
-  Effect.suspend(() => {
-    let calls = 0
-    let usage: LanguageModel.Usage = {}
-    return Effect.either(self).pipe(
-      ModuleEvent.listen({
-        deltas: false,
-        emit: (events) =>
-          Effect.sync(() => {
-            for (const event of events) {
-              if (event._tag !== "UsageReported") continue
-              calls += 1
-              usage = LanguageModel.addUsage(usage, event.usage)
-            }
-          })
-      }),
-      Effect.map((exit) => ({ exit, calls, usage }))
-    )
-  })
-
 // A request that the model cannot take is what the candidate's prompt made it.
 const ofCandidate = new Set<LanguageModelError.Reason["_tag"]>([
   "InvalidRequest",
@@ -233,9 +214,6 @@ const ofCandidate = new Set<LanguageModelError.Reason["_tag"]>([
 ])
 
 type Failure = { readonly _tag: "Failed"; transient: boolean; error: string; message: string }
-
-const failed = (error: unknown): Failure =>
-  error instanceof Unjudged ? { ...failure(error.error), transient: true } : failure(error)
 
 const failure = (error: unknown): Failure => ({
   _tag: "Failed",

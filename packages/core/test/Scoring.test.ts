@@ -1,0 +1,80 @@
+import * as Example from "@effect-dspy/core/Example"
+import * as Module from "@effect-dspy/core/Module"
+import * as ModuleEvent from "@effect-dspy/core/ModuleEvent"
+import * as Predict from "@effect-dspy/core/Predict"
+import * as Scoring from "@effect-dspy/core/Scoring"
+import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+
+const draftThenAnswer = Module.make(
+  { draft: Predict.make("question -> draft"), answer: Predict.make("draft -> answer") },
+  function*(m, input: { readonly question: string }) {
+    return yield* m.answer(yield* m.draft(input))
+  }
+)
+
+const examples = [Example.make({ id: "1", inputs: { question: "2 + 2?" }, labels: { answer: "4" } })]
+
+const evaluator = Scoring.evaluator({
+  id: "test",
+  module: draftThenAnswer,
+  examples,
+  metric: (example, output) => Effect.succeed({ value: output.answer === example.labels.answer ? 1 : 0 })
+})
+
+const task: Scoring.Task = { candidate: Module.parameters(draftThenAnswer), example: "1", trace: true }
+
+const usage = { inputTokens: 10, outputTokens: 1 }
+
+const costing = (values: { readonly [name: string]: string }) =>
+  TestLanguageModel.fields(values).pipe(TestLanguageModel.withUsage(usage))
+
+describe("Scoring.evaluator", () => {
+  it.effect("returns the calls of a run that was scored, and its cost", () =>
+    Effect.gen(function*() {
+      const scored = yield* evaluator.run(task)
+      if (scored._tag === "Failed") return assert.fail(scored.message)
+      assert.strictEqual(scored.score, 1)
+      assert.deepStrictEqual(scored.trace?.map(({ path }) => path), ["draft", "answer"])
+      assert.deepStrictEqual([scored.calls, scored.usage], [2, { inputTokens: 20, outputTokens: 2 }])
+    }).pipe(Effect.provide(TestLanguageModel.layer([
+      costing({ draft: "four" }),
+      costing({ answer: "4" })
+    ]))))
+
+  it.effect("returns the calls that were answered before a run failed, and their cost", () =>
+    Effect.gen(function*() {
+      const scored = yield* evaluator.run(task)
+      if (scored._tag === "Scored") return assert.fail("scored")
+      assert.deepStrictEqual([scored.error, scored.transient], ["Overloaded", true])
+      assert.deepStrictEqual(scored.trace, [
+        { path: "draft", listed: true, inputs: { question: "2 + 2?" }, outputs: { draft: "four" } }
+      ])
+      assert.deepStrictEqual([scored.calls, scored.usage], [1, usage])
+    }).pipe(Effect.provide(TestLanguageModel.layer([
+      costing({ draft: "four" }),
+      TestLanguageModel.fail("Overloaded")
+    ]))))
+
+  it.effect("keeps no calls unless asked to", () =>
+    Effect.gen(function*() {
+      const scored = yield* evaluator.run({ ...task, trace: false })
+      assert.strictEqual(scored.trace, undefined)
+    }).pipe(Effect.provide(TestLanguageModel.layer([
+      TestLanguageModel.fields({ draft: "four" }),
+      TestLanguageModel.fields({ answer: "4" })
+    ]))))
+})
+
+describe("ModuleEvent.metered", () => {
+  it.effect("counts what a failure has cost", () =>
+    Effect.gen(function*() {
+      const metered = yield* ModuleEvent.metered(Effect.either(draftThenAnswer({ question: "2 + 2?" })))
+      assert.strictEqual(metered.value._tag, "Left")
+      assert.deepStrictEqual([metered.calls, metered.usage], [1, usage])
+    }).pipe(Effect.provide(TestLanguageModel.layer([
+      costing({ draft: "four" }),
+      TestLanguageModel.fail("Overloaded")
+    ]))))
+})
