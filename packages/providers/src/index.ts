@@ -35,3 +35,12 @@ export * as Embedded from "./Embedded.ts"
  * @since 0.1.0
  */
 export * as OpenAiCompatible from "./OpenAiCompatible.ts"
+
+/**
+ * What models cost. `Prices` is a table that the context holds, so that one
+ * Layer replaces or extends it for every policy; a model that is not in it has
+ * an unknown cost, which is never taken for 0.
+ *
+ * @since 0.1.0
+ */
+export * as Prices from "./Prices.ts"
