@@ -257,11 +257,14 @@ export const Response = Schema.Struct({
   outputs: Schema.Array(Output),
   usage: Usage,
   model: Schema.String,
-  requestId: Schema.optional(Schema.String)
+  requestId: Schema.optional(Schema.String),
+  cached: Schema.optional(Schema.Literal(true))
 })
 
 /**
- * The whole answer to a request: `settings.n` outputs, one by default.
+ * The whole answer to a request: `settings.n` outputs, one by default. A
+ * `cached` one was given before: no model was called and nothing was paid for
+ * it now, so its usage is 0.
  *
  * @since 0.1.0
  * @category responses
@@ -301,7 +304,8 @@ export const Delta = Schema.Union(
   Schema.TaggedStruct("Completed", {
     usage: Usage,
     model: Schema.String,
-    requestId: Schema.optional(Schema.String)
+    requestId: Schema.optional(Schema.String),
+    cached: Schema.optional(Schema.Literal(true))
   }),
   Schema.TaggedStruct("Restarted", { cause: Schema.String })
 )
@@ -360,6 +364,11 @@ export const defaultCapabilities: Capabilities = {
 export interface Service {
   /** The name users know, such as `ollama/llama3.2`. */
   readonly id: string
+  /**
+   * Where calls go, and what the model is called there, without credentials:
+   * what keeps models of one `id` apart in a cache.
+   */
+  readonly endpoint?: string | undefined
   readonly capabilities: Capabilities
   readonly generate: (request: Request) => Effect.Effect<Response, LanguageModelError.LanguageModelError>
   readonly stream: (request: Request) => Stream.Stream<Delta, LanguageModelError.LanguageModelError>
@@ -401,7 +410,11 @@ export class LanguageModel extends Context.Tag("@effect-dspy/core/LanguageModel"
  */
 export const make = (
   options:
-    & { readonly id: string; readonly capabilities?: Partial<Capabilities> | undefined }
+    & {
+      readonly id: string
+      readonly endpoint?: string | undefined
+      readonly capabilities?: Partial<Capabilities> | undefined
+    }
     & (
       | { readonly generate: Service["generate"]; readonly stream?: Service["stream"] | undefined }
       | { readonly generate?: Service["generate"] | undefined; readonly stream: Service["stream"] }
@@ -411,6 +424,7 @@ export const make = (
   const stream = options.stream
   return {
     id: options.id,
+    endpoint: options.endpoint,
     capabilities: {
       ...defaultCapabilities,
       streaming: stream !== undefined,
@@ -495,7 +509,8 @@ export class Folder {
       })),
       usage: completed.usage,
       model: completed.model,
-      ...(completed.requestId === undefined ? undefined : { requestId: completed.requestId })
+      ...(completed.requestId === undefined ? undefined : { requestId: completed.requestId }),
+      ...(completed.cached === undefined ? undefined : { cached: completed.cached })
     }
   }
 
@@ -624,7 +639,8 @@ export const unfold = (response: Response): Stream.Stream<Delta> => {
     _tag: "Completed",
     usage: response.usage,
     model: response.model,
-    ...(response.requestId === undefined ? undefined : { requestId: response.requestId })
+    ...(response.requestId === undefined ? undefined : { requestId: response.requestId }),
+    ...(response.cached === undefined ? undefined : { cached: response.cached })
   })
   return Stream.fromChunk(Chunk.unsafeFromArray(deltas))
 }

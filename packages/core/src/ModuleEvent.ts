@@ -115,7 +115,8 @@ export interface Reset extends Source {
 }
 
 /**
- * One answer of the model was paid for, whether or not it could be used.
+ * One answer of the model was paid for, whether or not it could be used; or
+ * none was, since the answer is `cached`.
  *
  * @since 0.1.0
  * @category models
@@ -124,6 +125,7 @@ export interface UsageReported extends Source {
   readonly _tag: "UsageReported"
   readonly model: string
   readonly usage: LanguageModel.Usage
+  readonly cached: boolean
 }
 
 /**
@@ -303,7 +305,7 @@ export const metered = <A, E, R>(
         emit: (events) =>
           Effect.sync(() => {
             for (const event of events) {
-              if (event._tag !== "UsageReported") continue
+              if (event._tag !== "UsageReported" || event.cached) continue
               calls += 1
               usage = LanguageModel.addUsage(usage, event.usage)
             }

@@ -81,6 +81,7 @@ export const around = <E = never, R = never>(build: Effect.Effect<Around, E, R>)
     const opening: Opening = (request) => wrap(contained(begin(request)), request)
     const service: LanguageModel.Service = {
       id: inner.id,
+      endpoint: inner.endpoint,
       capabilities: inner.capabilities,
       generate: (request) => Effect.scoped(wrap(inner.generate(request), request)),
       stream: (request) => Stream.unwrapScoped(Effect.map(opening(request), Stream.repeatEffectChunkOption))
@@ -148,6 +149,7 @@ export const answered = <E = never, R = never>(
 (inner) =>
   Effect.map(build, ({ after, before }): LanguageModel.Service => ({
     id: inner.id,
+    endpoint: inner.endpoint,
     capabilities: inner.capabilities,
     generate: (request) =>
       Effect.flatMap(before(request), (known) =>
@@ -246,6 +248,7 @@ export const metered = <E = never, R = never>(
       )
     const service: LanguageModel.Service = {
       id: inner.id,
+      endpoint: inner.endpoint,
       capabilities: inner.capabilities,
       generate: (request) =>
         Effect.scoped(Effect.uninterruptibleMask((restore) =>

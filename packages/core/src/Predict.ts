@@ -253,9 +253,14 @@ const heard = (
       adapter,
       (adapter, request) =>
         Effect.tap(ask(adapter, request), ({ response }) =>
-          ear.emit([{ _tag: "UsageReported", ...source, model: response.model, usage: response.usage }])),
-      (cause) =>
-        ear.emit([{ _tag: "Reset", ...source, cause }])
+          ear.emit([{
+            _tag: "UsageReported",
+            ...source,
+            model: response.model,
+            usage: response.usage,
+            cached: response.cached === true
+          }])),
+      (cause) => ear.emit([{ _tag: "Reset", ...source, cause }])
     ).pipe(
       Effect.tapError((error) =>
         ear.emit([{ _tag: "PredictorFailed", ...source, inputs, listed, cause: error.message }])

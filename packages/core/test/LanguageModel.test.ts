@@ -20,7 +20,13 @@ describe("LanguageModel", () => {
             { minLength: 1, maxLength: 3 }
           ),
           async (outputs) => {
-            const response: LanguageModel.Response = { outputs, usage: { inputTokens: 3 }, model: "m", requestId: "r" }
+            const response: LanguageModel.Response = {
+              outputs,
+              usage: { inputTokens: 3 },
+              model: "m",
+              requestId: "r",
+              cached: true
+            }
             const folded = await Effect.runPromise(LanguageModel.fold(LanguageModel.unfold(response), "m"))
             assert.deepStrictEqual(folded, response)
           }

@@ -330,6 +330,21 @@ describe("Policy.apply", () => {
       assert.deepStrictEqual(order, ["build inner", "build outer", "outer", "inner", "outer", "inner"])
     }))
 
+  it.effect("a policy does not hide where the model is", () =>
+    Effect.gen(function*() {
+      const inner = LanguageModel.make({
+        id: "test/m",
+        endpoint: "http://localhost/v1#m",
+        generate: () => Effect.succeed(LanguageModel.text("hello", "test/m"))
+      })
+      const policies: ReadonlyArray<Policy.Policy> = [
+        retryTwice,
+        Policy.answered(Effect.succeed({ before: () => Effect.succeedNone, after: () => Effect.void })),
+        Policy.metered(Effect.succeed(() => Effect.succeed(() => Effect.void)))
+      ]
+      for (const policy of policies) assert.strictEqual((yield* policy(inner)).endpoint, inner.endpoint)
+    }))
+
   it.effect("leaves the other services of the Layer", () =>
     Effect.gen(function*() {
       yield* LanguageModel.generate(request)

@@ -1,4 +1,5 @@
 import * as Example from "@effect-dspy/core/Example"
+import * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import * as Module from "@effect-dspy/core/Module"
 import * as ModuleEvent from "@effect-dspy/core/ModuleEvent"
 import * as Predict from "@effect-dspy/core/Predict"
@@ -68,6 +69,31 @@ describe("Scoring.evaluator", () => {
 })
 
 describe("ModuleEvent.metered", () => {
+  it.effect("an answer that was replayed costs nothing, asked for or streamed", () =>
+    Effect.gen(function*() {
+      const replay = LanguageModel.make({
+        id: "test/replay",
+        generate: () =>
+          Effect.succeed({ ...LanguageModel.text("[[ ## draft ## ]]\nfour", "test/replay"), cached: true as const })
+      })
+      const heard: Array<boolean> = []
+      for (const deltas of [true, false]) {
+        const { calls } = yield* Predict.make("question -> draft")({ question: "2 + 2?" }).pipe(
+          ModuleEvent.listen({
+            deltas,
+            emit: (events) =>
+              Effect.sync(() => {
+                for (const event of events) if (event._tag === "UsageReported") heard.push(event.cached)
+              })
+          }),
+          ModuleEvent.metered,
+          Effect.provideService(LanguageModel.LanguageModel, replay)
+        )
+        assert.strictEqual(calls, 0)
+      }
+      assert.deepStrictEqual(heard, [true, true])
+    }))
+
   it.effect("counts what a failure has cost", () =>
     Effect.gen(function*() {
       const metered = yield* ModuleEvent.metered(Effect.either(draftThenAnswer({ question: "2 + 2?" })))

@@ -46,6 +46,8 @@ export interface Server {
  */
 export const hostOf = (url: string): string => /^[a-z]+:\/\/(?:[^/@]*@)?([^/?#]+)/i.exec(url)?.[1] ?? "the server"
 
+const withoutCredentials = (url: string): string => url.replace(/^([a-z]+:\/\/)[^/@]*@/i, "$1").replace(/[?#].*$/s, "")
+
 /**
  * How to reach a server: `headers` belong to every request.
  */
@@ -288,6 +290,7 @@ export const make = (
 
     return LanguageModel.make({
       id,
+      endpoint: `${withoutCredentials(dialect.url(false))}#${model}`,
       capabilities: server.capabilities,
       generate: (request) =>
         Effect.useSpan(spanName, spanOptions, (span) =>
