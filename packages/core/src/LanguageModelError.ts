@@ -143,7 +143,8 @@ export class Conflict extends Schema.TaggedClass<Conflict>("@effect-dspy/core/La
 ) {}
 
 /**
- * A time limit passed in the named phase. `limit` in milliseconds.
+ * A time limit passed in the named phase. `limit` in milliseconds; `partial` is
+ * the text that had arrived of a stream that had begun.
  *
  * @since 0.1.0
  * @category reasons
@@ -152,7 +153,8 @@ export class Timeout extends Schema.TaggedClass<Timeout>("@effect-dspy/core/Lang
   "Timeout",
   {
     phase: Schema.Literal("connect", "firstByte", "idle", "contentIdle", "total"),
-    limit: Schema.optional(Schema.Finite)
+    limit: Schema.optional(Schema.Finite),
+    partial: Schema.optional(Schema.String)
   }
 ) {}
 
@@ -373,6 +375,8 @@ export const isRetryable = (reason: Reason): boolean => {
 /**
  * A failed model call. `attempts` counts what was sent, `elapsed` is
  * milliseconds, `requestId` the provider's own id when it gave one.
+ * `shouldRetry` is whether the server itself said that sending it again may
+ * help (`x-should-retry`).
  *
  * @since 0.1.0
  * @category errors
@@ -385,7 +389,8 @@ export class LanguageModelError extends Schema.TaggedError<LanguageModelError>("
     model: Schema.String,
     attempts: Schema.Finite,
     elapsed: Schema.optional(Schema.Finite),
-    requestId: Schema.optional(Schema.String)
+    requestId: Schema.optional(Schema.String),
+    shouldRetry: Schema.optional(Schema.Boolean)
   }
 ) {
   override get message(): string {
@@ -393,10 +398,11 @@ export class LanguageModelError extends Schema.TaggedError<LanguageModelError>("
   }
 
   /**
-   * Whether the same request may succeed later.
+   * Whether the same request may succeed later: what the server said, or what
+   * the reason lets expect.
    */
   get retryable(): boolean {
-    return isRetryable(this.reason)
+    return this.shouldRetry ?? isRetryable(this.reason)
   }
 }
 
@@ -417,6 +423,7 @@ export const make = (options: {
   readonly attempts?: number | undefined
   readonly elapsed?: number | undefined
   readonly requestId?: string | undefined
+  readonly shouldRetry?: boolean | undefined
 }): LanguageModelError =>
   new LanguageModelError({
     reason: options.reason,
@@ -424,7 +431,8 @@ export const make = (options: {
     model: options.model,
     attempts: options.attempts ?? 1,
     elapsed: options.elapsed,
-    requestId: options.requestId
+    requestId: options.requestId,
+    shouldRetry: options.shouldRetry
   }, { disableValidation: true })
 
 /**

@@ -1,0 +1,39 @@
+/**
+ * What policies and providers tell each other about one call, beside the
+ * request and its answer. A provider that speaks HTTP reads it when it sends.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+
+/**
+ * - `idempotencyKey`: one for each logical call, the same for every attempt at
+ *   it; to be sent as the header `idempotency-key`.
+ * - `onHeaders`: to be run with the headers of every response, whatever its
+ *   status, as soon as they are there and before the body is read.
+ */
+export interface Sideband {
+  readonly idempotencyKey?: string | undefined
+  readonly onHeaders?: ((headers: { readonly [name: string]: string | undefined }) => Effect.Effect<void>) | undefined
+}
+
+const silent: Sideband = {}
+
+/**
+ * The sideband of the call that is made in this context; nothing by default.
+ */
+export class CurrentSideband extends Context.Reference<CurrentSideband>()(
+  "@effect-dspy/providers/internal/sideband/CurrentSideband",
+  { defaultValue: () => silent }
+) {}
+
+/**
+ * Makes a call with more said on the side.
+ */
+export const saying = <A, E, R>(self: Effect.Effect<A, E, R>, more: Sideband): Effect.Effect<A, E, R> =>
+  Effect.mapInputContext(
+    self,
+    (context: Context.Context<R>) =>
+      Context.add(context, CurrentSideband, { ...Context.get(context, CurrentSideband), ...more })
+  )
