@@ -20,12 +20,16 @@ import * as LanguageModelError from "./LanguageModelError.ts"
 // =============================================================================
 
 /**
- * Text inside a message.
+ * Text inside a message. A `document` is a source, which the answer may cite
+ * where the provider can; to all others it is text.
  *
  * @since 0.1.0
  * @category requests
  */
-export const TextPart = Schema.TaggedStruct("Text", { text: Schema.String })
+export const TextPart = Schema.TaggedStruct("Text", {
+  text: Schema.String,
+  document: Schema.optional(Schema.Struct({ title: Schema.optional(Schema.String) }))
+})
 
 /**
  * An image inside a message. `url` is an `https:` address or a `data:` URI.
@@ -67,7 +71,9 @@ export interface ToolCall extends Schema.Schema.Type<typeof ToolCall> {}
 
 /**
  * One turn of the conversation. `toolCalls` belong to assistant turns,
- * `toolCallId` to tool turns.
+ * `toolCallId` to tool turns. `continuation` is what came with the output that
+ * an assistant turn repeats: only its provider understands it, all others
+ * leave it out.
  *
  * @since 0.1.0
  * @category requests
@@ -76,7 +82,8 @@ export const Message = Schema.Struct({
   role: Schema.Literal("system", "user", "assistant", "tool"),
   content: Schema.Union(Schema.String, Schema.Array(Part)),
   toolCalls: Schema.optional(Schema.Array(ToolCall)),
-  toolCallId: Schema.optional(Schema.String)
+  toolCallId: Schema.optional(Schema.String),
+  continuation: Schema.optional(Json.Json)
 })
 
 /**
@@ -176,8 +183,9 @@ export interface Request extends Schema.Schema.Type<typeof Request> {}
 
 /**
  * Tokens of one call. A count the provider did not report is absent, never 0.
- * `cachedInputTokens` is a part of `inputTokens`, `reasoningTokens` a part of
- * `outputTokens`. `cost` is in the currency of the provider's price list.
+ * `cachedInputTokens` (read from the provider's cache) and
+ * `cacheWriteInputTokens` (written to it) are parts of `inputTokens`,
+ * `reasoningTokens` is a part of `outputTokens`. `cost` is in the currency of the provider's price list.
  *
  * @since 0.1.0
  * @category responses
@@ -186,6 +194,7 @@ export const Usage = Schema.Struct({
   inputTokens: Schema.optional(Schema.Finite),
   outputTokens: Schema.optional(Schema.Finite),
   cachedInputTokens: Schema.optional(Schema.Finite),
+  cacheWriteInputTokens: Schema.optional(Schema.Finite),
   reasoningTokens: Schema.optional(Schema.Finite),
   cost: Schema.optional(Schema.Finite)
 })
@@ -230,7 +239,33 @@ export const TokenLogprob = Schema.Struct({
 export interface TokenLogprob extends Schema.Schema.Type<typeof TokenLogprob> {}
 
 /**
+ * What a part of an answer rests on. `start` and `end` bound that part in the
+ * output's text, in UTF-16 code units; without them it is the answer as a whole.
+ * `quote` is in the words of the source. `location` is the place in the source,
+ * in the provider's own form.
+ *
+ * @since 0.1.0
+ * @category responses
+ */
+export const Citation = Schema.Struct({
+  start: Schema.optional(Schema.Finite),
+  end: Schema.optional(Schema.Finite),
+  quote: Schema.optional(Schema.String),
+  title: Schema.optional(Schema.String),
+  url: Schema.optional(Schema.String),
+  location: Schema.optional(Json.Json)
+})
+
+/**
+ * @since 0.1.0
+ * @category responses
+ */
+export interface Citation extends Schema.Schema.Type<typeof Citation> {}
+
+/**
  * One completion. A refusal is its text with the finish reason `refusal`.
+ * `continuation` is for the provider that wrote it (signatures of reasoning, for
+ * one), and belongs to the turn that repeats this output; see `toMessage`.
  *
  * @since 0.1.0
  * @category responses
@@ -240,7 +275,9 @@ export const Output = Schema.Struct({
   reasoning: Schema.optional(Schema.String),
   toolCalls: Schema.Array(ToolCall),
   finishReason: FinishReason,
-  logprobs: Schema.optional(Schema.Array(TokenLogprob))
+  logprobs: Schema.optional(Schema.Array(TokenLogprob)),
+  citations: Schema.optional(Schema.Array(Citation)),
+  continuation: Schema.optional(Json.Json)
 })
 
 /**
@@ -277,7 +314,8 @@ export interface Response extends Schema.Schema.Type<typeof Response> {}
 
 /**
  * A piece of an answer while it is written. `index` is the output it belongs
- * to, `call` the tool call within the output.
+ * to, `call` the tool call within the output. A `ContinuationDelta` is whole,
+ * and replaces the one before it.
  *
  * `Completed` comes last, once the provider's terminal marker was seen: a
  * stream without it is truncated. `Restarted` says that everything before it
@@ -300,6 +338,8 @@ export const Delta = Schema.Union(
     name: Schema.optional(Schema.String),
     arguments: Schema.String
   }),
+  Schema.TaggedStruct("CitationDelta", { index: Schema.Finite, citation: Citation }),
+  Schema.TaggedStruct("ContinuationDelta", { index: Schema.Finite, continuation: Json.Json }),
   Schema.TaggedStruct("Finish", { index: Schema.Finite, reason: FinishReason }),
   Schema.TaggedStruct("Completed", {
     usage: Usage,
@@ -469,11 +509,48 @@ export const text = (text: string, model: string, usage: Usage = {}): Response =
   model
 })
 
+/**
+ * The assistant turn that repeats an output in the next request, with all that
+ * its provider wants to see again.
+ *
+ * @example
+ * ```ts
+ * import * as LanguageModel from "@effect-dspy/core/LanguageModel"
+ *
+ * const output: LanguageModel.Output = {
+ *   text: "",
+ *   toolCalls: [{ id: "call_0", name: "weather", arguments: `{"city":"Oslo"}` }],
+ *   finishReason: "toolCalls"
+ * }
+ *
+ * const next: LanguageModel.Request = {
+ *   messages: [
+ *     { role: "user", content: "Will it rain in Oslo?" },
+ *     LanguageModel.toMessage(output),
+ *     { role: "tool", toolCallId: "call_0", content: "Rain until noon." }
+ *   ]
+ * }
+ *
+ * assert.deepStrictEqual(next.messages[1], { role: "assistant", content: "", toolCalls: output.toolCalls })
+ * ```
+ *
+ * @since 0.1.0
+ * @category destructors
+ */
+export const toMessage = (output: Output): Message => ({
+  role: "assistant",
+  content: output.text,
+  ...(output.toolCalls.length === 0 ? undefined : { toolCalls: output.toolCalls }),
+  ...(output.continuation === undefined ? undefined : { continuation: output.continuation })
+})
+
 interface OutputState {
   text: string
   reasoning: string
   readonly calls: Map<number, { id: string; name: string; arguments: string }>
   logprobs: Array<TokenLogprob> | undefined
+  citations: Array<Citation> | undefined
+  continuation: Json.Json | undefined
   finishReason: FinishReason | undefined
 }
 
@@ -505,7 +582,9 @@ export class Folder {
         ...(state.reasoning === "" ? undefined : { reasoning: state.reasoning }),
         toolCalls: Array.from(state.calls.entries()).sort(([a], [b]) => a - b).map(([, call]) => call),
         finishReason: state.finishReason ?? "unknown",
-        ...(state.logprobs === undefined ? undefined : { logprobs: state.logprobs })
+        ...(state.logprobs === undefined ? undefined : { logprobs: state.logprobs }),
+        ...(state.citations === undefined ? undefined : { citations: state.citations }),
+        ...(state.continuation === undefined ? undefined : { continuation: state.continuation })
       })),
       usage: completed.usage,
       model: completed.model,
@@ -542,6 +621,12 @@ export class Folder {
         call.arguments += delta.arguments
         return
       }
+      case "CitationDelta":
+        ;(this.#output(delta.index).citations ??= []).push(delta.citation)
+        return
+      case "ContinuationDelta":
+        this.#output(delta.index).continuation = delta.continuation
+        return
       case "Finish":
         this.#output(delta.index).finishReason = delta.reason
         return
@@ -560,7 +645,15 @@ export class Folder {
   #output(index: number): OutputState {
     let output = this.#outputs.get(index)
     if (output === undefined) {
-      output = { text: "", reasoning: "", calls: new Map(), logprobs: undefined, finishReason: undefined }
+      output = {
+        text: "",
+        reasoning: "",
+        calls: new Map(),
+        logprobs: undefined,
+        citations: undefined,
+        continuation: undefined,
+        finishReason: undefined
+      }
       this.#outputs.set(index, output)
     }
     return output
@@ -633,6 +726,10 @@ export const unfold = (response: Response): Stream.Stream<Delta> => {
         arguments: call.arguments
       })
     })
+    output.citations?.forEach((citation) => deltas.push({ _tag: "CitationDelta", index, citation }))
+    if (output.continuation !== undefined) {
+      deltas.push({ _tag: "ContinuationDelta", index, continuation: output.continuation })
+    }
     deltas.push({ _tag: "Finish", index, reason: output.finishReason })
   })
   deltas.push({

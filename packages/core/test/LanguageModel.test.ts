@@ -1,3 +1,4 @@
+import * as Json from "@effect-dspy/core/Json"
 import * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
 import { assert, describe, it } from "@effect/vitest"
@@ -13,10 +14,12 @@ describe("LanguageModel", () => {
           FastCheck.array(
             FastCheck.record({
               text: FastCheck.string(),
-              reasoning: FastCheck.option(FastCheck.string({ minLength: 1 }), { nil: undefined }),
+              reasoning: FastCheck.string({ minLength: 1 }),
               toolCalls: FastCheck.array(Arbitrary.make(LanguageModel.ToolCall), { maxLength: 3 }),
-              finishReason: Arbitrary.make(LanguageModel.FinishReason)
-            }).map(({ reasoning, ...output }) => reasoning === undefined ? output : { ...output, reasoning }),
+              finishReason: Arbitrary.make(LanguageModel.FinishReason),
+              citations: FastCheck.array(Arbitrary.make(LanguageModel.Citation), { minLength: 1, maxLength: 3 }),
+              continuation: Arbitrary.make(Json.Json)
+            }, { requiredKeys: ["text", "toolCalls", "finishReason"] }),
             { minLength: 1, maxLength: 3 }
           ),
           async (outputs) => {
@@ -82,6 +85,18 @@ describe("LanguageModel", () => {
         { id: "b", name: "search", arguments: "{}" }
       ])
     }))
+
+  it("an output becomes the turn that repeats it, with what its provider wants back", () => {
+    assert.deepStrictEqual(
+      LanguageModel.toMessage({ text: "Oslo", reasoning: "hm", toolCalls: [], finishReason: "stop" }),
+      { role: "assistant", content: "Oslo" }
+    )
+    const toolCalls = [{ id: "a", name: "add", arguments: "{}" }]
+    assert.deepStrictEqual(
+      LanguageModel.toMessage({ text: "", toolCalls, finishReason: "toolCalls", continuation: null }),
+      { role: "assistant", content: "", toolCalls, continuation: null }
+    )
+  })
 
   it.effect("generate alone makes a stream", () =>
     Effect.gen(function*() {
