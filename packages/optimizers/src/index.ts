@@ -58,6 +58,17 @@ export * as LabeledFewShot from "./LabeledFewShot.ts"
 export * as Optimizer from "./Optimizer.ts"
 
 /**
+ * `Racing` decides which of two candidates is better before all examples are
+ * paid for. Candidates are measured on the same examples in the same order, so
+ * that what an example is like does not count, only the difference between two
+ * scores on it. Scores are from 0 to 1; one that is not known, because it was not
+ * measured or the model failed, is `undefined`.
+ *
+ * @since 0.1.0
+ */
+export * as Racing from "./Racing.ts"
+
+/**
  * Bootstraps many sets of demonstrations and keeps the best: the program
  * without any, with labelled examples, with those bootstrapped from the training
  * set in its order, and with `numCandidatePrograms` bootstrapped from it in
