@@ -17,14 +17,17 @@ import * as Signature from "./Signature.ts"
 import type { Trace } from "./Trace.ts"
 
 /**
- * `value` is between 0 (wrong) and 1 (right).
+ * `value` is between 0 (wrong) and 1 (right). `feedback` is about the whole
+ * output; `predictors` may say something else about single predictors, by
+ * path, such as which step of a chain went wrong.
  *
  * @since 0.1.0
  * @category models
  */
 export const Score = Schema.Struct({
   value: Schema.Number.pipe(Schema.between(0, 1)),
-  feedback: Schema.optional(Schema.String)
+  feedback: Schema.optional(Schema.String),
+  predictors: Schema.optional(Schema.Record({ key: Schema.String, value: Schema.String }))
 })
 
 /**
@@ -157,9 +160,16 @@ const merged = <M extends ReadonlyArray<Any>>(
       Effect.forEach(metrics, (metric) => metric(example, output, trace), { concurrency: "unbounded" }),
       (scores) => {
         const feedback = scores.flatMap((score) => score.feedback ?? [])
+        const predictors = new Map<string, ReadonlyArray<string>>()
+        for (const [path, text] of scores.flatMap((score) => Object.entries(score.predictors ?? {}))) {
+          predictors.set(path, [...predictors.get(path) ?? [], text])
+        }
         return {
           value: merge(scores.map((score) => score.value)),
-          ...(feedback.length === 0 ? undefined : { feedback: feedback.join("\n") })
+          ...(feedback.length === 0 ? undefined : { feedback: feedback.join("\n") }),
+          ...(predictors.size === 0 ? undefined : {
+            predictors: Object.fromEntries(Array.from(predictors, ([path, texts]) => [path, texts.join("\n")]))
+          })
         }
       }
     )

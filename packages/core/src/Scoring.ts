@@ -10,6 +10,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Schema from "effect/Schema"
+import * as Adapter from "./Adapter.ts"
 import type { Example } from "./Example.ts"
 import * as Json from "./Json.ts"
 import * as LanguageModel from "./LanguageModel.ts"
@@ -18,6 +19,7 @@ import * as Metric from "./Metric.ts"
 import * as Module from "./Module.ts"
 import * as ModuleEvent from "./ModuleEvent.ts"
 import * as Parameters from "./Parameters.ts"
+import * as Predict from "./Predict.ts"
 import * as Trace from "./Trace.ts"
 
 /**
@@ -52,7 +54,8 @@ const spent = {
  * A score, or a failure, which is never a score. `transient` failures are the
  * model's, the network's or the metric's: the pair of candidate and example
  * stays unknown. The others are the candidate's own doing, such as an answer
- * that does not parse. `output` is what JSON can say of the module's output.
+ * that does not parse. `feedback`, and `predictors` by path, are what the metric
+ * said in words; `output` is what JSON can say of the module's output.
  *
  * @since 0.1.0
  * @category models
@@ -61,6 +64,7 @@ export const Scored = Schema.Union(
   Schema.TaggedStruct("Scored", {
     score: Schema.Finite,
     feedback: Schema.optional(Schema.String),
+    predictors: Schema.optional(Schema.Record({ key: Schema.String, value: Schema.String })),
     output: Schema.optional(Json.Json),
     trace: Schema.optional(Trace.Trace),
     ...spent
@@ -71,6 +75,13 @@ export const Scored = Schema.Union(
     message: Schema.String,
     /** The calls that were answered before. */
     trace: Schema.optional(Trace.Trace),
+    /** The call that it failed in, with the text of an answer that could not be used. */
+    call: Schema.optional(Schema.Struct({
+      path: Schema.String,
+      listed: Schema.Boolean,
+      inputs: Json.JsonRecord,
+      answer: Schema.optional(Schema.String)
+    })),
     ...spent
   })
 )
@@ -163,19 +174,25 @@ export const evaluator = <In, Out, E, R, Labels, E2, R2>(options: {
         const module = task.rollout === undefined
           ? candidate.right
           : Module.withRollout(candidate.right, task.rollout)
-        return Trace.capture(Effect.either(module(example.inputs))).pipe(
+        return Trace.capture(broken(module(example.inputs))).pipe(
           Effect.flatMap(([ran, calls]) => {
             const trace = Trace.canonical(calls, options.module)
             return Either.match(ran, {
-              onLeft: (error) => Effect.succeed({ ...failure(error), trace }),
+              onLeft: ({ call, error }) =>
+                Effect.succeed({
+                  ...failure(error),
+                  ...(task.trace && call !== undefined ? { call } : undefined),
+                  trace
+                }),
               onRight: (output) =>
                 Effect.match(metric(example, output, trace), {
                   // Nobody could say how good the answer is.
                   onFailure: (error) => ({ ...failure(error), transient: true, trace }),
-                  onSuccess: ({ feedback, value }) => ({
+                  onSuccess: ({ feedback, predictors, value }) => ({
                     _tag: "Scored" as const,
                     score: value,
                     ...(feedback === undefined ? undefined : { feedback }),
+                    ...(predictors === undefined ? undefined : { predictors }),
                     ...(task.trace ? json(output) : undefined),
                     trace
                   })
@@ -193,6 +210,46 @@ export const evaluator = <In, Out, E, R, Labels, E2, R2>(options: {
       })
   }
 }
+
+type FailedCall = NonNullable<Extract<Scored, { readonly _tag: "Failed" }>["call"]>
+
+// A failure with the call it came from; what the program made of a failed call is not the failure of that call.
+const broken = <A, E, R>(
+  self: Effect.Effect<A, E, R>
+): Effect.Effect<Either.Either<A, { readonly error: E; readonly call: FailedCall | undefined }>, never, R> =>
+  Effect.suspend(() => {
+    const failed: Array<ModuleEvent.PredictorFailed> = []
+    return self.pipe(
+      ModuleEvent.listen({
+        deltas: false,
+        emit: (events) =>
+          Effect.sync(() => {
+            for (const event of events) if (event._tag === "PredictorFailed") failed.push(event)
+          })
+      }),
+      Effect.mapError((error) => {
+        const event = failed.find(({ cause }) => error instanceof Error && error.message === cause)
+        const answer = answerOf(error)
+        return {
+          error,
+          call: event && {
+            path: event.path,
+            listed: event.listed,
+            inputs: event.inputs,
+            ...(answer === undefined ? undefined : { answer })
+          }
+        }
+      }),
+      Effect.either
+    )
+  })
+
+const answerOf = (error: unknown): string | undefined =>
+  error instanceof Adapter.AdapterParseError || error instanceof Predict.Refused
+    ? error.text
+    : error instanceof Predict.OutputTruncated
+    ? error.partial
+    : undefined
 
 // A date is its text, and what has no form in JSON is left out.
 const json = (output: unknown): { readonly output?: Json.Json } => {

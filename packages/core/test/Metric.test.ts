@@ -57,6 +57,15 @@ describe("mean and all", () => {
     assert.deepStrictEqual(Effect.runSync(score(Metric.all(full, half), {}, {})), { value: 0.5, feedback: "half" })
     assert.deepStrictEqual(Effect.runSync(score(Metric.all(full, full), {}, {})), { value: 1 })
   })
+
+  it("merge what is said of single predictors", () => {
+    const slow = Metric.make(() => ({ value: 1, predictors: { draft: "slow", answer: "fine" } }))
+    const long = Metric.make(() => ({ value: 1, predictors: { draft: "long" } }))
+    assert.deepStrictEqual(Effect.runSync(score(Metric.mean(slow, full, long), {}, {})), {
+      value: 1,
+      predictors: { draft: "slow\nlong", answer: "fine" }
+    })
+  })
 })
 
 describe("equals", () => {

@@ -58,6 +58,58 @@ describe("Scoring.evaluator", () => {
       TestLanguageModel.fail("Overloaded")
     ]))))
 
+  it.effect("tells the call that a run failed in, with the answer that could not be read", () =>
+    Effect.gen(function*() {
+      const scored = yield* evaluator.run(task)
+      if (scored._tag === "Scored") return assert.fail("scored")
+      assert.deepStrictEqual([scored.error, scored.transient], ["AdapterParseError", false])
+      assert.deepStrictEqual(scored.trace?.map(({ path }) => path), ["draft"])
+      assert.deepStrictEqual(scored.call, {
+        path: "answer",
+        listed: true,
+        inputs: { draft: "four" },
+        answer: "It is 4."
+      })
+    }).pipe(Effect.provide(TestLanguageModel.layer([
+      TestLanguageModel.fields({ draft: "four" }),
+      TestLanguageModel.text("It is 4.")
+    ]))))
+
+  it.effect("does not take a call that the program got over for the one it failed in", () =>
+    Effect.gen(function*() {
+      const stubborn = Module.make(
+        { draft: Predict.make("question -> draft") },
+        function*(m, input: { readonly question: string }) {
+          yield* Effect.either(m.draft(input))
+          return yield* Effect.fail(new Error("no draft"))
+        }
+      )
+      const scored = yield* Scoring.evaluator({
+        id: "test",
+        module: stubborn,
+        examples,
+        metric: () => Effect.succeed({ value: 1 })
+      })
+        .run({ candidate: {}, example: "1", trace: true })
+      if (scored._tag === "Scored") return assert.fail("scored")
+      assert.deepStrictEqual([scored.message, scored.call], ["no draft", undefined])
+    }).pipe(Effect.provide(TestLanguageModel.layer([TestLanguageModel.text("It is 4.")]))))
+
+  it.effect("passes on what the metric says, of the whole and of single predictors", () =>
+    Effect.gen(function*() {
+      const words = { feedback: "wrong", predictors: { draft: "too long" } }
+      const critical = Scoring.evaluator({
+        id: "test",
+        module: draftThenAnswer,
+        examples,
+        metric: () => Effect.succeed({ value: 0, ...words })
+      })
+      assert.deepInclude(yield* critical.run({ ...task, trace: false }), { _tag: "Scored", score: 0, ...words })
+    }).pipe(Effect.provide(TestLanguageModel.layer([
+      TestLanguageModel.fields({ draft: "four" }),
+      TestLanguageModel.fields({ answer: "4" })
+    ]))))
+
   it.effect("keeps no calls unless asked to", () =>
     Effect.gen(function*() {
       const scored = yield* evaluator.run({ ...task, trace: false })
