@@ -58,6 +58,18 @@ export * as LabeledFewShot from "./LabeledFewShot.ts"
 export * as Optimizer from "./Optimizer.ts"
 
 /**
+ * `Pareto` keeps those candidates that are best at something. A candidate that
+ * is worse on average may be the only one to get some examples right, and what
+ * it knows is worth building on.
+ *
+ * After Agrawal et al., "GEPA: Reflective Prompt Evolution Can Outperform
+ * Reinforcement Learning" (arXiv 2507.19457).
+ *
+ * @since 0.1.0
+ */
+export * as Pareto from "./Pareto.ts"
+
+/**
  * `Racing` decides which of two candidates is better before all examples are
  * paid for. Candidates are measured on the same examples in the same order, so
  * that what an example is like does not count, only the difference between two
