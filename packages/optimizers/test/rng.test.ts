@@ -35,4 +35,31 @@ describe("rng", () => {
     assert.notDeepEqual(rng.at("x").shuffle(items), items)
     assert.deepStrictEqual(rng.at("x").sample(items, 100).length, 20)
   })
+
+  it("draws numbers from 0 to 1, evenly", () => {
+    const generator = rng.at("floats")
+    const draws = Array.from({ length: 4000 }, () => generator.float())
+    assert.isTrue(draws.every((draw) => draw >= 0 && draw < 1))
+    assert.approximately(draws.filter((draw) => draw < 0.25).length, 1000, 110)
+  })
+
+  it("draws from the normal distribution", () => {
+    const generator = rng.at("gaussian")
+    const draws = Array.from({ length: 4000 }, () => generator.gaussian())
+    assert.approximately(draws.reduce((sum, draw) => sum + draw, 0) / 4000, 0, 0.06)
+    assert.approximately(draws.reduce((sum, draw) => sum + draw * draw, 0) / 4000, 1, 0.1)
+    // 68.3 % are within one standard deviation.
+    assert.approximately(draws.filter((draw) => Math.abs(draw) < 1).length, 2731, 120)
+  })
+
+  it("draws by weight", () => {
+    const generator = rng.at("weighted")
+    const counts = [0, 0, 0, 0]
+    for (let draw = 0; draw < 4000; draw++) counts[generator.weighted([1, 0, 2, 5])]!++
+    assert.approximately(counts[0]!, 500, 85)
+    assert.strictEqual(counts[1], 0)
+    assert.approximately(counts[2]!, 1000, 110)
+    assert.approximately(counts[3]!, 2500, 125)
+    assert.strictEqual(generator.weighted([0, 3, 0]), 1)
+  })
 })
