@@ -26,6 +26,7 @@ import type * as Tracer from "effect/Tracer"
 import * as answer from "./answer.ts"
 import * as fault from "./fault.ts"
 import { retryAfter } from "./retryAfter.ts"
+import { CurrentSideband } from "./sideband.ts"
 
 // =============================================================================
 // A server
@@ -47,6 +48,15 @@ export interface Server {
 export const hostOf = (url: string): string => /^[a-z]+:\/\/(?:[^/@]*@)?([^/?#]+)/i.exec(url)?.[1] ?? "the server"
 
 const withoutCredentials = (url: string): string => url.replace(/^([a-z]+:\/\/)[^/@]*@/i, "$1").replace(/[?#].*$/s, "")
+
+/**
+ * The address of an API, with `version` at its end unless there is one anywhere
+ * in its path (`/v1`, `/v1beta/openai`).
+ */
+export const versioned = (baseUrl: string, version: string): string => {
+  const base = baseUrl.replace(/\/+$/, "")
+  return /\/v\d+[a-z0-9]*(\/|$)/.test(base) ? base : `${base}/${version}`
+}
 
 /**
  * How to reach a server: `headers` belong to every request.
@@ -127,30 +137,26 @@ export const connect = (server: Server): Effect.Effect<Connection, never, HttpCl
     )
 
     const send: Connection["send"] = (request, { prompt, scope, span }) =>
-      Effect.flatMap(Clock.currentTimeMillis, (started) => {
-        const fail = (reason: LanguageModelError.Reason, requestId?: string) =>
-          Effect.flatMap(Clock.currentTimeMillis, (now) => {
-            span.attribute("error.type", reason._tag)
-            return Effect.fail(
-              LanguageModelError.make({ reason, provider, model: id, elapsed: now - started, requestId })
-            )
-          })
-        const clean = fault.cleaner(secrets, prompt)
-        const sent = Effect.mapInputContext(
-          client.execute(request),
-          // `fetch` would carry the key to wherever it is redirected.
-          (context: Context.Context<never>) =>
-            Context.add(
-              Context.add(context, FetchHttpClient.RequestInit, { ...requestInit(context), redirect: "manual" }),
-              Scope.Scope,
-              scope
-            )
-        )
-        return Effect.matchEffect(sent, {
-          onFailure: (error) => fail(reasonOf(error, host)),
-          onSuccess: (response) => {
+      Effect.contextWithEffect((context: Context.Context<never>) =>
+        Effect.flatMap(Clock.currentTimeMillis, (started) => {
+          const { idempotencyKey, onHeaders } = Context.get(context, CurrentSideband)
+          const fail = (reason: LanguageModelError.Reason, response?: HttpClientResponse.HttpClientResponse) =>
+            Effect.flatMap(Clock.currentTimeMillis, (now) => {
+              span.attribute("error.type", reason._tag)
+              return Effect.fail(LanguageModelError.make({
+                reason,
+                provider,
+                model: id,
+                elapsed: now - started,
+                requestId: response === undefined ? undefined : requestIdOf(response),
+                shouldRetry: advice[response?.headers["x-should-retry"] ?? ""]
+              }))
+            })
+          const clean = fault.cleaner(secrets, prompt)
+          const received = (
+            response: HttpClientResponse.HttpClientResponse
+          ): Effect.Effect<Sent, LanguageModelError.LanguageModelError> => {
             const { headers } = response
-            const requestId = headers[requestIds.find((name) => headers[name] !== undefined) ?? ""]
             if (response.status < 200 || response.status >= 300) {
               return Effect.zipWith(Clock.currentTimeMillis, readError(response), (now, body) =>
                 fault.reasonOf({
@@ -158,28 +164,55 @@ export const connect = (server: Server): Effect.Effect<Connection, never, HttpCl
                   said: fault.explainedError(body),
                   retryAfter: retryAfter(headers, now),
                   clean
-                })).pipe(Effect.flatMap((reason) => fail(reason, requestId)))
+                })).pipe(Effect.flatMap((reason) => fail(reason, response)))
             }
             const length = Number(headers["content-length"])
             if (length > answer.maxBody) {
-              return fail(new LanguageModelError.ResponseTooLarge({ limit: answer.maxBody }), requestId)
+              return fail(new LanguageModelError.ResponseTooLarge({ limit: answer.maxBody }), response)
             }
-            return Effect.succeed<Sent>({
+            return Effect.succeed({
               response,
-              requestId,
+              requestId: requestIdOf(response),
               // The announced length is that of the encoded body.
               bounded: length <= answer.maxBody && headers["content-encoding"] === undefined,
               span,
               clean,
-              fail: (reason) => fail(reason, requestId),
+              fail: (reason) => fail(reason, response),
               broken: (error) => reasonOf(error, host)
             })
           }
+          const sent = Effect.mapInputContext(
+            client.execute(
+              idempotencyKey === undefined
+                ? request
+                : HttpClientRequest.setHeader(request, "idempotency-key", idempotencyKey)
+            ),
+            // `fetch` would carry the key to wherever it is redirected.
+            (_: Context.Context<never>) =>
+              Context.add(
+                Context.add(context, FetchHttpClient.RequestInit, { ...requestInit(context), redirect: "manual" }),
+                Scope.Scope,
+                scope
+              )
+          )
+          return Effect.matchEffect(sent, {
+            onFailure: (error) => fail(reasonOf(error, host)),
+            onSuccess: (response) =>
+              onHeaders === undefined
+                ? received(response)
+                : Effect.zipRight(onHeaders(response.headers), received(response))
+          })
         })
-      })
+      )
 
     return { headers: Headers.fromInput(headers), send }
   })
+
+const requestIdOf = ({ headers }: HttpClientResponse.HttpClientResponse): string | undefined =>
+  headers[requestIds.find((name) => headers[name] !== undefined) ?? ""]
+
+// What a server says of trying again, which wins over what its status lets expect.
+const advice: { readonly [said: string]: boolean | undefined } = { true: true, false: false }
 
 const providerOf = (id: string): string => id.split("/")[0] ?? id
 

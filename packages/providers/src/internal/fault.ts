@@ -12,13 +12,16 @@ import * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
 
 /**
  * An error object as far as it could be read. `status` is a status code found
- * inside the body.
+ * inside the body, `retryAfter` the milliseconds to wait that it names.
+ * `exhausted`: a quota is spent that is not refilled within minutes.
  */
 export interface ServerError {
   readonly status?: number | undefined
   readonly code?: string | undefined
   readonly type?: string | undefined
   readonly message?: string | undefined
+  readonly retryAfter?: number | undefined
+  readonly exhausted?: boolean | undefined
 }
 
 interface ErrorObject {
@@ -29,6 +32,15 @@ interface ErrorObject {
   readonly status?: unknown
   readonly message?: unknown
   readonly detail?: unknown
+  readonly details?: unknown
+}
+
+// Anthropic writes one object, Google a list of them.
+interface Detail {
+  readonly error_code?: unknown
+  readonly reason?: unknown
+  readonly retryDelay?: unknown
+  readonly violations?: unknown
 }
 
 const isObject = (u: unknown): u is object => typeof u === "object" && u !== null
@@ -38,13 +50,34 @@ const text = (u: unknown): string | undefined => typeof u === "string" && u !== 
 const fields = (error: ErrorObject): ServerError => {
   const code = typeof error.code === "number" || typeof error.code === "string" ? String(error.code) : undefined
   const status = code !== undefined && /^[1-5]\d\d$/.test(code) ? Number(code) : undefined
+  const details = detailsOf(error.details)
   return {
+    ...details,
     status,
-    code: status === undefined ? text(code) : undefined,
+    code: details.code ?? (status === undefined ? text(code) : undefined),
     type: text(error.type) ?? text(error.status),
     message: text(error.message)
   }
 }
+
+const detailsOf = (details: unknown): Pick<ServerError, "code" | "retryAfter" | "exhausted"> => {
+  let code: string | undefined
+  let retryAfter: number | undefined
+  let exhausted = false
+  for (const detail of Array.isArray(details) ? details : [details]) {
+    if (!isObject(detail)) continue
+    const { error_code, reason, retryDelay, violations }: Detail = detail
+    code ??= text(error_code) ?? text(reason)
+    const delay = /^(\d+(?:\.\d+)?)s$/.exec(text(retryDelay) ?? "")
+    if (delay !== null) retryAfter = Number(delay[1]) * 1000
+    if (Array.isArray(violations)) exhausted ||= violations.some(isSpent)
+  }
+  return { code, retryAfter, exhausted }
+}
+
+// A quota of a day, or one that is 0 because the account has no right to the model.
+const isSpent = (violation: { readonly quotaId?: unknown; readonly quotaValue?: unknown } | null): boolean =>
+  /PerDay/i.test(text(violation?.quotaId) ?? "") || violation?.quotaValue === "0"
 
 /**
  * The error that a body declares to be one, whatever its status: `{ error }` of
@@ -76,7 +109,9 @@ export const explainedError = (body: unknown): ServerError => {
 }
 
 const contextMessage =
-  /maximum context length|prompt is too long|exceeds? the (available |model'?s )?context (size|length|window)|context (length|window) exceeded|exceeds? context (length|size|window)|ContextWindowExceededError/i
+  /maximum context length|prompt is too long|input token count.* exceeds the maximum|exceeds? the (available |model'?s )?context (size|length|window)|context (length|window) exceeded|exceeds? context (length|limit|size|window)|ContextWindowExceededError/i
+
+const spentMessage = /credit balance is too low|monthly spend limit|reached your specified (API )?usage limits/i
 
 const statusOfName: { readonly [name: string]: number } = {
   invalid_request_error: 400,
@@ -107,7 +142,8 @@ export const reasonOf = (failure: {
   /** Removes what must not be repeated from the server's own words. */
   readonly clean: (text: string) => string
 }): LanguageModelError.Reason => {
-  const { retryAfter, said } = failure
+  const { said } = failure
+  const retryAfter = failure.retryAfter ?? said.retryAfter
   const names = [said.code, said.type].flatMap((name) => name === undefined ? [] : [name.toLowerCase()])
   const is = (...known: ReadonlyArray<string>) => names.some((name) => known.includes(name))
   const status = failure.status >= 300
@@ -119,9 +155,9 @@ export const reasonOf = (failure: {
     words === "" ? (name === "" ? fallback : `${fallback} (${name})`) : name === "" ? words : `${words} (${name})`
 
   if (
-    status === 402 || names.some((name) => name.startsWith("billing_")) ||
+    status === 402 || said.exhausted === true || names.some((name) => name.startsWith("billing_")) ||
     is("insufficient_quota", "enforced_spend_limit_reached", "insufficient_balance", "budget_exceeded") ||
-    /credit balance is too low/i.test(said.message ?? "")
+    spentMessage.test(said.message ?? "")
   ) {
     return new LanguageModelError.QuotaExhausted({ description: describe("the account has no quota or credit left") })
   }
