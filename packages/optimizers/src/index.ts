@@ -93,3 +93,17 @@ export * as Racing from "./Racing.ts"
  * @since 0.1.0
  */
 export * as RandomSearch from "./RandomSearch.ts"
+
+/**
+ * `Tpe` is the tree-structured Parzen estimator for choices: after some random
+ * trials it models the good ones and the others by a density each, and proposes
+ * what is likely under the first and unlikely under the second. All dimensions
+ * are modelled together, as Optuna does with `multivariate=True`, whose
+ * densities these are.
+ *
+ * @see Bergstra et al., "Algorithms for Hyper-Parameter Optimization" (NeurIPS 2011)
+ * @see Falkner, Klein and Hutter, "BOHB: Robust and Efficient Hyperparameter Optimization at Scale" (ICML 2018)
+ *
+ * @since 0.1.0
+ */
+export * as Tpe from "./Tpe.ts"
