@@ -206,7 +206,8 @@ const read = (lines: ReadonlyArray<string>): Either.Either<State, JournalError> 
  * @category constructors
  */
 export const make = (store: Store): Effect.Effect<Service, JournalError> =>
-  Effect.map(read(store.lines), ({ decisions, entries, run }) => {
+  // Read when the journal is made: two journals made by one effect have nothing in common.
+  Effect.map(Effect.suspend(() => read(store.lines)), ({ decisions, entries, run }) => {
     let known = run
     const append = (record: Record, durable: boolean) =>
       Effect.uninterruptible(store.append(JSON.stringify(record), durable))

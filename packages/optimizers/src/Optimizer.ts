@@ -22,6 +22,7 @@ import type { Metric } from "@effect-dspy/core/Metric"
 import type * as Parameters from "@effect-dspy/core/Parameters"
 import type { ScoringError } from "@effect-dspy/core/Scoring"
 import * as Effect from "effect/Effect"
+import type * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
@@ -65,6 +66,18 @@ export interface Options<In, Labels, Out, E, R> {
   readonly maxFailureRate?: number | undefined
 }
 
+/**
+ * What optimizers take that ask a model to write. `promptModel` is that model;
+ * without it the one of the program writes too. A layer that may fail is made
+ * one by `Layer.orDie`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Prompted<R = never> {
+  readonly promptModel?: Layer.Layer<LanguageModel.LanguageModel, never, R> | undefined
+}
+
 // =============================================================================
 // Results
 // =============================================================================
@@ -82,8 +95,10 @@ export interface Spend {
 }
 
 /**
- * Parameters that were measured. `origin` says how they were made, and `seed`
- * with which one, where several were made the same way.
+ * Parameters that were measured. `origin` says how they were made, `seed` with
+ * which one, where several were made the same way, and `parents` from which
+ * candidates, by index. One that is not `complete` left the race before it was
+ * measured on all selection examples.
  *
  * @since 0.1.0
  * @category models
@@ -92,8 +107,10 @@ export interface Candidate {
   readonly index: number
   readonly origin: string
   readonly seed: number | undefined
+  readonly parents: ReadonlyArray<number>
   readonly parameters: Parameters.Parameters
   readonly score: Evaluate.Estimate
+  readonly complete: boolean
 }
 
 /**
@@ -118,8 +135,8 @@ export interface Provenance {
  * `score` and `baseline` (of the module as given) are on the same examples:
  * those of the test set if `measuredOn` says so, otherwise those the winner was
  * selected on. `difference` is the mean of the paired differences. Intervals are
- * of 95 %. `candidates`
- * are all that were measured on the selection examples, best mean first.
+ * of 95 %. `candidates` are all that were measured on selection examples, the
+ * complete ones first, and best mean first.
  *
  * @since 0.1.0
  * @category models
@@ -151,7 +168,7 @@ export interface Trial {
   readonly total: number
   readonly origin: string
   readonly seed: number | undefined
-  readonly on: "selection" | "test"
+  readonly on: "training" | "selection" | "test"
 }
 
 /**
@@ -171,6 +188,7 @@ export interface Progress<out M> {
 
 /**
  * What the run will do at most: `calls` supposes one call per predictor and run.
+ * `examples` are the ids of the selection examples.
  *
  * @since 0.1.0
  * @category events
@@ -179,6 +197,7 @@ export interface Plan<out M> extends Progress<M> {
   readonly _tag: "Plan"
   readonly trials: number
   readonly calls: number
+  readonly examples: ReadonlyArray<string>
 }
 
 /**
@@ -196,7 +215,20 @@ export interface Attempt<out M> extends Progress<M> {
 }
 
 /**
- * A candidate was made.
+ * The prompt model was asked for something, or could not answer. Answers that
+ * do not depend on each other may come in any order.
+ *
+ * @since 0.1.0
+ * @category events
+ */
+export interface Asked<out M> extends Progress<M> {
+  readonly _tag: "Asked"
+  readonly purpose: string
+  readonly outcome: "answered" | "failed"
+}
+
+/**
+ * A candidate was made, of the candidates `parents`.
  *
  * @since 0.1.0
  * @category events
@@ -205,6 +237,7 @@ export interface Proposal<out M> extends Progress<M> {
   readonly _tag: "Proposal"
   readonly trial: Trial
   readonly parameters: Parameters.Parameters
+  readonly parents: ReadonlyArray<number>
 }
 
 /**
@@ -219,8 +252,8 @@ export interface TrialStart<out M> extends Progress<M> {
 }
 
 /**
- * One more example was scored; `mean` is that of the `done` ones which are
- * known.
+ * One more example was scored, of the `total` that the candidate is measured on
+ * now; `mean` is that of the `done` ones which are known.
  *
  * @since 0.1.0
  * @category events
@@ -234,7 +267,36 @@ export interface Scored<out M> extends Progress<M> {
 }
 
 /**
- * A candidate was measured on all examples.
+ * What is known of a candidate is good enough to measure it on all selection
+ * examples.
+ *
+ * @since 0.1.0
+ * @category events
+ */
+export interface Promotion<out M> extends Progress<M> {
+  readonly _tag: "Promotion"
+  readonly trial: Trial
+  readonly known: number
+  readonly mean: number
+}
+
+/**
+ * A candidate is out of the race before it was measured on all selection
+ * examples; `score` is of those it was.
+ *
+ * @since 0.1.0
+ * @category events
+ */
+export interface Retired<out M> extends Progress<M> {
+  readonly _tag: "Retired"
+  readonly trial: Trial
+  readonly score: Evaluate.Estimate
+  readonly why: string
+}
+
+/**
+ * A candidate was measured on all examples; `scores` are one for each of them,
+ * nothing where model or metric failed.
  *
  * @since 0.1.0
  * @category events
@@ -243,6 +305,7 @@ export interface TrialEnd<out M> extends Progress<M> {
   readonly _tag: "TrialEnd"
   readonly trial: Trial
   readonly score: Evaluate.Estimate
+  readonly scores: ReadonlyArray<number | undefined>
 }
 
 /**
@@ -279,9 +342,12 @@ export interface Done<out M> extends Progress<M> {
 export type OptimizerEvent<M> =
   | Plan<M>
   | Attempt<M>
+  | Asked<M>
   | Proposal<M>
   | TrialStart<M>
   | Scored<M>
+  | Promotion<M>
+  | Retired<M>
   | TrialEnd<M>
   | NewBest<M>
   | Done<M>
@@ -440,11 +506,17 @@ const doing = <M>(event: OptimizerEvent<M>): string => {
       return `${count(event.trials)} trials, at most about ${count(event.calls)} calls`
     case "Attempt":
       return `collecting demonstrations: ${event.outcome}`
+    case "Asked":
+      return `${event.purpose}: ${event.outcome}`
     case "Proposal":
     case "TrialStart":
       return `${place(event.trial)}: ${event.trial.origin}`
     case "Scored":
       return `${place(event.trial)}: ${event.done}/${event.total}, ${percent(event.mean)}`
+    case "Promotion":
+      return `${place(event.trial)}: promoted with ${percent(event.mean)} of ${event.known}`
+    case "Retired":
+      return `${place(event.trial)}: ${percent(event.score.mean)}, ${event.why}`
     case "TrialEnd":
       return `${place(event.trial)}: ${percent(event.score.mean)}`
     case "NewBest":
@@ -454,7 +526,8 @@ const doing = <M>(event: OptimizerEvent<M>): string => {
   }
 }
 
-const place = (trial: Trial): string => trial.on === "test" ? "test set" : `trial ${trial.index + 1}/${trial.total}`
+const place = (trial: Trial): string =>
+  trial.on === "test" ? "test set" : `trial ${trial.index + 1}/${Math.max(trial.total, trial.index + 1)}`
 
 const percent = (score: number): string => `${(100 * score).toFixed(1)} %`
 

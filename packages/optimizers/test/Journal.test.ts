@@ -49,6 +49,14 @@ describe("memo", () => {
       assert.deepStrictEqual(store.lines, [`{"key":"a","value":1}`])
     }))
 
+  it.effect("shares nothing between journals in memory", () =>
+    Effect.gen(function*() {
+      const work = counted()
+      const once = Journal.memo("a", Schema.Number, work.effect)
+      assert.deepStrictEqual(yield* Effect.provide(Effect.all([once, once]), Journal.layerMemory), [1, 1])
+      assert.strictEqual(yield* Effect.provide(once, Journal.layerMemory), 2)
+    }))
+
   it.effect("keeps values in their encoded form", () =>
     Effect.gen(function*() {
       const store = memory()

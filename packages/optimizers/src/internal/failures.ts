@@ -3,7 +3,7 @@
  */
 import * as Effect from "effect/Effect"
 import { TooManyFailures } from "../Optimizer.ts"
-import type { Run } from "./runs.ts"
+import type { Paid } from "./runs.ts"
 
 // Few enough that a dead model is noticed at once, many enough that one which fails every fifth time is not taken for it.
 const fewest = 10
@@ -19,19 +19,18 @@ export class Failures {
   readonly check: Effect.Effect<void, TooManyFailures> = Effect.suspend(() => this.#error ?? Effect.void)
 
   /** In the order of time; what is replayed is not held against the model of today. */
-  see({ replayed, scored }: Run): Effect.Effect<void, TooManyFailures> {
+  see({ failure, replayed }: Paid): Effect.Effect<void, TooManyFailures> {
     if (replayed) return Effect.void
-    const failed = scored._tag === "Failed" && scored.transient
-    this.#latest.push(failed)
+    this.#latest.push(failure !== undefined)
     if (this.#latest.length > most) this.#latest.shift()
     const of = this.#latest.length
     const count = this.#latest.filter((failed) => failed).length
-    if (failed && of >= fewest && count > this.maxFailureRate * of) {
+    if (failure !== undefined && of >= fewest && count > this.maxFailureRate * of) {
       this.#error ??= new TooManyFailures({
         failed: count,
         of,
         maxFailureRate: this.maxFailureRate,
-        latest: scored.message
+        latest: failure
       })
     }
     return this.check

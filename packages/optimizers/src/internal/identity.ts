@@ -78,10 +78,11 @@ export const make = (run: {
   readonly teacher: Module.Any | undefined
   readonly data: Data<unknown, unknown>
   readonly model: string | undefined
+  readonly promptModel: string | undefined
   readonly seed: number
   readonly settings: Json.JsonRecord
 }): Identity => {
-  const { model, optimizer, seed } = run
+  const { model, optimizer, promptModel, seed } = run
   const program = {
     predictors: Object.fromEntries(run.module.predictors.map(({ path, signature }) => [path, ofSignature(signature)])),
     parameters: short(run.baseline),
@@ -90,7 +91,16 @@ export const make = (run: {
   const { selection, testset, trainset } = run.data
   const data = { trainset: ofExamples(trainset), selection: ofExamples(selection), testset: ofExamples(testset) }
   return {
-    header: { format: 1, optimizer, seed, model: model ?? null, program, data, options: run.settings },
+    header: {
+      format: 1,
+      optimizer,
+      seed,
+      model: model ?? null,
+      ...(promptModel === undefined ? undefined : { promptModel }),
+      program,
+      data,
+      options: run.settings
+    },
     provenance: { optimizer, seed, model, program: short(program), data: short(data), options: short(run.settings) }
   }
 }

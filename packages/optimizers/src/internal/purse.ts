@@ -10,7 +10,7 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Scope from "effect/Scope"
-import type { Run } from "./runs.ts"
+import type { Paid } from "./runs.ts"
 
 export interface Purse {
   readonly limited: boolean
@@ -18,10 +18,10 @@ export interface Purse {
   readonly admit: <A, E, R>(
     work: Effect.Effect<A, E, R>,
     runs: number,
-    made: (value: A) => ReadonlyArray<Run>
+    made: (value: A) => ReadonlyArray<Paid>
   ) => Effect.Effect<Option.Option<Effect.Effect<A, E, R>>>
   /** Whether these runs, the next ones to be committed, are within the budget. */
-  readonly commit: (runs: ReadonlyArray<Run>) => Effect.Effect<boolean>
+  readonly commit: (runs: ReadonlyArray<Paid>) => Effect.Effect<boolean>
   /** Expects of coming runs what those so far have cost, and puts aside what the last ones will; false if that is not there. */
   readonly expect: (last: number) => Effect.Effect<boolean>
   /** Gives free what was put aside. */
@@ -100,15 +100,15 @@ export const make = (
 const isService = (budget: Budget.Service | Budget.Limits): budget is Budget.Service =>
   Predicate.hasProperty(budget, "reserve")
 
-const unseen = (seen: Set<string>, runs: ReadonlyArray<Run>): ReadonlyArray<Run> => {
+const unseen = (seen: Set<string>, runs: ReadonlyArray<Paid>): ReadonlyArray<Paid> => {
   const fresh = runs.filter(({ key }) => !seen.has(key))
   for (const { key } of fresh) seen.add(key)
   return fresh
 }
 
-const costOf = (runs: ReadonlyArray<Run>): Budget.Amount => {
+const costOf = (runs: ReadonlyArray<Paid>): Budget.Amount => {
   const sum = { calls: 0, tokens: 0, cost: 0 }
-  for (const { scored: { calls, usage } } of runs) {
+  for (const { calls, usage } of runs) {
     sum.calls += calls
     sum.tokens += (usage.inputTokens ?? 0) + (usage.outputTokens ?? 0)
     sum.cost += usage.cost ?? 0

@@ -1,27 +1,60 @@
 /**
- * Runs of programs that are scored: through `Scoring`, each paid for once,
- * recorded in the journal before anything is made of it.
+ * What is paid for: runs of programs that are scored, through `Scoring`, and
+ * answers of the prompt model. Each is bought once, and recorded in the journal
+ * before anything is made of it.
  */
+import * as LanguageModel from "@effect-dspy/core/LanguageModel"
+import * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
+import * as ModuleEvent from "@effect-dspy/core/ModuleEvent"
 import * as Scoring from "@effect-dspy/core/Scoring"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { memoized } from "../Journal.ts"
 import type { OptimizerError } from "../Optimizer.ts"
 import { Failures } from "./failures.ts"
 import * as flights from "./flights.ts"
 
-export interface Run {
+/** Something that was paid for. */
+export interface Paid {
   readonly key: string
-  readonly scored: Scoring.Scored
+  readonly calls: number
+  readonly usage: LanguageModel.Usage
+  /** Why nothing is known, where the model or the metric failed. */
+  readonly failure: string | undefined
   /** Taken from the journal. */
   readonly replayed: boolean
+}
+
+/** A run of the program. */
+export interface Run extends Paid {
+  readonly scored: Scoring.Scored
+}
+
+/** An answer of the prompt model, if it gave one that can be read. */
+export interface Asked<A> extends Paid {
+  readonly output: Option.Option<A>
 }
 
 /** The score; nothing where model or metric failed, 0 where the program did. */
 export const scoreOf = ({ scored }: Run): number | undefined =>
   scored._tag === "Scored" ? scored.score : scored.transient ? undefined : 0
+
+// How the journal keeps an answer of the prompt model.
+const Answer = <A, I>(output: Schema.Schema<A, I>) =>
+  Schema.Union(
+    Schema.TaggedStruct("Answered", { output, calls: Schema.Finite, usage: LanguageModel.Usage }),
+    Schema.TaggedStruct("Failed", {
+      transient: Schema.Boolean,
+      error: Schema.String,
+      message: Schema.String,
+      calls: Schema.Finite,
+      usage: LanguageModel.Usage
+    })
+  )
 
 /** There is no budget for this run. */
 export class Exhausted extends Data.TaggedError("Exhausted") {}
@@ -41,7 +74,12 @@ export interface Runs {
     task: Scoring.Task,
     candidate: string
   ) => Effect.Effect<Run, OptimizerError | Exhausted>
-  readonly all: () => Iterable<Run>
+  readonly ask: <A, I>(
+    key: string,
+    schema: Schema.Schema<A, I>,
+    answer: Effect.Effect<A, unknown>
+  ) => Effect.Effect<Asked<A>, OptimizerError | Exhausted>
+  readonly all: () => Iterable<Paid>
   readonly count: () => { readonly done: number; readonly replayed: number }
 }
 
@@ -52,37 +90,83 @@ export const make = (options: {
   Effect.gen(function*() {
     const permits = yield* Effect.makeSemaphore(options.window)
     const shared = yield* flights.make<Run, OptimizerError | Exhausted>()
+    const asked = new Map<string, Paid>()
     const failures = new Failures(options.maxFailureRate)
     let done = 0
     let replayed = 0
-    const score = (evaluator: Scoring.Evaluator, task: Scoring.Task) =>
-      Effect.filterOrFail(
-        Scoring.score(evaluator, task),
-        // A policy of the model keeps a budget too, and its end is the end of the run.
-        (scored) => scored._tag === "Scored" || scored.error !== "BudgetExceeded",
-        () => new Exhausted()
-      )
+    // A policy of the model keeps a budget too, and its end is the end of the run.
+    const unlessSpent = <A extends { readonly _tag: string; readonly error?: string }>(outcome: A) =>
+      outcome._tag === "Failed" && outcome.error === "BudgetExceeded" ? new Exhausted() : Effect.succeed(outcome)
     return {
-      all: () => shared.landed.values(),
+      all: () => [...shared.landed.values(), ...asked.values()],
       count: () => ({ done, replayed }),
       run: (evaluator, task, candidate) => {
-        const key = [evaluator.id, candidate, task.example, ...(task.rollout === undefined ? [] : [task.rollout])].join(
-          " "
-        )
+        const key = [
+          evaluator.id,
+          candidate,
+          task.example,
+          ...(task.rollout === undefined ? [] : [task.rollout]),
+          ...(task.trace ? ["traced"] : [])
+        ].join(" ")
         return shared.join(
           key,
           memoized({
             key,
             schema: Scoring.Scored,
-            effect: permits.withPermits(1)(Effect.zipRight(failures.check, score(evaluator, task))),
+            effect: permits.withPermits(1)(
+              Effect.zipRight(failures.check, Effect.flatMap(Scoring.score(evaluator, task), unlessSpent))
+            ),
             provisional: (scored) => scored._tag === "Failed" && scored.transient
           }).pipe(Effect.flatMap((memo) => {
             done++
             if (memo.replayed) replayed++
-            const run: Run = { key, scored: memo.value, replayed: memo.replayed }
+            const { calls, usage } = memo.value
+            const run: Run = {
+              key,
+              scored: memo.value,
+              calls,
+              usage,
+              failure: memo.value._tag === "Failed" && memo.value.transient ? memo.value.message : undefined,
+              replayed: memo.replayed
+            }
             return Effect.as(failures.see(run), run)
           }))
         )
-      }
+      },
+      ask: (key, schema, answer) =>
+        memoized({
+          key,
+          schema: Answer(schema),
+          effect: permits.withPermits(1)(Effect.zipRight(
+            failures.check,
+            ModuleEvent.metered(Effect.either(answer)).pipe(
+              Effect.map(({ calls, usage, value }) =>
+                Either.match(value, {
+                  onLeft: (error) => ({ _tag: "Failed" as const, ...reasonOf(error), calls, usage }),
+                  onRight: (output) => ({ _tag: "Answered" as const, output, calls, usage })
+                })
+              ),
+              Effect.flatMap(unlessSpent)
+            )
+          )),
+          provisional: (answer) => answer._tag === "Failed" && answer.transient
+        }).pipe(Effect.flatMap(({ replayed, value }) => {
+          const paid: Paid = {
+            key,
+            calls: value.calls,
+            usage: value.usage,
+            failure: value._tag === "Failed" && value.transient ? value.message : undefined,
+            replayed
+          }
+          asked.set(key, paid)
+          const output = value._tag === "Failed" ? Option.none() : Option.some(value.output)
+          return Effect.as(failures.see(paid), { ...paid, output })
+        }))
     }
   })
+
+const reasonOf = (error: unknown) => ({
+  transient: LanguageModelError.isLanguageModelError(error),
+  error: LanguageModelError.isLanguageModelError(error) ? error.reason._tag : "Error",
+  message: error instanceof Error ? error.message : String(error)
+})

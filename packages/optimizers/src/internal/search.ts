@@ -1,21 +1,28 @@
 /**
  * The engine under all optimizers: candidates measured side by side and judged
  * in order, the journal, the budget, and events with the best so far.
+ *
+ * An optimizer whose candidates do not depend on each other's scores gives them
+ * to `trials`. One that decides as it goes enrolls contenders, measures them on
+ * whichever examples it likes, and settles or retires them.
  */
 import * as Evaluate from "@effect-dspy/core/Evaluate"
 import type { Example } from "@effect-dspy/core/Example"
-import type * as Json from "@effect-dspy/core/Json"
+import * as Json from "@effect-dspy/core/Json"
 import * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import * as Module from "@effect-dspy/core/Module"
 import * as Parameters from "@effect-dspy/core/Parameters"
 import * as Scoring from "@effect-dspy/core/Scoring"
 import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
 import * as Mailbox from "effect/Mailbox"
 import * as Option from "effect/Option"
+import type * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { Journal } from "../Journal.ts"
@@ -31,10 +38,10 @@ import { Sources } from "./sources.ts"
 // What an optimizer gives, and what it gets to work with
 // -----------------------------------------------------------------------------
 
-/** A candidate, and the runs it was made from. */
+/** A candidate, and what was paid for to make it. */
 export interface Proposed {
   readonly parameters: Parameters.Parameters
-  readonly runs: ReadonlyArray<runs.Run>
+  readonly runs: ReadonlyArray<runs.Paid>
 }
 
 export interface Plan {
@@ -43,6 +50,27 @@ export interface Plan {
   readonly propose: Effect.Effect<Proposed, Optimizer.OptimizerError | runs.Exhausted>
 }
 
+/** A candidate in the race; the module as given is number 0. */
+export interface Contender {
+  readonly index: number
+  readonly origin: string
+  readonly seed: number | undefined
+  readonly parents: ReadonlyArray<number>
+  readonly parameters: Parameters.Parameters
+  readonly hash: string
+}
+
+/** A candidate on an example. */
+export interface Cell {
+  readonly contender: Contender
+  readonly example: Example<unknown, unknown>
+  readonly rollout?: string | undefined
+  /** Whether the output and the calls of the predictors are wanted too. */
+  readonly trace?: boolean | undefined
+}
+
+type Work<A> = Effect.Effect<A, Optimizer.OptimizerError | runs.Exhausted>
+
 type Body<Event> = Event extends unknown ? Omit<Event, keyof Optimizer.Progress<unknown>> : never
 
 export interface Search<In, Out, R> {
@@ -50,6 +78,9 @@ export interface Search<In, Out, R> {
   /** The parameters of every predictor of the module as given. */
   readonly given: Parameters.Parameters
   readonly seed: number
+  readonly trainset: ReadonlyArray<Example<unknown, unknown>>
+  /** What candidates are selected on, in the order of all scores. */
+  readonly selection: ReadonlyArray<Example<unknown, unknown>>
   readonly window: number
   /** How much of the window measuring the module as given leaves unused, for work that may turn out to be in vain. */
   readonly idle: number
@@ -63,6 +94,37 @@ export interface Search<In, Out, R> {
    * `stopAtScore`.
    */
   readonly trials: (plans: ReadonlyArray<Plan>, stopAtScore?: number) => Effect.Effect<void, Optimizer.OptimizerError>
+
+  /** A new candidate, or the one that has the same parameters; the module as given comes first. */
+  readonly enroll: (candidate: {
+    readonly origin: string
+    readonly parameters: Parameters.Parameters
+    readonly runs: ReadonlyArray<runs.Paid>
+    readonly seed?: number | undefined
+    readonly parents?: ReadonlyArray<number> | undefined
+  }) => Work<Contender>
+  /** Runs side by side, committed in this order; what was measured before costs nothing. */
+  readonly measure: (cells: ReadonlyArray<Cell>) => Work<ReadonlyArray<runs.Run>>
+  /** Measures contenders on all selection examples: each may become the best. */
+  readonly settle: (contenders: ReadonlyArray<Contender>) => Work<ReadonlyArray<Scores>>
+  /** Takes a contender out of the race; what is known of it stays. */
+  readonly retire: (contender: Contender, why: string) => Effect.Effect<void>
+  /** What is known of a contender, for each selection example. */
+  readonly scores: (contender: Contender) => Scores
+  /** Starts runs that will be wanted in any case, unless something limits what may be spent. */
+  readonly ahead: (cells: ReadonlyArray<Cell>) => Effect.Effect<void>
+  /** An answer of the prompt model to a question whose place in the run no other one has. */
+  readonly ask: <I, A, AI>(question: {
+    readonly place: string
+    readonly purpose: string
+    readonly module: Module.Module<I, A, unknown, LanguageModel.LanguageModel>
+    readonly input: I
+    readonly schema: Schema.Schema<A, AI>
+  }) => Work<runs.Asked<A>>
+  /** Counts what was paid for and came to nothing. */
+  readonly spend: (paid: ReadonlyArray<runs.Paid>) => Effect.Effect<void, Optimizer.OptimizerError>
+  /** How much may be bought at once: one by one where what is left decides what is bought. */
+  readonly side: "unbounded" | 1
 }
 
 export interface Definition<M extends Module.Any, In, Out, Labels, E, R, R2> {
@@ -77,10 +139,19 @@ export interface Definition<M extends Module.Any, In, Out, Labels, E, R, R2> {
   readonly trials: number
   /** How many runs of the program the making of candidates takes at most. */
   readonly attempts: number
-  readonly body: (
-    search: Search<In, Out, Module.Requirements<M> | R2>
-  ) => Effect.Effect<void, Optimizer.OptimizerError>
+  /** How many runs measuring them takes at most, where not every candidate meets every example. */
+  readonly runs?: number | undefined
+  /** How many answers of the prompt model are needed at most. */
+  readonly prompts?: number | undefined
+  readonly promptModel?: Layer.Layer<LanguageModel.LanguageModel, never, R2> | undefined
+  readonly body: (search: Search<In, Out, Module.Requirements<M> | R2>) => Work<void>
 }
+
+/** The model that writes; the one of the program unless another was given. */
+export const promptModel = <R>(
+  options: Optimizer.Prompted<R>
+): Layer.Layer<LanguageModel.LanguageModel, never, R | LanguageModel.LanguageModel> =>
+  options.promptModel ?? Layer.service(LanguageModel.LanguageModel)
 
 // -----------------------------------------------------------------------------
 // Running
@@ -116,6 +187,17 @@ interface Measured {
   readonly scores: Scores
 }
 
+// What is known of a contender.
+interface Standing {
+  readonly contender: Contender
+  readonly trial: Optimizer.Trial
+  /** On the selection examples. */
+  readonly known: Map<string, runs.Run>
+  readonly traced: Set<string>
+  begun: boolean
+  settled: boolean
+}
+
 type Figures = Pick<Optimizer.Compiled<unknown>, "measuredOn" | "score" | "baseline" | "difference">
 
 const figures = (measuredOn: Figures["measuredOn"], winner: Scores, baseline: Scores): Figures => ({
@@ -126,14 +208,14 @@ const figures = (measuredOn: Figures["measuredOn"], winner: Scores, baseline: Sc
 })
 
 // What a decision that was made without them must also be made without when it is made again.
-const failed = (measurements: ReadonlyArray<runs.Run>): ReadonlyArray<string> =>
-  measurements.flatMap((run) => runs.scoreOf(run) === undefined ? [run.key] : [])
+const failed = (paid: ReadonlyArray<runs.Paid>): ReadonlyArray<string> =>
+  paid.flatMap(({ failure, key }) => failure === undefined ? [] : [key])
 
 const nothing: Optimizer.Spend = { calls: 0, usage: {} }
 
-const plus = (spend: Optimizer.Spend, { scored }: runs.Run): Optimizer.Spend => ({
-  calls: spend.calls + scored.calls,
-  usage: LanguageModel.addUsage(spend.usage, scored.usage)
+const plus = (spend: Optimizer.Spend, paid: runs.Paid): Optimizer.Spend => ({
+  calls: spend.calls + paid.calls,
+  usage: LanguageModel.addUsage(spend.usage, paid.usage)
 })
 
 const limit = (concurrency: number | undefined): Effect.Effect<number, Optimizer.InvalidOptions> =>
@@ -156,6 +238,8 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
     const data = yield* identity.data(options)
     const window = yield* limit(options.concurrency)
     const seed = options.seed ?? 0
+    const scope = yield* Effect.scope
+    const prompting = definition.promptModel === undefined ? undefined : yield* Layer.build(definition.promptModel)
     const given: Parameters.Parameters = Object.fromEntries(
       predictors.map(({ parameters, path }) => [path, parameters ?? { demos: [] }])
     )
@@ -166,13 +250,14 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
       teacher: definition.teacher,
       data,
       model: Option.getOrUndefined(yield* Effect.serviceOption(LanguageModel.LanguageModel))?.id,
+      promptModel: prompting === undefined ? undefined : Context.get(prompting, LanguageModel.LanguageModel).id,
       seed,
       settings: definition.settings
     })
     const journal = yield* Journal
     yield* journal.begin(header)
 
-    const { all, count, run } = yield* runs.make({ window, maxFailureRate: options.maxFailureRate ?? 0.5 })
+    const { all, ask, count, run } = yield* runs.make({ window, maxFailureRate: options.maxFailureRate ?? 0.5 })
     const budget = yield* purse.make(options.budget, predictors.length)
     const sources = yield* Sources.make(predictors, data.examples)
     const context = yield* Effect.context<Module.Requirements<M> | R | R2>()
@@ -196,7 +281,7 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
     // In the order of commits, so that sums do not depend on timing.
     const counted = new Set<string>()
     let spend = nothing
-    const spent = (runs: ReadonlyArray<runs.Run>): void => {
+    const spent = (runs: ReadonlyArray<runs.Paid>): void => {
       for (const run of runs) {
         if (counted.has(run.key)) continue
         counted.add(run.key)
@@ -205,6 +290,7 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
     }
 
     const measured: Array<Measured> = []
+    const retired: Array<Optimizer.Candidate> = []
     let leader: { readonly measured: Measured; readonly figures: Figures } | undefined
     let best: Option.Option<Optimizer.Compiled<M>> = Option.none()
 
@@ -213,14 +299,15 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
       module: Either.getOrThrow(Module.withParameters<M>(definition.module, winner.candidate.parameters)),
       parameters: winner.candidate.parameters,
       ...figures,
-      candidates: measured.map(({ candidate }) => candidate).sort((a, b) =>
-        b.score.mean - a.score.mean || a.index - b.index
+      candidates: [measured.map(({ candidate }) => candidate), retired].flatMap((candidates) =>
+        candidates.toSorted((a, b) => b.score.mean - a.score.mean || a.index - b.index)
       ),
       provenance,
       spend
     })
 
-    const planned = definition.trials * data.selection.length + definition.attempts + 2 * data.testset.length
+    const planned = (definition.runs ?? definition.trials * data.selection.length) + definition.attempts +
+      2 * data.testset.length
     const emit: Search<In, Out, never>["emit"] = (event) =>
       Effect.flatMap(Clock.currentTimeMillis, (now) =>
         mailbox.offer({
@@ -301,7 +388,7 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
                     { origin: current.origin, candidate: candidate.hash },
                     failed(candidate.runs)
                   )
-                  yield* emit({ _tag: "Proposal", trial: current, parameters: candidate.parameters })
+                  yield* emit({ _tag: "Proposal", trial: current, parameters: candidate.parameters, parents: [] })
                 }
                 yield* emit({ _tag: "TrialStart", trial: current })
               }
@@ -328,7 +415,7 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
 
     const select = (
       trial: Optimizer.Trial,
-      { hash, parameters }: Candidate,
+      { hash, parameters, parents }: Pick<Contender, "hash" | "parameters" | "parents">,
       measurements: ReadonlyArray<runs.Run>,
       stopAtScore: number | undefined
     ): Effect.Effect<ordered.End | undefined, Optimizer.OptimizerError> =>
@@ -336,7 +423,15 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
         const scores = measurements.map(runs.scoreOf)
         const score = Evaluate.estimate(scores)
         const latest: Measured = {
-          candidate: { index: trial.index, origin: trial.origin, seed: trial.seed, parameters, score },
+          candidate: {
+            index: trial.index,
+            origin: trial.origin,
+            seed: trial.seed,
+            parents,
+            parameters,
+            score,
+            complete: true
+          },
           hash,
           scores
         }
@@ -352,7 +447,7 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
         )
         leader = now
         best = Option.some(compiled(now.measured, now.figures))
-        yield* emit({ _tag: "TrialEnd", trial, score })
+        yield* emit({ _tag: "TrialEnd", trial, score, scores })
         if (leads) yield* emit({ _tag: "NewBest", trial, score })
         if (stopAtScore !== undefined && score.known > 0 && score.mean >= stopAtScore) return "stopped"
         return (yield* budget.expect(2 * data.testset.length)) ? undefined : "refused"
@@ -377,12 +472,179 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
               seed: group[plan]!.seed,
               on: "selection"
             }),
-            (trial, candidate, measurements) => select(trial, candidate, measurements, stopAtScore)
+            (trial, candidate, measurements) => select(trial, { ...candidate, parents: [] }, measurements, stopAtScore)
           )
           if (end === "finished") continue
           reason = end === "stopped" ? "stopAtScore" : "budget"
           return
         }
+      })
+
+    // -------------------------------------------------------------------------
+    // Contenders
+    // -------------------------------------------------------------------------
+
+    const standings: Array<Standing> = []
+    const byHash = new Map<string, Contender>()
+    const standing = ({ index }: Contender): Standing => standings[index]! // contenders are made by `enroll`
+
+    const enroll: Search<In, Out, never>["enroll"] = ({ origin, parameters, parents = [], runs, seed }) =>
+      Effect.gen(function*() {
+        const hash = Parameters.hash(parameters)
+        const known = byHash.get(hash)
+        const index = known?.index ?? standings.length
+        spent(runs)
+        yield* journal.decide(`proposal ${proposals++}`, { origin, candidate: hash }, failed(runs))
+        if (known !== undefined) return known
+        const contender: Contender = { index, origin, seed, parents, parameters, hash }
+        const trial: Optimizer.Trial = { index, total: definition.trials, origin, seed, on: "selection" }
+        byHash.set(hash, contender)
+        standings.push({ contender, trial, known: new Map(), traced: new Set(), begun: false, settled: false })
+        yield* emit({ _tag: "Proposal", trial, parameters, parents })
+        return contender
+      })
+    let proposals = 0
+
+    const chosenOn = new Set(data.selection.map(({ id }) => id))
+    const sample = ({ example, rollout }: Cell): string =>
+      rollout === undefined ? example.id : `${example.id} ${rollout}`
+
+    const meet = (cell: Cell) => {
+      const { contender, example, rollout } = cell
+      return run(program, {
+        candidate: sources.without(contender.parameters, example.id),
+        example: example.id,
+        ...(rollout === undefined ? undefined : { rollout }),
+        // A run that was traced is good for whoever needs no trace.
+        trace: cell.trace === true || standing(contender).traced.has(sample(cell))
+      }, contender.hash)
+    }
+
+    // `met` follows each run, in the order of the cells.
+    const meetAll = (
+      cells: ReadonlyArray<Cell>,
+      met: (run: runs.Run, cell: Cell) => Effect.Effect<ordered.End | undefined, Optimizer.OptimizerError>
+    ): Effect.Effect<ordered.End, Optimizer.OptimizerError> => {
+      const totals = new Map<Contender, number>()
+      for (const { contender } of cells) totals.set(contender, (totals.get(contender) ?? 0) + 1)
+      const scores = new Map<Contender, Array<number | undefined>>()
+      return ordered.run({
+        count: cells.length,
+        window,
+        task: (index) =>
+          budget.admit(
+            runs.unlessExhausted(meet(cells[index]!)), // within, by the count
+            1,
+            Option.match({ onNone: () => [], onSome: (run) => [run] })
+          ),
+        commit: (met_, index) =>
+          Effect.gen(function*() {
+            if (Option.isNone(met_)) return "refused"
+            const run = met_.value
+            const cell = cells[index]! // as well
+            const now = standing(cell.contender)
+            const chosen = chosenOn.has(cell.example.id)
+            const trial: Optimizer.Trial = chosen ? now.trial : { ...now.trial, on: "training" }
+            if (!(yield* budget.commit([run]))) return "refused"
+            spent([run])
+            if (!now.begun) yield* emit({ _tag: "TrialStart", trial })
+            now.begun = true
+            if (cell.trace === true) now.traced.add(sample(cell))
+            if (chosen && cell.rollout === undefined) now.known.set(cell.example.id, run)
+            const latest = scores.get(cell.contender) ?? []
+            latest.push(runs.scoreOf(run))
+            scores.set(cell.contender, latest)
+            yield* emit({
+              _tag: "Scored",
+              trial,
+              done: latest.length,
+              total: totals.get(cell.contender) ?? latest.length,
+              mean: mean(latest)
+            })
+            return yield* met(run, cell)
+          })
+      })
+    }
+
+    let measurements = 0
+    const measureCells: Search<In, Out, never>["measure"] = (cells) =>
+      Effect.gen(function*() {
+        const met: Array<runs.Run> = []
+        const end = yield* meetAll(cells, (run) => Effect.sync(() => void met.push(run)))
+        yield* journal.decide(
+          `measured ${measurements++}`,
+          { runs: met.length, scores: Json.hash(met.map((run) => runs.scoreOf(run) ?? null)).slice(0, 16) },
+          failed(met)
+        )
+        return end === "finished" ? met : yield* new runs.Exhausted()
+      })
+
+    const knownRuns = ({ known }: Standing): ReadonlyArray<runs.Run | undefined> =>
+      data.selection.map(({ id }) => known.get(id))
+    const scoresOf = (now: Standing): Scores => knownRuns(now).map((run) => run && runs.scoreOf(run))
+
+    const settle: Search<In, Out, never>["settle"] = (contenders) =>
+      Effect.gen(function*() {
+        const waiting = contenders.map(standing).filter(({ settled }) => !settled)
+        for (const now of waiting) {
+          if (now.known.size === 0 || now.contender.index === 0) continue
+          yield* emit({ _tag: "Promotion", trial: now.trial, known: now.known.size, mean: mean(scoresOf(now)) })
+        }
+        const cells = waiting.flatMap(({ contender, known }) =>
+          data.selection.filter(({ id }) => !known.has(id)).map((example): Cell => ({ contender, example }))
+        )
+        // Those that nothing is missing of any more, up to the first that is not so.
+        const conclude = Effect.gen(function*() {
+          while (waiting[0]?.known.size === data.selection.length) {
+            const now = waiting.shift()! // is there
+            now.settled = true
+            const complete = knownRuns(now).filter((run) => run !== undefined)
+            const end = yield* select(now.trial, now.contender, complete, undefined)
+            if (end !== undefined) return end
+          }
+          return undefined
+        })
+        const end = (yield* conclude) ?? (yield* meetAll(cells, () => conclude))
+        return end === "finished" ? contenders.map((one) => scoresOf(standing(one))) : yield* new runs.Exhausted()
+      })
+
+    const retire: Search<In, Out, never>["retire"] = (contender, why) =>
+      Effect.suspend(() => {
+        const { index, origin, parameters, parents, seed } = contender
+        const now = standing(contender)
+        const score = Evaluate.estimate(scoresOf(now).filter((score) => score !== undefined))
+        retired.push({ index, origin, seed, parents, parameters, score, complete: false })
+        return emit({ _tag: "Retired", trial: now.trial, score, why })
+      })
+
+    // -------------------------------------------------------------------------
+    // The prompt model
+    // -------------------------------------------------------------------------
+
+    const askPromptModel: Search<In, Out, never>["ask"] = ({ input, module, place, purpose, schema }) =>
+      Effect.gen(function*() {
+        if (prompting === undefined) return yield* Effect.dieMessage(`${optimizer} has no model to ask`)
+        const answer = ask(
+          `ask ${place} ${Json.hash(input).slice(0, 16)}`,
+          schema,
+          Effect.provide(module(input), prompting)
+        )
+        const asked = yield* Effect.uninterruptible(
+          Effect.flatMap(
+            budget.admit(answer, 1, (asked) => [asked]),
+            Option.getOrElse(() => new runs.Exhausted())
+          )
+        )
+        if (!(yield* budget.commit([asked]))) return yield* new runs.Exhausted()
+        yield* emit({ _tag: "Asked", purpose, outcome: Option.isSome(asked.output) ? "answered" : "failed" })
+        return asked
+      })
+
+    let spendings = 0
+    const spendOn: Search<In, Out, never>["spend"] = (paid) =>
+      Effect.suspend(() => {
+        spent(paid)
+        return journal.decide(`spent ${spendings++}`, { on: paid.length }, failed(paid))
       })
 
     // The winner and the module as given, on examples that had no part in the choice.
@@ -411,7 +673,7 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
                 failed(measurements)
               )
               results.push(scores)
-              yield* emit({ _tag: "TrialEnd", trial, score })
+              yield* emit({ _tag: "TrialEnd", trial, score, scores })
               return undefined
             })
         )
@@ -422,12 +684,19 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
     // The run
     // -------------------------------------------------------------------------
 
-    yield* emit({ _tag: "Plan", trials: definition.trials, calls: planned * predictors.length })
+    yield* emit({
+      _tag: "Plan",
+      trials: definition.trials,
+      calls: planned * predictors.length + (definition.prompts ?? 0),
+      examples: data.selection.map(({ id }) => id)
+    })
     if (yield* budget.expect(2 * data.testset.length)) {
       yield* definition.body({
         module,
         given,
         seed,
+        trainset: data.trainset,
+        selection: data.selection,
         window,
         idle: budget.limited ? 0 : Math.max(0, window - data.selection.length),
         sources,
@@ -435,8 +704,28 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
         evaluator,
         run,
         emit,
-        trials
-      })
+        trials,
+        enroll,
+        measure: measureCells,
+        settle,
+        retire,
+        scores: (contender) => scoresOf(standing(contender)),
+        ahead: (cells) =>
+          budget.limited ? Effect.void : Effect.forEach(
+            cells,
+            // What goes wrong is seen where the run is wanted.
+            (cell) => Effect.forkIn(Effect.ignore(meet(cell)), scope),
+            { discard: true }
+          ),
+        ask: askPromptModel,
+        spend: spendOn,
+        side: budget.limited ? 1 : "unbounded"
+      }).pipe(
+        Effect.catchTag("Exhausted", () =>
+          Effect.sync(() => {
+            reason = "budget"
+          }))
+      )
     }
     yield* budget.release
     const winner = leader as { readonly measured: Measured; readonly figures: Figures } | undefined // set in `select`
