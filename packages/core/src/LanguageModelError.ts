@@ -339,7 +339,9 @@ export const describe = (reason: Reason): string => {
     case "CircuitOpen":
       return "the circuit breaker is open; nothing was sent"
     case "BudgetExceeded":
-      return `the budget of ${reason.limit} ${reason.resource} has ${reason.remaining} left; nothing was sent`
+      return reason.resource === "time"
+        ? `the time of the budget, ${reason.limit} ms, is over; nothing was sent`
+        : `the budget of ${reason.limit} ${reason.resource} has ${reason.remaining} left; nothing was sent`
     default:
       return reason.description
   }

@@ -530,6 +530,39 @@ export const window: Effect.Effect<number> = Effect.map(
   })
 )
 
+/**
+ * The path of the module or predictor that is running: for a model or a policy,
+ * that of the predictor whose call is under way. `""` at the top, and outside
+ * of modules.
+ *
+ * @example
+ * ```ts
+ * import * as LanguageModel from "@effect-dspy/core/LanguageModel"
+ * import * as Module from "@effect-dspy/core/Module"
+ * import * as Predict from "@effect-dspy/core/Predict"
+ * import { Effect } from "effect"
+ *
+ * const model = LanguageModel.make({
+ *   id: "test/where",
+ *   generate: () => Effect.map(Module.path, (path) => LanguageModel.text(`[[ ## answer ## ]]\n${path}`, "test/where"))
+ * })
+ * const module = Module.make(
+ *   { ask: Predict.make("question -> answer") },
+ *   function*(m, input: { readonly question: string }) {
+ *     return yield* m.ask(input)
+ *   }
+ * )
+ *
+ * const program = Effect.provideService(module({ question: "Where am I?" }), LanguageModel.LanguageModel, model)
+ *
+ * Effect.runPromise(program).then(({ answer }) => assert.strictEqual(answer, "ask"))
+ * ```
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const path: Effect.Effect<string> = Effect.map(frame.Current, (current) => current.path)
+
 // =============================================================================
 // Parameters
 // =============================================================================

@@ -420,6 +420,35 @@ describe("composition", () => {
     }))
 })
 
+describe("path", () => {
+  it.effect("is that of the predictor for the model, of the module for its body, and empty outside", () =>
+    Effect.gen(function*() {
+      const seen: Array<string> = []
+      const note = Effect.map(Module.path, (path) => void seen.push(path))
+      const inner = Module.make(
+        { ask: answer },
+        function*(m, input: { readonly question: string }) {
+          yield* note
+          return yield* m.ask(input)
+        }
+      )
+      const outer = Module.make({ parts: [inner] }, function*(m, input: { readonly question: string }) {
+        return yield* m.parts[0]!(input)
+      })
+      yield* note
+      yield* outer({ question: "?" }).pipe(
+        Effect.provideService(
+          LanguageModel.LanguageModel,
+          LanguageModel.make({
+            id: "test/m",
+            generate: () => Effect.as(note, LanguageModel.text("[[ ## answer ## ]]\nyes", "test/m"))
+          })
+        )
+      )
+      assert.deepStrictEqual(seen, ["", "parts[0]", "parts[0].ask"])
+    }))
+})
+
 describe("surroundings", () => {
   const settingsOf = (module: typeof answer) =>
     Effect.gen(function*() {
