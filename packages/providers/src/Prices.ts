@@ -16,9 +16,9 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 
 /**
- * The price of a million tokens. Cached input without a price of its own costs
- * what input costs. What a provider asks for filling its cache is not known
- * apart: those tokens count as input.
+ * The price of a million tokens. `cachedInput` is what is read from the
+ * provider's cache, `cacheWrite` what is written to it; either costs what input
+ * costs unless it has a price of its own.
  *
  * @since 0.1.0
  * @category models
@@ -26,6 +26,7 @@ import * as Stream from "effect/Stream"
 export interface Price {
   readonly input: number
   readonly cachedInput?: number | undefined
+  readonly cacheWrite?: number | undefined
   readonly output: number
 }
 
@@ -50,7 +51,7 @@ export interface Table {
  * OpenAI, Anthropic and Google had them in October and November 2026. Prices
  * change, and lists for large customers, batches, regions and fast lanes are
  * others: state your own where money matters. Models whose price depends on the
- * length of the prompt are left out.
+ * length of the prompt are left out; Anthropic's cache is that of five minutes.
  *
  * @since 0.1.0
  * @category constructors
@@ -67,12 +68,12 @@ export const builtIn: Table = {
   "gpt-5.1": { input: 1.25, cachedInput: 0.125, output: 10 },
   "gpt-5.4-mini": { input: 0.75, cachedInput: 0.075, output: 4.5 },
   "gpt-5.4-nano": { input: 0.2, cachedInput: 0.02, output: 1.25 },
-  "claude-fable-5-1": { input: 10, cachedInput: 0.25, output: 50 },
-  "claude-opus-5-5": { input: 4, cachedInput: 0.2, output: 20 },
-  "claude-opus-5": { input: 5, cachedInput: 0.5, output: 25 },
-  "claude-sonnet-5-5": { input: 2, cachedInput: 0.1, output: 10 },
-  "claude-sonnet-5": { input: 2, cachedInput: 0.2, output: 10 },
-  "claude-haiku-4-5": { input: 1, cachedInput: 0.1, output: 5 },
+  "claude-fable-5-1": { input: 10, cachedInput: 0.25, cacheWrite: 12.5, output: 50 },
+  "claude-opus-5-5": { input: 4, cachedInput: 0.2, cacheWrite: 5, output: 20 },
+  "claude-opus-5": { input: 5, cachedInput: 0.5, cacheWrite: 6.25, output: 25 },
+  "claude-sonnet-5-5": { input: 2, cachedInput: 0.1, cacheWrite: 2.5, output: 10 },
+  "claude-sonnet-5": { input: 2, cachedInput: 0.2, cacheWrite: 2.5, output: 10 },
+  "claude-haiku-4-5": { input: 1, cachedInput: 0.1, cacheWrite: 1.25, output: 5 },
   "gemini-2.5-flash": { input: 0.3, cachedInput: 0.03, output: 2.5 },
   "gemini-2.5-flash-lite": { input: 0.1, cachedInput: 0.01, output: 0.4 },
   "gemini-3.5-flash-lite": { input: 0.3, cachedInput: 0.03, output: 2.5 }
@@ -166,9 +167,13 @@ export const cost: {
   if (usage.cost !== undefined) return Option.some(usage.cost)
   if (inputTokens === undefined || outputTokens === undefined) return Option.none()
   return Option.map(priceOf(table, model), (price) => {
-    const cached = Math.min(usage.cachedInputTokens ?? 0, inputTokens)
+    const read = Math.min(usage.cachedInputTokens ?? 0, inputTokens)
+    const written = Math.min(usage.cacheWriteInputTokens ?? 0, inputTokens - read)
     return (
-      (inputTokens - cached) * price.input + cached * (price.cachedInput ?? price.input) + outputTokens * price.output
+      (inputTokens - read - written) * price.input +
+      read * (price.cachedInput ?? price.input) +
+      written * (price.cacheWrite ?? price.input) +
+      outputTokens * price.output
     ) / 1_000_000
   })
 })
@@ -227,8 +232,7 @@ export const policy: Policy.Policy = (inner) =>
         onSome: (cost) => ({ ...answer, usage: { ...answer.usage, cost } })
       })
     return {
-      id: inner.id,
-      capabilities: inner.capabilities,
+      ...inner,
       generate: (request) => Effect.map(inner.generate(request), priced),
       stream: (request) =>
         Stream.mapChunks(inner.stream(request), (chunk) =>

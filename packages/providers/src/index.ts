@@ -1,4 +1,13 @@
 /**
+ * Keeps model calls within a `Budget` of calls, tokens, money and time. What a
+ * call may take at most is reserved before it is sent, and settled with what it
+ * took; so any number of calls at once stay within the budget together.
+ *
+ * @since 0.1.0
+ */
+export * as BudgetPolicy from "./BudgetPolicy.ts"
+
+/**
  * A stand-in for a language model, so that programs run where there is none:
  * in documentation, in demos, without a key or a network. **It is not a
  * language model.** It has no weights and knows nothing of the world; it learns

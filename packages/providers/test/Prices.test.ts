@@ -53,11 +53,18 @@ describe("Prices", () => {
     }
   })
 
-  it("charges cached input at its own price, reports what the provider says, and does not know what it is not told", () => {
-    const table = { m: { input: 10, cachedInput: 1, output: 100 }, plain: { input: 10, output: 100 } }
+  it("charges what a cache was read and written for at its own price, reports what the provider says, and does not know what it is not told", () => {
+    const table = { m: { input: 10, cachedInput: 1, cacheWrite: 20, output: 100 }, plain: { input: 10, output: 100 } }
     const cost = (model: string, usage: LanguageModel.Usage) => Option.getOrUndefined(Prices.cost(table, model, usage))
     assert.strictEqual(cost("m", { ...million, cachedInputTokens: 400_000 }), 6 + 0.4 + 100)
-    assert.strictEqual(cost("plain", { ...million, cachedInputTokens: 400_000 }), 110)
+    assert.strictEqual(
+      cost("m", { ...million, cachedInputTokens: 400_000, cacheWriteInputTokens: 500_000 }),
+      1 + 0.4 + 10 + 100
+    )
+    assert.strictEqual(
+      cost("plain", { ...million, cachedInputTokens: 400_000, cacheWriteInputTokens: 500_000 }),
+      110
+    )
     assert.strictEqual(cost("m", { inputTokens: 0, outputTokens: 0 }), 0)
     assert.strictEqual(cost("m", { cost: 7 }), 7)
     assert.isUndefined(cost("m", { inputTokens: 10 }))
@@ -101,7 +108,7 @@ describe("Prices", () => {
           stream: () =>
             Stream.fromChunks<LanguageModel.Delta>(
               Chunk.empty(),
-              Chunk.make({ _tag: "Completed", model: "gpt-4o-mini-2024-07-18", usage: million })
+              Chunk.of({ _tag: "Completed", model: "gpt-4o-mini-2024-07-18", usage: million })
             )
         })
       ).pipe(Policy.apply(Prices.policy))
