@@ -196,6 +196,7 @@ interface Standing {
   readonly traced: Set<string>
   begun: boolean
   settled: boolean
+  retired: boolean
 }
 
 type Figures = Pick<Optimizer.Compiled<unknown>, "measuredOn" | "score" | "baseline" | "difference">
@@ -290,7 +291,7 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
     }
 
     const measured: Array<Measured> = []
-    const retired: Array<Optimizer.Candidate> = []
+    const standings: Array<Standing> = []
     let leader: { readonly measured: Measured; readonly figures: Figures } | undefined
     let best: Option.Option<Optimizer.Compiled<M>> = Option.none()
 
@@ -299,7 +300,7 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
       module: Either.getOrThrow(Module.withParameters<M>(definition.module, winner.candidate.parameters)),
       parameters: winner.candidate.parameters,
       ...figures,
-      candidates: [measured.map(({ candidate }) => candidate), retired].flatMap((candidates) =>
+      candidates: [measured.map(({ candidate }) => candidate), standings.flatMap(incomplete)].flatMap((candidates) =>
         candidates.toSorted((a, b) => b.score.mean - a.score.mean || a.index - b.index)
       ),
       provenance,
@@ -484,7 +485,6 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
     // Contenders
     // -------------------------------------------------------------------------
 
-    const standings: Array<Standing> = []
     const byHash = new Map<string, Contender>()
     const standing = ({ index }: Contender): Standing => standings[index]! // contenders are made by `enroll`
 
@@ -499,7 +499,15 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
         const contender: Contender = { index, origin, seed, parents, parameters, hash }
         const trial: Optimizer.Trial = { index, total: definition.trials, origin, seed, on: "selection" }
         byHash.set(hash, contender)
-        standings.push({ contender, trial, known: new Map(), traced: new Set(), begun: false, settled: false })
+        standings.push({
+          contender,
+          trial,
+          known: new Map(),
+          traced: new Set(),
+          begun: false,
+          settled: false,
+          retired: false
+        })
         yield* emit({ _tag: "Proposal", trial, parameters, parents })
         return contender
       })
@@ -579,6 +587,13 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
         return end === "finished" ? met : yield* new runs.Exhausted()
       })
 
+    const incomplete = (now: Standing): ReadonlyArray<Optimizer.Candidate> => {
+      const { index, origin, parameters, parents, seed } = now.contender
+      return now.settled || now.known.size === 0
+        ? []
+        : [{ index, origin, seed, parents, parameters, score: scoreSoFar(now), complete: false }]
+    }
+
     const knownRuns = ({ known }: Standing): ReadonlyArray<runs.Run | undefined> =>
       data.selection.map(({ id }) => known.get(id))
     const scoresOf = (now: Standing): Scores => knownRuns(now).map((run) => run && runs.scoreOf(run))
@@ -608,13 +623,15 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
         return end === "finished" ? contenders.map((one) => scoresOf(standing(one))) : yield* new runs.Exhausted()
       })
 
+    const scoreSoFar = (now: Standing): Evaluate.Estimate =>
+      Evaluate.estimate(scoresOf(now).filter((score) => score !== undefined))
+
     const retire: Search<In, Out, never>["retire"] = (contender, why) =>
       Effect.suspend(() => {
-        const { index, origin, parameters, parents, seed } = contender
         const now = standing(contender)
-        const score = Evaluate.estimate(scoresOf(now).filter((score) => score !== undefined))
-        retired.push({ index, origin, seed, parents, parameters, score, complete: false })
-        return emit({ _tag: "Retired", trial: now.trial, score, why })
+        if (now.settled || now.retired) return Effect.void
+        now.retired = true
+        return emit({ _tag: "Retired", trial: now.trial, score: scoreSoFar(now), why })
       })
 
     // -------------------------------------------------------------------------

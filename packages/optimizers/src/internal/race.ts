@@ -1,0 +1,64 @@
+/**
+ * Several candidates against the one that leads: on growing parts of the
+ * selection examples, in an order common to all, so that only those which may
+ * win are measured on every example.
+ */
+import * as Effect from "effect/Effect"
+import type * as Optimizer from "../Optimizer.ts"
+import * as Racing from "../Racing.ts"
+import * as rng from "./rng.ts"
+import type { Exhausted } from "./runs.ts"
+import { beats, mean } from "./scores.ts"
+import type { Cell, Contender, Search } from "./search.ts"
+
+// Differences of fewer examples are mostly noise.
+const block = 8
+
+/** The new leader; who leads must have been settled. */
+export const run = <In, Out, R>(
+  search: Search<In, Out, R>,
+  challengers: ReadonlyArray<Contender>,
+  leader: Contender
+): Effect.Effect<Contender, Optimizer.OptimizerError | Exhausted> =>
+  Effect.gen(function*() {
+    const total = search.selection.length
+    // Positions in the selection; the same ones first in every race of a run, since what was measured is free.
+    const order = rng.at(search.seed, "race").shuffle(search.selection.map((_, index) => index))
+    const inOrder = (contender: Contender) => {
+      const scores = search.scores(contender)
+      return order.map((index) => scores[index])
+    }
+    let racers = challengers.filter((challenger) => challenger !== leader)
+    // Also of two the worse one is mostly found out before the last example.
+    for (const round of Racing.halving({ contenders: Math.max(8, racers.length), total, block })) {
+      if (round.examples === total) break
+      // Those that lost for certain leave room for others.
+      const staying = racers.slice(0, round.contenders)
+      for (const one of racers.slice(round.contenders)) yield* search.retire(one, "behind the others")
+      const examples = order.slice(0, round.examples).map((index) => search.selection[index]!) // its positions
+      yield* search.measure(
+        staying.flatMap((contender) => examples.map((example): Cell => ({ contender, example })))
+      )
+      const best = inOrder(leader)
+      const open: Array<Contender> = []
+      for (const one of staying) {
+        if (Racing.verdict(inOrder(one), best, { total }) === "loses") yield* search.retire(one, "will not win")
+        else open.push(one)
+      }
+      racers = open.toSorted((a, b) => mean(inOrder(b)) - mean(inOrder(a)) || a.index - b.index)
+    }
+    for (const one of racers.slice(2)) yield* search.retire(one, "behind the others")
+    return yield* all(search, racers.slice(0, 2), leader)
+  })
+
+/** The same with every one of them measured on every example. */
+export const all = <In, Out, R>(
+  search: Search<In, Out, R>,
+  challengers: ReadonlyArray<Contender>,
+  leader: Contender
+): Effect.Effect<Contender, Optimizer.OptimizerError | Exhausted> =>
+  Effect.map(search.settle(challengers), () => {
+    let best = leader
+    for (const one of challengers) if (beats(search.scores(one), search.scores(best))) best = one
+    return best
+  })
