@@ -11,6 +11,19 @@
 export * as BootstrapFewShot from "./BootstrapFewShot.ts"
 
 /**
+ * Writes instructions, measures them, and writes better ones in view of the
+ * scores: coordinate ascent over the predictors of a program.
+ *
+ * After DSPy's COPRO ("collaborative prompt optimization"), whose ancestor is
+ * Zhou et al., "Large Language Models Are Human-Level Prompt Engineers" (arXiv
+ * 2211.01910) with the history of scores of Yang et al., "Large Language Models
+ * as Optimizers" (arXiv 2309.03409). Demonstrations stay what they are.
+ *
+ * @since 0.1.0
+ */
+export * as COPRO from "./COPRO.ts"
+
+/**
  * A `Journal` keeps what an optimizer paid for and what it decided, so that a
  * run cannot be lost: run the same program over a journal that is not empty,
  * and it continues where it stopped. Recorded answers are not asked for again;
@@ -68,6 +81,20 @@ export * as Optimizer from "./Optimizer.ts"
  * @since 0.1.0
  */
 export * as Pareto from "./Pareto.ts"
+
+/**
+ * `Proposer` writes instructions for the predictors of a program from what can
+ * be known about it: what the data is like, what the program is for, worked
+ * examples, and the instructions it has. Every part can be left out.
+ *
+ * It asks four modules, which are programs like any other: they can be tuned,
+ * replaced, or given a model of their own.
+ *
+ * @see Opsahl-Ong et al., "Optimizing Instructions and Demonstrations for Multi-Stage Language Model Programs" (arXiv 2406.11695), section 3, on grounding
+ *
+ * @since 0.1.0
+ */
+export * as Proposer from "./Proposer.ts"
 
 /**
  * `Racing` decides which of two candidates is better before all examples are
