@@ -62,3 +62,14 @@ export const all = <In, Out, R>(
     for (const one of challengers) if (beats(search.scores(one), search.scores(best))) best = one
     return best
   })
+
+/** How many runs a race of so many challengers takes at most. */
+export const cost = (challengers: number, total: number): number => {
+  let met = 0
+  let runs = 0
+  for (const { contenders, examples } of Racing.halving({ contenders: Math.max(8, challengers), total, block })) {
+    runs += Math.min(challengers, contenders) * (examples - met)
+    met = examples
+  }
+  return runs
+}
