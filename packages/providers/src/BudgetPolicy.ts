@@ -9,10 +9,10 @@ import * as Budget from "@effect-dspy/core/Budget"
 import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
 import * as Policy from "@effect-dspy/core/Policy"
-import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
+import { outcomeOf } from "./internal/outcome.ts"
 import { inputBound } from "./internal/tokens.ts"
 import * as Prices from "./Prices.ts"
 
@@ -159,7 +159,7 @@ const mostOf = (request: LanguageModel.Request, maxTokens: number): Most => ({
 const dearest = (most: Most): LanguageModel.Usage => ({ ...most, cacheWriteInputTokens: most.inputTokens })
 
 const spent = (
-  { exit, received }: Policy.Ending,
+  ending: Policy.Ending,
   most: Most,
   table: Prices.Table,
   model: string
@@ -177,25 +177,19 @@ const spent = (
       cost: Option.getOrUndefined(Prices.costOf(table, model, { ...answer, usage }))
     }
   }
-  if (Exit.isSuccess(exit)) return exit.value.cached === true ? nothing : amount(exit.value)
-  const arrived = amount({ model, usage: { outputTokens: Math.min(received, most.outputTokens) } })
-  if (Cause.isInterruptedOnly(exit.cause)) return arrived
-  const failure = Cause.failureOption(exit.cause)
-  switch (Option.isSome(failure) ? failure.value.reason._tag : undefined) {
-    case "CircuitOpen":
-    case "BudgetExceeded":
-      return nothing
-    case "Timeout":
-    case "Transport":
-    case "MalformedResponse":
-    case "ResponseTooLarge":
-    case "StreamTruncated":
-    case "StreamFailed":
-    case undefined:
-      return received === 0 ? amount({ model, usage: {} }) : arrived
-    default:
+  const { exit, received } = ending
+  const arrived = { outputTokens: Math.min(received, most.outputTokens) }
+  switch (outcomeOf(ending)) {
+    case "answered":
+      return amount(Exit.isSuccess(exit) ? exit.value : { model, usage: {} })
+    case "interrupted":
+      return amount({ model, usage: arrived })
+    case "broken":
+      // Of an answer that was not streamed nobody saw how far it had come.
+      return amount({ model, usage: received === 0 ? {} : arrived })
+    case "refused":
       return { calls: 1 }
+    case "unsent":
+      return {}
   }
 }
-
-const nothing: Budget.Amount = {}

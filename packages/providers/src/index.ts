@@ -53,3 +53,17 @@ export * as OpenAiCompatible from "./OpenAiCompatible.ts"
  * @since 0.1.0
  */
 export * as Prices from "./Prices.ts"
+
+/**
+ * A `UsageLedger` counts what was spent on models: every call that was sent,
+ * once, however it ended. It adds up by model and predictor, so that it does not
+ * grow with the number of calls, and remembers the latest ones in full.
+ *
+ * It also feeds Effect's metrics, by the names of OpenTelemetry's conventions
+ * for generative AI: `gen_ai.client.token.usage`,
+ * `gen_ai.client.operation.duration`, and `effect_dspy_cost`, which has no
+ * convention yet.
+ *
+ * @since 0.1.0
+ */
+export * as UsageLedger from "./UsageLedger.ts"
