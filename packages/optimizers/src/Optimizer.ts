@@ -309,6 +309,19 @@ export interface TrialEnd<out M> extends Progress<M> {
 }
 
 /**
+ * After a round of a search that builds on candidates that are best at
+ * something: who they are, by index.
+ *
+ * @since 0.1.0
+ * @category events
+ */
+export interface Front<out M> extends Progress<M> {
+  readonly _tag: "Front"
+  readonly iteration: number
+  readonly candidates: ReadonlyArray<number>
+}
+
+/**
  * The candidate just measured is better than all before it.
  *
  * @since 0.1.0
@@ -349,6 +362,7 @@ export type OptimizerEvent<M> =
   | Promotion<M>
   | Retired<M>
   | TrialEnd<M>
+  | Front<M>
   | NewBest<M>
   | Done<M>
 
@@ -519,6 +533,8 @@ const doing = <M>(event: OptimizerEvent<M>): string => {
       return `${place(event.trial)}: ${percent(event.score.mean)}, ${event.why}`
     case "TrialEnd":
       return `${place(event.trial)}: ${percent(event.score.mean)}`
+    case "Front":
+      return `iteration ${event.iteration + 1}: ${event.candidates.length} on the front`
     case "NewBest":
       return `${place(event.trial)}: ${percent(event.score.mean)}, the best so far`
     case "Done":

@@ -144,7 +144,8 @@ export interface Definition<M extends Module.Any, In, Out, Labels, E, R, R2> {
   /** How many answers of the prompt model are needed at most. */
   readonly prompts?: number | undefined
   readonly promptModel?: Layer.Layer<LanguageModel.LanguageModel, never, R2> | undefined
-  readonly body: (search: Search<In, Out, Module.Requirements<M> | R2>) => Work<void>
+  /** Says why it ended, if it was not because all was done. */
+  readonly body: (search: Search<In, Out, Module.Requirements<M> | R2>) => Work<"stopAtScore" | void>
 }
 
 /** The model that writes; the one of the program unless another was given. */
@@ -738,10 +739,10 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
         spend: spendOn,
         side: budget.limited ? 1 : "unbounded"
       }).pipe(
-        Effect.catchTag("Exhausted", () =>
-          Effect.sync(() => {
-            reason = "budget"
-          }))
+        Effect.catchTag("Exhausted", () => Effect.succeed("budget" as const)),
+        Effect.map((why) => {
+          reason = why ?? reason
+        })
       )
     }
     yield* budget.release
