@@ -1,4 +1,15 @@
 /**
+ * Claude, through Anthropic's Messages API (`POST /v1/messages`), and servers
+ * that speak it.
+ *
+ * One call is one request. Retries, time limits, caching and budgets are
+ * policies, applied to the Layer.
+ *
+ * @since 0.1.0
+ */
+export * as Anthropic from "./Anthropic.ts"
+
+/**
  * Keeps model calls within a `Budget` of calls, tokens, money and time. What a
  * call may take at most is reserved before it is sent, and settled with what it
  * took; so any number of calls at once stay within the budget together.

@@ -17,6 +17,8 @@ export type Malformed = string
  * Reads the frames of one answer, one after the other, into deltas.
  */
 export interface Reader {
+  /** Which named events hold frames. Those without a name always do; the data of others may be anything. */
+  readonly events?: ReadonlySet<string> | undefined
   /** The text of the first output so far. */
   readonly partial: string
   /** Whether any output has begun. */
@@ -178,7 +180,7 @@ export class Answer {
       if (!event.terminated) return undefined
       return event.event === "error"
         ? this.#errorEvent({ message: data })
-        : event.event === "message"
+        : event.event === "message" || this.#reader.events?.has(event.event) === true
         ? this.#malformed("it is not JSON")
         : undefined
     }

@@ -4,6 +4,7 @@
  *
  * @since 0.1.0
  */
+import * as Json from "@effect-dspy/core/Json"
 
 /** Whether it is a JSON object: no array, not null. */
 export const isObject = (u: unknown): u is object => typeof u === "object" && u !== null && !Array.isArray(u)
@@ -17,3 +18,15 @@ export const isText = (u: unknown): u is string => typeof u === "string" && u !=
  */
 export const count = (u: unknown): number | undefined =>
   typeof u === "number" && Number.isSafeInteger(u) && u >= 0 ? u : undefined
+
+const maxDepth = 64
+
+const isWithin = (u: unknown, depth: number): boolean =>
+  typeof u !== "object" || u === null || (depth > 0 && Object.values(u).every((member) => isWithin(member, depth - 1)))
+
+/**
+ * A JSON object as data that can be kept and written again; nothing when it is
+ * none, or nested so deeply that writing it would exhaust the stack.
+ */
+export const record = (u: unknown): Json.JsonRecord | undefined =>
+  isWithin(u, maxDepth) && Json.isJsonRecord(u) ? u : undefined
