@@ -37,6 +37,8 @@ export interface Run extends Paid {
 /** An answer of the prompt model, if it gave one that can be read. */
 export interface Asked<A> extends Paid {
   readonly output: Option.Option<A>
+  /** What kept it from answering: the name of the model's failure, or `Error`. */
+  readonly error: string | undefined
 }
 
 /** The score; nothing where model or metric failed, 0 where the program did. */
@@ -159,14 +161,18 @@ export const make = (options: {
             replayed
           }
           asked.set(key, paid)
-          const output = value._tag === "Failed" ? Option.none() : Option.some(value.output)
-          return Effect.as(failures.see(paid), { ...paid, output })
+          const answered = value._tag === "Failed"
+            ? { output: Option.none(), error: value.error }
+            : { output: Option.some(value.output), error: undefined }
+          return Effect.as(failures.see(paid), { ...paid, ...answered })
         }))
     }
   })
 
 const reasonOf = (error: unknown) => ({
-  transient: LanguageModelError.isLanguageModelError(error),
+  // The same question will be too long again.
+  transient: LanguageModelError.isLanguageModelError(error) && error.reason._tag !== "ContextWindowExceeded" &&
+    error.reason._tag !== "RequestTooLarge",
   error: LanguageModelError.isLanguageModelError(error) ? error.reason._tag : "Error",
   message: error instanceof Error ? error.message : String(error)
 })

@@ -601,7 +601,7 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
 
     const settle: Search<In, Out, never>["settle"] = (contenders) =>
       Effect.gen(function*() {
-        const waiting = contenders.map(standing).filter(({ settled }) => !settled)
+        const waiting = Array.from(new Set(contenders), standing).filter(({ settled }) => !settled)
         for (const now of waiting) {
           if (now.known.size === 0 || now.contender.index === 0) continue
           yield* emit({ _tag: "Promotion", trial: now.trial, known: now.known.size, mean: mean(scoresOf(now)) })
