@@ -1,0 +1,272 @@
+/**
+ * Whether the simulated worlds behave as the real one is known to: `pnpm bench worlds`, with `--check` for fewer seeds. Where one of
+ * these does not hold, comparisons of optimizers in the worlds say nothing.
+ */
+import * as LanguageModel from "@effect-dspy/core/LanguageModel"
+import * as Module from "@effect-dspy/core/Module"
+import type * as Parameters from "@effect-dspy/core/Parameters"
+import * as BootstrapFewShot from "@effect-dspy/optimizers/BootstrapFewShot"
+import * as LabeledFewShot from "@effect-dspy/optimizers/LabeledFewShot"
+import { Effect, Either } from "effect"
+import { parseArgs } from "node:util"
+import { table } from "./fixture/measure.ts"
+import { dice } from "./worlds/chance.ts"
+import * as model from "./worlds/model.ts"
+import * as problem from "./worlds/problem.ts"
+import type { Message } from "./worlds/prompt.ts"
+import * as rules from "./worlds/rules.ts"
+import * as World from "./worlds/World.ts"
+
+const { values: options } = parseArgs({ options: { check: { type: "boolean", default: false } } })
+const seeds = options.check ? 3 : 20
+
+let failures = 0
+const gate = (claim: string, holds: boolean, figures = ""): void => {
+  if (!holds) failures++
+  console.log(`${holds ? "ok  " : "FAIL"} ${claim}${figures === "" ? "" : `: ${figures}`}`)
+}
+
+// -----------------------------------------------------------------------------
+// Programs that say or show the same in every world
+// -----------------------------------------------------------------------------
+
+interface Setting {
+  readonly world: World.World
+  readonly problem: problem.Problem
+  readonly given: Parameters.Parameters
+  readonly score: (parameters: Parameters.Parameters) => Promise<number>
+  readonly compiled: (optimizer: "labeled" | "bootstrapped") => Promise<Parameters.Parameters>
+}
+
+const setting = (kind: World.Kind, seed: number): Setting => {
+  const world = World.make(kind, seed)
+  const task = problem.make(world)
+  const { service } = model.make(world)
+  const run = <A, E>(self: Effect.Effect<A, E, LanguageModel.LanguageModel>) =>
+    Effect.runPromise(Effect.provideService(self, LanguageModel.LanguageModel, service))
+  return {
+    world,
+    problem: task,
+    given: Object.fromEntries(task.module.predictors.map(({ path }) => [path, { demos: [] }])),
+    score: async (parameters) => {
+      const module = Either.getOrThrow(Module.withParameters(task.module, parameters))
+      const scores = await run(problem.scores(module, task))
+      return mean(scores)
+    },
+    compiled: async (optimizer) => {
+      const options = { trainset: task.trainset, metric: task.metric, seed }
+      const { candidates } = await run(
+        optimizer === "labeled"
+          ? LabeledFewShot.compile(task.module, options)
+          : BootstrapFewShot.compile(task.module, options)
+      )
+      return candidates.find(({ origin }) => origin === optimizer)!.parameters // each makes one of its own
+    }
+  }
+}
+
+const instructed = (given: Parameters.Parameters, instructions: string): Parameters.Parameters =>
+  Object.fromEntries(Object.entries(given).map(([path, entry]) => [path, { ...entry, instructions }]))
+
+const stated = (world: World.World, change: (rule: rules.Rule) => rules.Rule = (rule) => rule): string =>
+  rules.trueRules(world).map((rule) => rules.state(world, change(rule))).join(" ")
+
+// -----------------------------------------------------------------------------
+// Orderings
+// -----------------------------------------------------------------------------
+
+const mean = (values: ReadonlyArray<number>): number => values.reduce((sum, value) => sum + value, 0) / values.length
+
+const contenders: Readonly<
+  Record<string, (setting: Setting) => Promise<Parameters.Parameters> | Parameters.Parameters>
+> = {
+  "as given": ({ given }) => given,
+  "wrong rules": ({ given, world }) =>
+    instructed(
+      given,
+      stated(world, (rule) => ({ ...rule, answer: (rule.answer + 1) % world.steps[rule.step]!.answers.length }))
+    ),
+  "true rules": ({ given, world }) => instructed(given, stated(world)),
+  labeled: ({ compiled }) => compiled("labeled"),
+  bootstrapped: ({ compiled }) => compiled("bootstrapped"),
+  "bootstrapped, true rules": async ({ compiled, world }) => instructed(await compiled("bootstrapped"), stated(world))
+}
+
+const scores = new Map<string, number>()
+for (const kind of World.kinds) {
+  const settings = Array.from({ length: seeds }, (_, seed) => setting(kind, seed))
+  for (const [name, contender] of Object.entries(contenders)) {
+    const all: Array<number> = []
+    for (const setting of settings) all.push(await setting.score(await contender(setting)))
+    scores.set(`${kind.name}/${name}`, mean(all))
+  }
+}
+const of = (kind: string, name: string) => scores.get(`${kind}/${name}`)!
+
+console.log(`mean share of right answers on the test set, ${seeds} seeds (synthetic)`)
+table(
+  ["", ...Object.keys(contenders)],
+  World.kinds.map(({ name }) => [name, ...Object.keys(contenders).map((contender) => of(name, contender).toFixed(2))])
+)
+
+const more = (kind: string, better: string, worse: string, by: number): void => {
+  const [a, b] = [of(kind, better), of(kind, worse)]
+  gate(`${kind}: ${better} is better than ${worse} by ${by}`, a - b >= by, `${a.toFixed(2)} against ${b.toFixed(2)}`)
+}
+for (const kind of ["demo", "demo-2", "mixed", "mixed-2"]) {
+  more(kind, "labeled", "as given", 0.03)
+  more(kind, "bootstrapped", "labeled", 0.05)
+}
+for (const kind of ["rule", "rule-2"]) {
+  more(kind, "true rules", "bootstrapped", 0.3)
+  more(kind, "as given", "wrong rules", 0.05)
+}
+for (const kind of ["mixed", "mixed-2"]) {
+  more(kind, "true rules", "as given", 0.15)
+  more(kind, "bootstrapped, true rules", "true rules", 0.1)
+  more(kind, "bootstrapped, true rules", "bootstrapped", 0.1)
+  more(kind, "as given", "wrong rules", 0.05)
+}
+for (const kind of ["demo", "demo-2"]) {
+  const difference = of(kind, "true rules") - of(kind, "as given")
+  gate(`${kind}: rules make no difference`, Math.abs(difference) < 0.04, difference.toFixed(3))
+}
+
+// Demonstrations of both steps from the same runs, and from different ones.
+{
+  const matched: Array<number> = []
+  const crossed: Array<number> = []
+  const kind = World.kinds.find(({ dialects }) => dialects === 2)!
+  for (let seed = 0; seed < seeds; seed++) {
+    const { given, score, world } = setting(kind, seed)
+    const [first, last] = world.steps as [World.Step, World.Step] // two dialects are for two steps
+    const shown = (dialectOfFirst: number, dialectOfLast: number): Parameters.Parameters => {
+      const values = (dialect: number) =>
+        World.inputs(world, "train").slice(0, 6).map((input) => ({
+          manifest: World.manifest(world, input),
+          reasoning: "Compared.",
+          grade: first.answers[World.truth(first, input)]![dialect]!,
+          berth: last.answers[World.truth(last, input)]![0]!
+        }))
+      const demos = (values: ReadonlyArray<Parameters.Demo["values"]>) =>
+        values.map((values) => ({ augmented: true, values }))
+      return Object.fromEntries(
+        Object.keys(given).map((path) => [path, {
+          demos: path.startsWith("grade")
+            ? demos(values(dialectOfFirst).map(({ berth: _, ...values }) => values))
+            : demos(values(dialectOfLast))
+        }])
+      )
+    }
+    matched.push(await score(shown(0, 0)), await score(shown(1, 1)))
+    crossed.push(await score(shown(0, 1)), await score(shown(1, 0)))
+  }
+  gate(
+    `${kind.name}: demonstrations that agree are better than the same ones in two dialects`,
+    mean(matched) - mean(crossed) > 0.1,
+    `${mean(matched).toFixed(2)} against ${mean(crossed).toFixed(2)}`
+  )
+}
+
+// -----------------------------------------------------------------------------
+// Reflection
+// -----------------------------------------------------------------------------
+
+const reflection = async (kind: World.Kind, feedback: problem.Feedback): Promise<number> => {
+  const all: Array<number> = []
+  for (let seed = 0; seed < seeds; seed++) {
+    const { given, score, world } = setting(kind, seed)
+    const { exact, trainset } = problem.make(world, feedback)
+    const answer = model.answerer(world)
+    const draw = dice(seed, "reflection")
+    // What the program would say at first: mostly wrong.
+    const records = trainset.slice(0, 8).map((example) => {
+      const berth = draw.uniform() < 0.25
+        ? example.labels.berth
+        : world.steps.at(-1)!.answers[draw.below(6)]![0]!
+      const { feedback } = Effect.runSync(exact(example, { grade: "", berth, reasoning: "" }, []))
+      return `# Example\n## Inputs\n${example.inputs.manifest}\n## Output\nberth: ${berth}\n## Feedback\n${feedback}`
+    })
+    const written = answer([{
+      role: "user",
+      content: `These are the instructions:\n\`\`\`\nName the berth.\n\`\`\`\n${
+        records.join("\n\n")
+      }\nWrite better ones within \`\`\`.`
+    }])
+    all.push(await score(instructed(given, written.replaceAll("```", ""))))
+  }
+  return mean(all)
+}
+
+for (const name of ["rule", "mixed"]) {
+  const kind = World.kinds.find((kind) => kind.name === name)!
+  const [rich, poor] = [await reflection(kind, "rich"), await reflection(kind, "poor")]
+  gate(
+    `${name}: what is written after rich feedback is better than after poor feedback`,
+    rich - poor > 0.05,
+    `${rich.toFixed(2)} against ${poor.toFixed(2)}`
+  )
+}
+
+// -----------------------------------------------------------------------------
+// Nothing but the prompt
+// -----------------------------------------------------------------------------
+
+{
+  const { problem: task, world } = setting(World.kinds.find(({ name }) => name === "mixed")!, 1)
+  const asked: Array<ReadonlyArray<Message>> = []
+  const recording = LanguageModel.make({
+    id: "recording",
+    generate: (request) => {
+      const messages = request.messages.map(({ content, role }) => ({ role, content: String(content) }))
+      asked.push(messages)
+      return Effect.succeed(LanguageModel.text(model.answerer(world)(messages), "recording"))
+    }
+  })
+  await Effect.runPromise(
+    Effect.provideService(problem.scores(task.module, task), LanguageModel.LanguageModel, recording)
+  )
+  const once = model.answerer(world)
+  const first = asked.map((messages) => once(messages))
+  const again = model.answerer(world)
+  const second = [...asked].reverse().map((messages) => again(messages)).reverse()
+  gate("the same prompt has the same answer, in any order and instance", first.every((text, n) => text === second[n]))
+  const other = asked.map((messages) => once(messages, "another"))
+  gate("another rollout is another sample", first.some((text, n) => text !== other[n]))
+  gate("a rollout has one answer", asked.every((messages, n) => once(messages, "another") === other[n]))
+
+  const nothing = once([{ role: "user", content: "Write better instructions for an assistant in a harbour." }])
+  gate("a writer that is shown nothing states nothing", rules.read(world, nothing).rules.length === 0)
+  const words = (text: string) =>
+    Array.from(text.matchAll(/[a-z]+/g), ([word]) => word).filter((word) => world.words.has(word))
+  gate(
+    "a writer uses no word that its prompt does not have",
+    Array.from({ length: 200 }, (_, n) => n).every((n) => {
+      const prompt = dice(n).shuffle(task.trainset).slice(0, 10)
+        .map(({ inputs, labels }) => `${inputs.manifest} -> ${labels.berth}`).join("\n")
+      const shown = new Set(words(prompt))
+      return words(once([{ role: "user", content: `${prompt}\nState the rules.` }], `${n}`)).every((word) =>
+        shown.has(word)
+      )
+    })
+  )
+
+  const { service } = model.make(world)
+  const requests = asked.map((messages) => ({
+    messages: messages.map(({ content, role }) => ({ content, role: role as "system" | "user" })) // nothing was shown
+  }))
+  const calls = 20_000
+  const loop = Effect.forEach(
+    Array.from({ length: calls }, (_, n) => requests[n % requests.length]!),
+    service.generate,
+    { discard: true }
+  )
+  await Effect.runPromise(loop)
+  const before = process.cpuUsage()
+  await Effect.runPromise(loop)
+  const { system, user } = process.cpuUsage(before)
+  const rate = calls / (user + system) * 1e6
+  gate("at least 5000 calls a second of CPU time", rate >= 5000, `${Math.round(rate)}`)
+}
+
+if (failures > 0) process.exitCode = 1
