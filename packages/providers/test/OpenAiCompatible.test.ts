@@ -276,10 +276,10 @@ describe("OpenAiCompatible", () => {
         })
         const local = yield* OpenAiCompatible.make({
           model: "qwen2.5:3b",
-          baseUrl: "http://user:pass@localhost:11434/v1",
+          baseUrl: "http://user:pass@localhost:8080/v1",
           capabilities: { responseFormat: "jsonObject", concurrency: 4 }
         })
-        assert.strictEqual(local.id, "localhost:11434/qwen2.5:3b")
+        assert.strictEqual(local.id, "localhost:8080/qwen2.5:3b")
         assert.strictEqual(local.capabilities.responseFormat, "jsonObject")
         assert.strictEqual(local.capabilities.concurrency, 4)
         assert.isFalse(local.capabilities.multipleOutputs)

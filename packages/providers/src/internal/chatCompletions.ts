@@ -6,7 +6,9 @@
  */
 import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import type * as answer from "./answer.ts"
+import type { Dialect, Setting } from "./dialects.ts"
 import * as fault from "./fault.ts"
+import { type Piece, Splitter } from "./thinkBlock.ts"
 import { count, isObject, isText } from "./wire.ts"
 
 // =============================================================================
@@ -44,44 +46,76 @@ const responseFormat = (format: LanguageModel.ResponseFormat): unknown =>
       }
     }
 
-// OpenAI's reasoning models refuse `max_tokens`; most other servers know nothing else.
-const countsReasoning = /(^|\/)(o[1-9]|gpt-5)/
+const settingNames: ReadonlyArray<Setting> = [
+  "temperature",
+  "topP",
+  "maxTokens",
+  "stop",
+  "seed",
+  "n",
+  "logprobs",
+  "reasoningEffort"
+]
+
+const written = <S extends Setting>(
+  name: S,
+  settings: LanguageModel.Settings,
+  { dialect, model }: Target
+): object | undefined => {
+  const value = settings[name]
+  return value === undefined || dialect.lacks.includes(name) ? undefined : dialect.fields[name](value, model)
+}
+
+/**
+ * The model of a server. `thinkBlock`: its text begins with a block of
+ * reasoning, or inside one.
+ */
+export interface Target {
+  readonly model: string
+  readonly dialect: Dialect
+  readonly thinkBlock: "written" | "open" | undefined
+}
 
 /**
  * The body of a request, as JSON text. Extensions win over what the settings
  * say, but cannot change the model, the messages, or whether the answer is
  * streamed.
  */
-export const encode = (
-  request: LanguageModel.Request,
-  options: { readonly model: string; readonly stream: boolean }
-): string => {
-  const settings = request.settings ?? {}
-  const { toolChoice } = request
+export const encode = (request: LanguageModel.Request, target: Target, stream: boolean): string => {
+  const { settings = {}, toolChoice } = request
   return JSON.stringify({
-    temperature: settings.temperature,
-    top_p: settings.topP,
-    [countsReasoning.test(options.model) ? "max_completion_tokens" : "max_tokens"]: settings.maxTokens,
-    stop: settings.stop,
-    seed: settings.seed,
-    n: settings.n,
-    logprobs: settings.logprobs === undefined ? undefined : true,
-    top_logprobs: settings.logprobs === 0 ? undefined : settings.logprobs,
-    reasoning_effort: settings.reasoningEffort,
+    ...Object.assign({}, ...settingNames.map((name) => written(name, settings, target))),
     tools: request.tools?.map((tool) => ({
       type: "function",
       function: { name: tool.name, description: tool.description, parameters: tool.parameters }
     })),
-    tool_choice: toolChoice === undefined || typeof toolChoice === "string"
-      ? toolChoice
-      : { type: "function", function: { name: toolChoice.name } },
+    tool_choice: typeof toolChoice === "object"
+      ? { type: "function", function: { name: toolChoice.name } }
+      : toolChoice,
     response_format: request.responseFormat === undefined ? undefined : responseFormat(request.responseFormat),
-    stream_options: options.stream ? { include_usage: true } : undefined,
+    stream_options: stream && target.dialect.streamUsage ? { include_usage: true } : undefined,
     ...settings.extensions,
-    model: options.model,
+    model: target.model,
     messages: request.messages.map(message),
-    stream: options.stream ? true : undefined
+    stream: stream ? true : undefined
   })
+}
+
+/**
+ * What a request asks for that the server would refuse or silently leave out.
+ */
+export const refusal = (request: LanguageModel.Request, { lacks }: Dialect): string | undefined => {
+  const { settings = {}, toolChoice } = request
+  for (const name of lacks) {
+    if (name === "n") {
+      if ((settings.n ?? 1) > 1) return `the server gives one output for each call, \`n\` is ${settings.n}`
+    } else if (name === "toolChoice") {
+      if (toolChoice !== undefined && toolChoice !== "auto") {
+        return "the server lets only the model choose tools; leave out `toolChoice`"
+      }
+    } else if (settings[name] !== undefined) return `the server has no setting \`${name}\`; leave it out`
+  }
+  return undefined
 }
 
 // =============================================================================
@@ -106,6 +140,7 @@ interface Body {
   readonly refusal?: unknown
   readonly reasoning?: unknown
   readonly reasoning_content?: unknown
+  readonly reasoning_details?: unknown
   readonly tool_calls?: unknown
 }
 interface Part {
@@ -113,6 +148,7 @@ interface Part {
   readonly text?: unknown
   readonly refusal?: unknown
   readonly thinking?: unknown
+  readonly summary?: unknown
 }
 interface WireCall {
   readonly index?: unknown
@@ -128,11 +164,15 @@ interface WireUsage {
   readonly completion_tokens?: unknown
   readonly prompt_tokens_details?: unknown
   readonly completion_tokens_details?: unknown
+  readonly total_tokens?: unknown
   readonly prompt_cache_hit_tokens?: unknown
   readonly cost?: unknown
+  readonly cost_in_usd_ticks?: unknown
 }
 interface WireLogprobs {
   readonly content?: unknown
+  readonly tokens?: unknown
+  readonly token_logprobs?: unknown
 }
 interface WireLogprob {
   readonly token?: unknown
@@ -160,18 +200,35 @@ const readUsage = (usage: WireUsage): LanguageModel.Usage => {
   const output: { readonly reasoning_tokens?: unknown } = isObject(usage.completion_tokens_details)
     ? usage.completion_tokens_details
     : {}
-  const { cost } = usage
   const counts: { -readonly [K in keyof LanguageModel.Usage]: LanguageModel.Usage[K] } = {}
   const set = (key: keyof LanguageModel.Usage, value: number | undefined) => {
     if (value !== undefined) counts[key] = value
   }
-  set("inputTokens", count(usage.prompt_tokens))
-  set("outputTokens", count(usage.completion_tokens))
+  const prompt = count(usage.prompt_tokens)
+  const completion = count(usage.completion_tokens)
+  const reasoning = count(output.reasoning_tokens)
+  // Some count reasoning beside the completion instead of in it; their total tells.
+  const apart = prompt !== undefined && completion !== undefined && reasoning !== undefined &&
+    usage.total_tokens === prompt + completion + reasoning
+  set("inputTokens", prompt)
+  set("outputTokens", apart ? completion + reasoning : completion)
   set("cachedInputTokens", count(input.cached_tokens) ?? count(usage.prompt_cache_hit_tokens))
-  set("reasoningTokens", count(output.reasoning_tokens))
-  set("cost", typeof cost === "number" && Number.isFinite(cost) && cost >= 0 ? cost : undefined)
+  set("reasoningTokens", reasoning)
+  const ticks = count(usage.cost_in_usd_ticks)
+  const { cost } = usage
+  set(
+    "cost",
+    typeof cost === "number" && Number.isFinite(cost) && cost >= 0
+      ? cost
+      : ticks === undefined
+      ? undefined
+      : ticks / ticksPerDollar
+  )
   return counts
 }
+
+// What xAI counts money in.
+const ticksPerDollar = 1e10
 
 const readLogprob = (entry: unknown): { readonly token: string; readonly logprob: number } | undefined => {
   if (!isObject(entry)) return undefined
@@ -181,7 +238,12 @@ const readLogprob = (entry: unknown): { readonly token: string; readonly logprob
 
 const readLogprobs = (u: unknown): ReadonlyArray<LanguageModel.TokenLogprob> | undefined => {
   if (!isObject(u)) return undefined
-  const { content }: WireLogprobs = u
+  const { content, token_logprobs, tokens: texts }: WireLogprobs = u
+  // Together writes two lists instead of one of pairs.
+  if (Array.isArray(texts) && Array.isArray(token_logprobs)) {
+    const pairs = texts.flatMap((token: unknown, i) => readLogprob({ token, logprob: token_logprobs[i] }) ?? [])
+    return pairs.length === 0 ? undefined : pairs
+  }
   if (!Array.isArray(content)) return undefined
   const tokens = content.flatMap((entry: unknown) => {
     const token = readLogprob(entry)
@@ -191,6 +253,14 @@ const readLogprobs = (u: unknown): ReadonlyArray<LanguageModel.TokenLogprob> | u
     return [{ ...token, top: top_logprobs.flatMap((other: unknown) => readLogprob(other) ?? []) }]
   })
   return tokens.length === 0 ? undefined : tokens
+}
+
+// Reasoning as a text, as a part, or as a list of either.
+const readReasoning = (u: unknown): string => {
+  if (typeof u === "string") return u
+  if (Array.isArray(u)) return u.map((part: unknown) => Array.isArray(part) ? "" : readReasoning(part)).join("")
+  const { summary, text, thinking }: Part = isObject(u) ? u : {}
+  return [text, thinking, summary].find(isText) ?? ""
 }
 
 interface Call {
@@ -204,6 +274,7 @@ interface OutputState {
   readonly calls: Array<Call>
   readonly byId: Map<string, Call>
   readonly byIndex: Map<number, Call>
+  readonly thinkBlock: Splitter | undefined
   refused: boolean
   finished: boolean
 }
@@ -223,11 +294,13 @@ export class Reader implements answer.Reader {
   #model: string
   #finished = 0
   readonly #wanted: number
+  readonly #thinkBlock: Target["thinkBlock"]
   readonly #outputs = new Map<number, OutputState>()
 
-  /** `model`: the one asked for; `outputs`: how many of them. */
-  constructor(model: string, outputs: number) {
-    this.#model = model
+  /** `outputs`: how many were asked for. */
+  constructor(target: Target, outputs: number) {
+    this.#model = target.model
+    this.#thinkBlock = target.thinkBlock
     this.#wanted = outputs
   }
 
@@ -273,7 +346,8 @@ export class Reader implements answer.Reader {
   #output(index: number): OutputState {
     let output = this.#outputs.get(index)
     if (output === undefined) {
-      output = { calls: [], byId: new Map(), byIndex: new Map(), refused: false, finished: false }
+      const thinkBlock = this.#thinkBlock === undefined ? undefined : new Splitter(this.#thinkBlock === "open")
+      output = { calls: [], byId: new Map(), byIndex: new Map(), thinkBlock, refused: false, finished: false }
       this.#outputs.set(index, output)
     }
     return output
@@ -315,6 +389,7 @@ export class Reader implements answer.Reader {
   ): void {
     output.finished = true
     this.#finished++
+    for (const piece of output.thinkBlock?.end() ?? []) this.#piece(piece, index, out)
     for (const call of output.calls) {
       // A tool result must be able to name the call it answers.
       if (call.id === undefined) {
@@ -332,19 +407,20 @@ export class Reader implements answer.Reader {
     logprobs: ReadonlyArray<LanguageModel.TokenLogprob> | undefined,
     out: Array<LanguageModel.Delta>
   ): answer.Malformed | undefined {
-    // Servers that write both spellings write the same text in both.
-    const reasoning = isText(body.reasoning_content) ? body.reasoning_content : body.reasoning
-    if (isText(reasoning)) out.push({ _tag: "ReasoningDelta", index, text: reasoning })
+    // Servers that write several spellings write the same text in each.
+    const reasoning = readReasoning(body.reasoning_content) || readReasoning(body.reasoning) ||
+      readReasoning(body.reasoning_details)
+    if (reasoning !== "") out.push({ _tag: "ReasoningDelta", index, text: reasoning })
     const { content } = body
     if (typeof content === "string") {
-      if (content !== "" || logprobs !== undefined) this.#text(content, index, logprobs, out)
+      if (content !== "" || logprobs !== undefined) this.#text(content, index, output, logprobs, out)
     } else if (content !== undefined && content !== null) {
       if (typeof content !== "object") return "`content` is neither text nor a list of parts"
       for (const part of Array.isArray(content) ? content : [content]) this.#part(part, index, output, out)
     }
     if (isText(body.refusal)) {
       output.refused = true
-      this.#text(body.refusal, index, undefined, out)
+      this.#text(body.refusal, index, output, undefined, out)
     }
     const { tool_calls } = body
     if (tool_calls === undefined || tool_calls === null) return undefined
@@ -360,9 +436,20 @@ export class Reader implements answer.Reader {
   #text(
     text: string,
     index: number,
+    output: OutputState,
     logprobs: ReadonlyArray<LanguageModel.TokenLogprob> | undefined,
     out: Array<LanguageModel.Delta>
   ): void {
+    const { thinkBlock } = output
+    if (thinkBlock === undefined) return this.#piece({ reasoning: false, text, logprobs }, index, out)
+    for (const piece of thinkBlock.push(text, logprobs)) this.#piece(piece, index, out)
+  }
+
+  #piece({ logprobs, reasoning, text }: Piece, index: number, out: Array<LanguageModel.Delta>): void {
+    if (reasoning) {
+      out.push({ _tag: "ReasoningDelta", index, text })
+      return
+    }
     if (index === 0) this.partial += text
     out.push(logprobs === undefined ? { _tag: "TextDelta", index, text } : { _tag: "TextDelta", index, text, logprobs })
   }
@@ -370,17 +457,15 @@ export class Reader implements answer.Reader {
   // Content as a list of parts, as Mistral writes it. Parts of other kinds (references,
   // audio) are no text.
   #part(part: unknown, index: number, output: OutputState, out: Array<LanguageModel.Delta>): void {
-    if (isText(part)) return this.#text(part, index, undefined, out)
+    if (isText(part)) return this.#text(part, index, output, undefined, out)
     if (!isObject(part)) return
     const { refusal, text, thinking }: Part = part
-    for (const thought of Array.isArray(thinking) ? thinking : [{ text: thinking }]) {
-      const { text: words }: Part = isObject(thought) ? thought : {}
-      if (isText(words)) out.push({ _tag: "ReasoningDelta", index, text: words })
-    }
-    if (isText(text)) this.#text(text, index, undefined, out)
+    const reasoning = readReasoning(thinking)
+    if (reasoning !== "") out.push({ _tag: "ReasoningDelta", index, text: reasoning })
+    if (isText(text)) this.#text(text, index, output, undefined, out)
     if (isText(refusal)) {
       output.refused = true
-      this.#text(refusal, index, undefined, out)
+      this.#text(refusal, index, output, undefined, out)
     }
   }
 

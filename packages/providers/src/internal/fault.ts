@@ -113,6 +113,9 @@ const contextMessage =
 
 const spentMessage = /credit balance is too low|monthly spend limit|reached your specified (API )?usage limits/i
 
+// Google and xAI say so with status 400 and a code that means any mistake.
+const keyMessage = /(incorrect|invalid) api key|api key not valid/i
+
 const statusOfName: { readonly [name: string]: number } = {
   invalid_request_error: 400,
   authentication_error: 401,
@@ -182,7 +185,7 @@ export const reasonOf = (failure: {
     if (is("model_not_found")) {
       return new LanguageModelError.NotFound({ description: describe("the server has no such model") })
     }
-    if (is("invalid_api_key", "api_key_invalid")) {
+    if (is("invalid_api_key", "api_key_invalid") || keyMessage.test(said.message ?? "")) {
       return new LanguageModelError.Authentication({ description: describe("the server did not accept `apiKey`") })
     }
   }

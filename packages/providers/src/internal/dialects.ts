@@ -1,0 +1,280 @@
+/**
+ * In what the servers of OpenAI's protocol differ, as data: addresses, names of
+ * fields, what they do not take. The code that talks to them knows none by name.
+ *
+ * @since 0.1.0
+ */
+import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
+
+/**
+ * A setting that becomes fields of the body.
+ */
+export type Setting = Exclude<keyof LanguageModel.Settings, "rollout" | "extensions">
+
+type Value<S extends Setting> = NonNullable<LanguageModel.Settings[S]>
+
+/**
+ * How each setting is written.
+ */
+export type Fields = {
+  readonly [S in Setting]: (value: Value<S>, model: string) => { readonly [field: string]: unknown }
+}
+
+/**
+ * - `host`: the servers that are known to speak it, by host and port.
+ * - `baseUrl`: where it is unless the user says otherwise; a server that every
+ *   user has an address of their own for has none.
+ * - `local`: the server runs at the user's; it needs no key.
+ * - `root`: from an address to the URL that paths are appended to.
+ * - `credential`: the header of the key, and what stands before it there.
+ * - `keys`, `urls`: what other programs call its key and address in their
+ *   configuration, beside `<NAME>_API_KEY`, `<NAME>_BASE_URL`, `<NAME>_API_BASE`.
+ * - `lacks`: what it refuses or, worse, ignores.
+ * - `streamUsage`: whether usage has to be asked for when streaming; where it
+ *   comes unasked, the question may be refused.
+ * - `capabilities`: the response format is the one that all of its models take.
+ * - `anyModel`: it answers to other names of models than those in its list.
+ * - `embeddings`: texts in one request, the encoding that is asked for, and the
+ *   field for the number of dimensions.
+ */
+export interface Dialect {
+  readonly host: RegExp | undefined
+  readonly baseUrl: string | undefined
+  readonly local: boolean
+  readonly root: (base: string, model: string, versioned: boolean) => string
+  readonly credential: { readonly header: string; readonly scheme: string }
+  readonly keys: ReadonlyArray<string>
+  readonly urls: ReadonlyArray<string>
+  readonly fields: Fields
+  readonly lacks: ReadonlyArray<Setting | "toolChoice">
+  readonly streamUsage: boolean
+  readonly capabilities: Pick<LanguageModel.Capabilities, "responseFormat" | "multipleOutputs">
+  readonly anyModel: boolean
+  readonly embeddings: {
+    readonly maxBatchSize: number
+    readonly encoding: "base64" | "float"
+    readonly dimensions: string
+  }
+}
+
+const bearer = { header: "authorization", scheme: "Bearer " }
+
+// OpenAI's reasoning models refuse `max_tokens`; many other servers know nothing else.
+const countsReasoning = /(^|\/)(o[1-9]|gpt-[5-9])/
+
+const fields: Fields = {
+  temperature: (temperature) => ({ temperature }),
+  topP: (topP) => ({ top_p: topP }),
+  maxTokens: (maxTokens, model) => ({
+    [countsReasoning.test(model) ? "max_completion_tokens" : "max_tokens"]: maxTokens
+  }),
+  stop: (stop) => ({ stop }),
+  seed: (seed) => ({ seed }),
+  n: (n) => ({ n }),
+  logprobs: (top) => ({ logprobs: true, ...(top === 0 ? undefined : { top_logprobs: top }) }),
+  reasoningEffort: (effort) => ({ reasoning_effort: effort })
+}
+
+const maxTokens: Fields["maxTokens"] = (maxTokens) => ({ max_tokens: maxTokens })
+
+const maxCompletionTokens: Fields["maxTokens"] = (maxTokens) => ({ max_completion_tokens: maxTokens })
+
+/**
+ * A server of which nothing is known. Several outputs are not promised, since
+ * most servers silently give one.
+ */
+export const unknown: Dialect = {
+  host: undefined,
+  baseUrl: undefined,
+  local: true,
+  // A version anywhere in the path means that the address is complete (`/v1`, `/v1beta/openai`).
+  root: (base) => /\/v\d+[a-z0-9]*(\/|$)/.test(base) ? base : `${base}/v1`,
+  credential: bearer,
+  keys: [],
+  urls: [],
+  fields,
+  lacks: [],
+  streamUsage: true,
+  capabilities: { responseFormat: "jsonSchema", multipleOutputs: false },
+  anyModel: false,
+  embeddings: { maxBatchSize: 128, encoding: "float", dimensions: "dimensions" }
+}
+
+const several = { ...unknown.capabilities, multipleOutputs: true }
+
+const base64 = { ...unknown.embeddings, encoding: "base64" } as const
+
+/**
+ * The servers that are known, by the name that users of LiteLLM and DSPy write
+ * before a model.
+ */
+export const known = {
+  openai: {
+    ...unknown,
+    host: /(^|\.)api\.openai\.com$/,
+    baseUrl: "https://api.openai.com/v1",
+    local: false,
+    fields: { ...fields, maxTokens: maxCompletionTokens },
+    capabilities: several,
+    embeddings: base64
+  },
+  azure: {
+    ...unknown,
+    host: /\.(openai|cognitiveservices|services\.ai)\.azure\.com$/,
+    local: false,
+    // A dated version is of the older form, where the deployment is a part of the path.
+    root: (base, model, versioned) => {
+      if (/\/(deployments\/|v1$)/.test(base)) return base
+      const root = base.endsWith("/openai") ? base : `${base}/openai`
+      return versioned ? `${root}/deployments/${encodeURIComponent(model)}` : `${root}/v1`
+    },
+    credential: { header: "api-key", scheme: "" },
+    keys: ["AZURE_OPENAI_API_KEY"],
+    urls: ["AZURE_OPENAI_ENDPOINT"],
+    // Deployments have names of their own, which do not tell what the model is and are in no list.
+    fields: { ...fields, maxTokens: maxCompletionTokens },
+    capabilities: several,
+    anyModel: true,
+    embeddings: base64
+  },
+  ollama: {
+    ...unknown,
+    host: /(:11434|(^|\.)ollama\.com)$/,
+    baseUrl: "http://localhost:11434/v1",
+    fields: { ...fields, maxTokens },
+    lacks: ["n", "toolChoice"],
+    embeddings: base64
+  },
+  vllm: {
+    ...unknown,
+    baseUrl: "http://localhost:8000/v1",
+    keys: ["HOSTED_VLLM_API_KEY"],
+    urls: ["HOSTED_VLLM_API_BASE"],
+    capabilities: several,
+    embeddings: base64
+  },
+  llamacpp: {
+    ...unknown,
+    baseUrl: "http://localhost:8080/v1",
+    keys: ["LLAMA_CPP_API_KEY"],
+    urls: ["LLAMA_CPP_BASE_URL", "LLAMA_CPP_API_BASE"],
+    fields: { ...fields, maxTokens },
+    anyModel: true,
+    embeddings: base64
+  },
+  litellm_proxy: {
+    ...unknown,
+    baseUrl: "http://localhost:4000/v1"
+  },
+  openrouter: {
+    ...unknown,
+    host: /(^|\.)openrouter\.ai$/,
+    baseUrl: "https://openrouter.ai/api/v1",
+    local: false,
+    fields: { ...fields, maxTokens, reasoningEffort: (effort) => ({ reasoning: { effort } }) },
+    lacks: ["n"],
+    capabilities: { responseFormat: "jsonObject", multipleOutputs: false }
+  },
+  groq: {
+    ...unknown,
+    host: /(^|\.)api\.groq\.com$/,
+    baseUrl: "https://api.groq.com/openai/v1",
+    local: false,
+    fields: { ...fields, maxTokens: maxCompletionTokens },
+    lacks: ["n", "logprobs"],
+    streamUsage: false,
+    capabilities: { responseFormat: "jsonObject", multipleOutputs: false }
+  },
+  mistral: {
+    ...unknown,
+    host: /(^|\.)mistral\.ai$/,
+    baseUrl: "https://api.mistral.ai/v1",
+    local: false,
+    fields: { ...fields, maxTokens, seed: (seed) => ({ random_seed: seed }) },
+    lacks: ["logprobs"],
+    streamUsage: false,
+    capabilities: several,
+    embeddings: { maxBatchSize: 32, encoding: "float", dimensions: "output_dimension" }
+  },
+  deepseek: {
+    ...unknown,
+    host: /(^|\.)api\.deepseek\.com$/,
+    baseUrl: "https://api.deepseek.com/v1",
+    local: false,
+    fields: {
+      ...fields,
+      maxTokens,
+      reasoningEffort: (effort) =>
+        effort === "none"
+          ? { thinking: { type: "disabled" } }
+          : { thinking: { type: "enabled" }, reasoning_effort: effort }
+    },
+    lacks: ["n", "seed"],
+    capabilities: { responseFormat: "jsonObject", multipleOutputs: false }
+  },
+  xai: {
+    ...unknown,
+    host: /(^|\.)api\.x\.ai$/,
+    baseUrl: "https://api.x.ai/v1",
+    local: false,
+    fields: { ...fields, maxTokens: maxCompletionTokens }
+  },
+  together_ai: {
+    ...unknown,
+    host: /(^|\.)together\.(xyz|ai)$/,
+    baseUrl: "https://api.together.xyz/v1",
+    local: false,
+    keys: ["TOGETHERAI_API_KEY", "TOGETHER_API_KEY"],
+    fields: {
+      ...fields,
+      maxTokens,
+      logprobs: (top) => ({ logprobs: Math.max(top, 1) }),
+      reasoningEffort: (effort) => effort === "none" ? { reasoning: { enabled: false } } : { reasoning_effort: effort }
+    },
+    capabilities: { responseFormat: "jsonObject", multipleOutputs: true }
+  },
+  fireworks_ai: {
+    ...unknown,
+    host: /(^|\.)fireworks\.ai$/,
+    baseUrl: "https://api.fireworks.ai/inference/v1",
+    local: false,
+    keys: ["FIREWORKS_API_KEY"],
+    fields: { ...fields, maxTokens },
+    capabilities: several
+  },
+  cerebras: {
+    ...unknown,
+    host: /(^|\.)cerebras\.ai$/,
+    baseUrl: "https://api.cerebras.ai/v1",
+    local: false,
+    fields: { ...fields, maxTokens: maxCompletionTokens },
+    capabilities: several
+  }
+} as const satisfies { readonly [name: string]: Dialect }
+
+/**
+ * The names of the servers that are known.
+ */
+export type Name = keyof typeof known
+
+/**
+ * The server that is known to be at a host.
+ */
+export const at = (host: string): Name | undefined => {
+  for (const name in known) {
+    // `for in` forgets that the keys of a constant are known.
+    if (known[name as Name].host?.test(host) === true) return name as Name
+  }
+  return undefined
+}
+
+/**
+ * The URL of an endpoint such as `chat/completions`. A query of the base URL,
+ * such as Azure's `?api-version=`, is kept.
+ */
+export const urlOf = (dialect: Dialect, baseUrl: string, model: string, path: string): string => {
+  const [address = "", query] = baseUrl.split("?", 2)
+  const base = address.replace(/\/+$/, "").replace(/\/chat\/completions$/, "")
+  const url = `${dialect.root(base, model, query !== undefined)}/${path}`
+  return query === undefined ? url : `${url}?${query}`
+}
