@@ -19,6 +19,20 @@ export * as Anthropic from "./Anthropic.ts"
 export * as BudgetPolicy from "./BudgetPolicy.ts"
 
 /**
+ * A `Cassette` records what a model answers, in a file, and plays it back, so
+ * that tests, examples and CI run the whole program without a key, a network or
+ * a bill, and get the same every time.
+ *
+ * The file is JSON lines, one for each recorded call: the model, the request,
+ * their hash, which of several equal requests it was (`n`, from 0), and the
+ * deltas of the answer in the chunks they came in. It is meant to be read,
+ * reviewed and kept with the code.
+ *
+ * @since 0.1.0
+ */
+export * as Cassette from "./Cassette.ts"
+
+/**
  * A stand-in for a language model, so that programs run where there is none:
  * in documentation, in demos, without a key or a network. **It is not a
  * language model.** It has no weights and knows nothing of the world; it learns
@@ -47,7 +61,9 @@ export * as Embedded from "./Embedded.ts"
 
 /**
  * Any server that speaks OpenAI's chat completions (`POST /v1/chat/completions`):
- * OpenAI itself, Ollama, vLLM, llama.cpp, LiteLLM, OpenRouter, Groq and others.
+ * OpenAI itself, Azure, Ollama, vLLM, llama.cpp, LiteLLM, OpenRouter, Groq,
+ * Mistral, DeepSeek, xAI, Together, Fireworks, Cerebras and others; and the
+ * embeddings of those that have them.
  *
  * One call is one request. Retries, time limits, caching and budgets are
  * policies, applied to the Layer.
