@@ -64,6 +64,7 @@ export interface Contender {
 export interface Cell {
   readonly contender: Contender
   readonly example: Example<unknown, unknown>
+  /** One sample of several; the model may choose then. */
   readonly rollout?: string | undefined
   /** Whether the output and the calls of the predictors are wanted too. */
   readonly trace?: boolean | undefined
@@ -275,6 +276,8 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
     // What an M requires are its requirements, which the compiler does not see through the generic.
     const module = definition.module as Module.Module<In, Out, unknown, Module.Requirements<M>>
     const program = evaluator("program", module)
+    // Asked again, a model gives another answer only if it may choose.
+    const warm = evaluator("program, warm", Module.withSettings(module, { temperature: 1 }))
 
     // -------------------------------------------------------------------------
     // What was spent, what is best, and telling it
@@ -520,7 +523,7 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
 
     const meet = (cell: Cell) => {
       const { contender, example, rollout } = cell
-      return run(program, {
+      return run(rollout === undefined ? program : warm, {
         candidate: sources.without(contender.parameters, example.id),
         example: example.id,
         ...(rollout === undefined ? undefined : { rollout }),
