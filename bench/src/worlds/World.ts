@@ -7,8 +7,9 @@
  *
  * All words of a world are coined, so that a text can be searched for them without understanding the language around them.
  *
- * Frozen on 2026-11-21, when LabeledFewShot, BootstrapFewShot and RandomSearch were the only optimizers: neither the kinds nor
- * the numbers of this folder may follow what an optimizer does with them. A new kind may be added.
+ * Frozen on 2026-11-21, when our LabeledFewShot, BootstrapFewShot and RandomSearch and the optimizers of DSPy had been run in it, and
+ * none of our others: neither the kinds nor the numbers of this folder may follow what an optimizer does with them. A new kind may
+ * be added.
  */
 import { type Dice, dice } from "./chance.ts"
 

@@ -5,7 +5,7 @@
  *
  * Like a real one it overlooks some, gets a few wrong, and takes coincidences for rules where examples are few.
  */
-import { hash, mix, uniform } from "./chance.ts"
+import { dice, hash, mix, uniform } from "./chance.ts"
 import { type Field, type Message, write } from "./prompt.ts"
 import * as rules from "./rules.ts"
 import type { World } from "./World.ts"
@@ -193,12 +193,23 @@ export const induce = (world: World, prompt: string, sample: number): ReadonlyAr
 // Writing
 // -----------------------------------------------------------------------------
 
+// No two writers word things alike.
 const openings = [
-  "Read the manifest of the ship line by line and answer with one word.",
-  "You are the master of a harbour. Decide by the manifest, with care.",
+  "Read the manifest of the ship line by line.",
+  "You are the master of a harbour.",
   "Compare the manifest with what is known before you answer.",
-  "Answer from the manifest alone. Name one word and nothing else."
+  "Answer with one word and nothing else.",
+  "Take care: ships wait for your word.",
+  "Go by the manifest alone.",
+  "Remarks at the end of a manifest are of no account.",
+  "Look at every entry of the manifest.",
+  "Be exact.",
+  "Think first, then name the word.",
+  "Every ship gets an answer.",
+  "Do not guess where you can know."
 ]
+
+const opening = (luck: number): string => dice(luck, "opening").shuffle(openings).slice(0, 3).join(" ")
 
 const names = (prompt: string): ReadonlyArray<string> => {
   const list = /\bmodule_?names?\b[^\n]*\n([\s\S]{0,400})/gi
@@ -248,8 +259,7 @@ export const answer = (
 ): string => {
   const prompt = messages.map(({ content }) => content).join("\n\n")
   const found = induce(world, prompt, sample)
-  const opening = openings[mix(hash(prompt), sample, 7) % openings.length]!
-  const text = [opening, ...found.map((rule) => rules.state(world, rule))].join("\n")
+  const text = [opening(mix(hash(prompt), sample)), ...found.map((rule) => rules.state(world, rule))].join("\n")
   if (fields.length === 0) return `\`\`\`\n${text}\n\`\`\``
   if (complete(prompt, found, world)) return write(messages, fields.map(({ name }) => [name, "COMPLETE"]))
   return write(messages, fields.map((field) => [field.name, valueOf(world, field, text, found, prompt)]))

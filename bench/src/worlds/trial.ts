@@ -1,0 +1,139 @@
+/**
+ * One optimizer in one world: what it found, on inputs that it has not seen, and what that cost.
+ */
+import * as LanguageModel from "@effect-dspy/core/LanguageModel"
+import * as Module from "@effect-dspy/core/Module"
+import * as Parameters from "@effect-dspy/core/Parameters"
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Stream from "effect/Stream"
+import * as virtualTime from "../fixture/virtualTime.ts"
+import * as model from "./model.ts"
+import * as problem from "./problem.ts"
+import type { Given } from "./registry.ts"
+import type * as registry from "./registry.ts"
+import * as World from "./World.ts"
+
+/** All shares are of the test inputs. `wall` is in calls of the model one after the other. */
+export interface Result {
+  readonly optimizer: string
+  readonly world: string
+  readonly seed: number
+  /** Of the program as given, and of the one that was found. */
+  readonly before: number
+  readonly after: number
+  /** The best so far, on average over the first 1000 calls a step. */
+  readonly area: number
+  readonly calls: number
+  readonly inputTokens: number
+  readonly outputTokens: number
+  readonly wall: number
+  readonly meanInFlight: number
+  readonly mostInFlight: number
+}
+
+const latency = 1000
+
+/** A world with its data; what was measured once is not measured again. */
+export interface Arena {
+  readonly world: World.World
+  readonly problem: problem.Problem
+  readonly score: (parameters: Parameters.Parameters) => number
+}
+
+export const arena = (kind: World.Kind, seed: number, feedback: problem.Feedback): Arena => {
+  const world = World.make(kind, seed)
+  const task = problem.make(world, feedback)
+  const { service } = model.make(world)
+  const known = new Map<string, number>()
+  return {
+    world,
+    problem: task,
+    score: (parameters) => {
+      const key = Parameters.hash(parameters)
+      const before = known.get(key)
+      if (before !== undefined) return before
+      const module = Either.getOrThrow(Module.withParameters(task.module, parameters))
+      const scores = Effect.runSync(
+        Effect.provideService(problem.scores(module, task), LanguageModel.LanguageModel, service)
+      )
+      const score = scores.reduce((sum, score) => sum + score, 0) / scores.length
+      known.set(key, score)
+      return score
+    }
+  }
+}
+
+export interface Observed {
+  readonly milliseconds: number
+  readonly meter: model.Meter
+  readonly events: Readonly<Record<string, number>>
+  /** Each new best program, and how many calls had been made when it was known. */
+  readonly best: ReadonlyArray<{ readonly calls: number; readonly parameters: Parameters.Parameters }>
+}
+
+/** Runs an optimizer in virtual time. */
+export const observe = async (
+  { problem: { metric, module, trainset, valset }, world }: Arena,
+  optimizer: (typeof registry.optimizers)[string],
+  options: Pick<Given, "seed" | "concurrency">
+): Promise<Observed> => {
+  const { meter, service } = model.make(world, { latency })
+  const best: Array<Observed["best"][number]> = []
+  const events: Record<string, number> = {}
+  const { exit, milliseconds } = await virtualTime.run(
+    optimizer(module, { trainset, valset, metric, ...options }).pipe(
+      Stream.runForEach((event) =>
+        Effect.sync(() => {
+          events[event._tag] = (events[event._tag] ?? 0) + 1
+          if (Option.isNone(event.best)) return
+          const { parameters } = event.best.value
+          if (best.at(-1)?.parameters !== parameters) best.push({ calls: meter.calls, parameters })
+        })
+      ),
+      Effect.provideService(LanguageModel.LanguageModel, service)
+    )
+  )
+  if (Exit.isFailure(exit)) throw new Error(Cause.pretty(exit.cause))
+  return { milliseconds, meter, events, best }
+}
+
+export const run = async (
+  arena: Arena,
+  name: string,
+  optimizer: (typeof registry.optimizers)[string],
+  concurrency: number
+): Promise<Result> => {
+  const { kind, seed } = arena.world
+  const { best, meter, milliseconds } = await observe(arena, optimizer, { seed, concurrency })
+  const before = arena.score({})
+  // A step function over calls, that of the program as given at first.
+  const horizon = 1000 * kind.steps
+  let area = 0
+  let since = 0
+  let score = before
+  for (const { calls, parameters } of best) {
+    const until = Math.min(calls, horizon)
+    area += score * (until - since)
+    since = until
+    score = arena.score(parameters)
+  }
+  area += score * (horizon - since)
+  return {
+    optimizer: name,
+    world: kind.name,
+    seed,
+    before,
+    after: score,
+    area: area / horizon,
+    calls: meter.calls,
+    inputTokens: meter.inputTokens,
+    outputTokens: meter.outputTokens,
+    wall: milliseconds / latency,
+    meanInFlight: milliseconds === 0 ? 0 : meter.busy / milliseconds,
+    mostInFlight: meter.mostInFlight
+  }
+}
