@@ -82,6 +82,51 @@ export * as OpenAiCompatible from "./OpenAiCompatible.ts"
 export * as Prices from "./Prices.ts"
 
 /**
+ * A `ResponseCache` in Redis, which machines can share. It needs the package
+ * `redis` and a server of version 6.2 or later.
+ *
+ * How much is kept is for the server to say: give it `maxmemory` and the policy
+ * `allkeys-lru`, or set a time to live.
+ *
+ * @since 0.1.0
+ */
+export * as RedisResponseCache from "./RedisResponseCache.ts"
+
+/**
+ * A `ResponseCache` remembers what a model answered, so that the same request
+ * is paid for once. It is a policy; apply it last, so that it is the outermost:
+ * an answer it knows needs no permit, no budget and no connection.
+ *
+ * - Two requests are the same if they are equal in everything that could change
+ *   the answer: messages, settings, tools and response format, asked of the
+ *   same model at the same place. What a provider keeps to itself, such as its
+ *   key, is no part of it.
+ * - The temperature is one of the settings and no more: a request that is
+ *   repeated gets the answer it had. Whoever wants another sample names it, by
+ *   `settings.rollout` or `Module.withRollout`.
+ * - Remembered are answers that the model ended by itself (`stop`,
+ *   `toolCalls`). One that was cut off, filtered or refused, that ended for no
+ *   known reason, failed or was left is asked for again.
+ * - Every entry is checked when it is read. One that was damaged, exchanged or
+ *   written by another version is a miss, never an answer.
+ * - A store that fails never fails a call: the model is asked, and the first
+ *   failure of a row is logged.
+ *
+ * A hit is counted in the metric `effect_dspy_response_cache_hits`, a miss in
+ * `effect_dspy_response_cache_misses`; both are events of the current span.
+ *
+ * @since 0.1.0
+ */
+export * as ResponseCache from "./ResponseCache.ts"
+
+/**
+ * Sends a failed call again when that may help: a policy.
+ *
+ * @since 0.1.0
+ */
+export * as Retry from "./Retry.ts"
+
+/**
  * A `UsageLedger` counts what was spent on models: every call that was sent,
  * once, however it ended. It adds up by model and predictor, so that it does not
  * grow with the number of calls, and remembers the latest ones in full.

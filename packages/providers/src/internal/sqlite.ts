@@ -1,0 +1,374 @@
+/**
+ * Texts under keys in one SQLite file that processes share, by the synchronous
+ * driver `libsql`: where a response cache on disk is kept.
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import type Libsql from "libsql"
+import type * as NodeFs from "node:fs/promises"
+import type * as NodeOs from "node:os"
+import type * as NodePath from "node:path"
+
+/**
+ * Why the file cannot be used; `code` is what the system or the driver calls it.
+ */
+export class Fault {
+  readonly _tag = "Fault"
+  readonly reason: "Missing" | "Unsafe" | "Foreign" | "Storage"
+  readonly description: string
+  readonly code: string
+
+  constructor(reason: Fault["reason"], description: string, code = "") {
+    this.reason = reason
+    this.description = description
+    this.code = code
+  }
+}
+
+/**
+ * An open file. Operations wait for the locks of other processes, and repair a
+ * file that turns out to be damaged by beginning it anew.
+ */
+export interface File {
+  readonly get: (key: string) => Effect.Effect<Option.Option<string>, Fault>
+  readonly set: (key: string, value: string, expires: number | undefined) => Effect.Effect<void, Fault>
+  readonly remove: (key: string) => Effect.Effect<void, Fault>
+  readonly clear: Effect.Effect<void, Fault>
+  readonly size: Effect.Effect<{ readonly entries: number; readonly bytes: number }, Fault>
+}
+
+/**
+ * Opens the file, or makes it; it is closed with the scope.
+ */
+export const open = (path: string, maxBytes: number): Effect.Effect<File, Fault, Scope.Scope> =>
+  Effect.gen(function*() {
+    const node = yield* loadNode
+    const file = node.path.resolve(path)
+    const fault = (cause: unknown) => toFault(file, cause)
+    const disk = <A>(use: () => Promise<A>) => Effect.tryPromise({ try: use, catch: fault })
+    const attempt = <A>(use: () => A) => Effect.try({ try: use, catch: fault })
+
+    const connected: Effect.Effect<Connected, Fault> = Effect.gen(function*() {
+      yield* disk(() => secure(node, file))
+      const connection = yield* patiently(attempt(() => connect(new node.Database(file), file, maxBytes)))
+      yield* disk(() => restrict(node, file))
+      return { connection, inode: yield* inode }
+    })
+    const inode = disk(async () => (await node.fs.stat(file)).ino)
+    const rebuilt = Effect.logWarning(`ResponseCache: ${file} was damaged and is begun anew`).pipe(
+      Effect.zipRight(disk(() => discard(node, file))),
+      Effect.zipRight(connected)
+    )
+
+    let current = yield* Effect.catchIf(connected, isDamage, () => rebuilt)
+    yield* Effect.addFinalizer(() => Effect.sync(() => current.connection.close()))
+    const repairing = yield* Effect.makeSemaphore(1)
+
+    // Other fibers and other processes notice the same damage; whoever comes first repairs it.
+    const repair = (damaged: Connected): Effect.Effect<void, Fault> =>
+      repairing.withPermits(1)(Effect.uninterruptible(Effect.gen(function*() {
+        if (current !== damaged) return
+        const now = yield* Effect.option(inode)
+        current = yield* Option.contains(now, damaged.inode) ? rebuilt : connected
+        damaged.connection.close()
+      })))
+
+    const use = <A>(f: (connection: Connection, now: number) => A): Effect.Effect<A, Fault> => {
+      const once = patiently(
+        Effect.flatMap(Clock.currentTimeMillis, (now) => attempt(() => f(current.connection, now)))
+      )
+      return Effect.suspend(() => {
+        const before = current
+        return Effect.catchIf(once, isDamage, () => Effect.zipRight(repair(before), once))
+      })
+    }
+
+    return {
+      get: (key) => use((connection, now) => connection.get(key, now)),
+      set: (key, value, expires) => use((connection, now) => connection.set(key, value, expires, now)),
+      remove: (key) => use((connection) => connection.remove(key)),
+      clear: use((connection) => connection.clear()),
+      size: use((connection) => connection.size())
+    }
+  })
+
+interface Connected {
+  readonly connection: Connection
+  readonly inode: number
+}
+
+const toFault = (file: string, cause: unknown): Fault =>
+  cause instanceof Fault
+    ? cause
+    : new Fault(
+      "Storage",
+      `${file} cannot be used: ${cause instanceof Error ? cause.message : String(cause)}`,
+      codeOf(cause)
+    )
+
+const codeOf = (cause: unknown): string => Predicate.hasProperty(cause, "code") ? String(cause.code) : ""
+
+const isDamage = ({ code }: Fault): boolean => /^SQLITE_(CORRUPT|NOTADB)/.test(code)
+
+const isBusy = (code: string): boolean => /^SQLITE_(BUSY|LOCKED)/.test(code)
+
+// How long the driver itself waits for a lock, in milliseconds; it blocks the thread meanwhile.
+const busyTimeout = 20
+
+const patience = Schedule.spaced("10 millis").pipe(Schedule.jittered, Schedule.upTo("5 seconds"))
+
+const patiently = <A>(use: Effect.Effect<A, Fault>): Effect.Effect<A, Fault> =>
+  Effect.retry(use, { schedule: patience, while: ({ code }) => isBusy(code) })
+
+// =============================================================================
+// The file
+// =============================================================================
+
+interface Node {
+  readonly Database: typeof Libsql
+  readonly fs: typeof NodeFs
+  readonly os: typeof NodeOs
+  readonly path: typeof NodePath
+}
+
+// Hidden from bundlers: none of it can be bundled, and other stores do without.
+const loadNode: Effect.Effect<Node, Fault> = Effect.tryPromise({
+  try: async () => {
+    const [libsql, fs, os, path] = await Promise.all([
+      import(/* webpackIgnore: true */ /* @vite-ignore */ "libsql"),
+      import(/* webpackIgnore: true */ /* @vite-ignore */ "node:fs/promises"),
+      import(/* webpackIgnore: true */ /* @vite-ignore */ "node:os"),
+      import(/* webpackIgnore: true */ /* @vite-ignore */ "node:path")
+    ])
+    return { Database: libsql.default, fs, os, path }
+  },
+  catch: (cause) =>
+    new Fault(
+      "Missing",
+      `libsql cannot be loaded; install it: npm install libsql (${
+        cause instanceof Error ? cause.message.split("\n")[0] : String(cause)
+      })`
+    )
+})
+
+const namesOf = (file: string): ReadonlyArray<string> => [file, `${file}-wal`, `${file}-shm`]
+
+// Says in the header of a file, at byte 68, what it is.
+const applicationId = 0x65647370
+const magic = "SQLite format 3\0"
+
+// Makes sure that the file is there, and that nobody else can replace it.
+const secure = async (node: Node, file: string): Promise<void> => {
+  const { fs, os, path } = node
+  const folder = path.dirname(file)
+  await fs.mkdir(folder, { recursive: true, mode: 0o700 })
+  const posix = os.platform() !== "win32"
+  const { mode } = await fs.stat(folder)
+  const sticky = 0o1000
+  if (posix && (mode & 0o002) !== 0 && (mode & sticky) === 0) {
+    throw new Fault("Unsafe", `anyone can replace files in ${folder}; choose another folder, or: chmod o-w ${folder}`)
+  }
+  try {
+    await (await fs.open(file, "wx", 0o600)).close()
+  } catch (cause) {
+    if (codeOf(cause) !== "EEXIST") throw cause
+  }
+  for (const stat of await statsOf(node, file)) {
+    if (!stat.isFile()) {
+      throw new Fault("Unsafe", `${stat.name} is no regular file but a link or the like; choose another path`)
+    }
+    if (posix && stat.uid !== os.userInfo().uid) {
+      throw new Fault("Unsafe", `${stat.name} belongs to another user; choose another path`)
+    }
+  }
+  // The driver takes any file of a few bytes for an empty database, and writes to it.
+  const header = await headerOf(node, file)
+  if (header.length > 0 && !header.toString("latin1").startsWith(magic)) throw foreign(file)
+}
+
+// Keeps a file that is known to be a cache from the eyes of others.
+const restrict = async (node: Node, file: string): Promise<void> => {
+  const open = (await statsOf(node, file)).filter(({ mode }) => (mode & 0o077) !== 0)
+  await Promise.all(open.map(({ name }) => node.fs.chmod(name, 0o600)))
+}
+
+const statsOf = async ({ fs }: Node, file: string) => {
+  const stats = await Promise.all(
+    namesOf(file).map(async (name) => {
+      const stat = await fs.lstat(name).catch(() => undefined)
+      return stat === undefined ? [] : [Object.assign(stat, { name })]
+    })
+  )
+  return stats.flat()
+}
+
+const foreign = (file: string): Fault =>
+  new Fault(
+    "Foreign",
+    `${file} is no response cache, or cannot be recognised as one any more; choose another path, or delete it`
+  )
+
+const headerOf = async ({ fs }: Node, file: string): Promise<Buffer> => {
+  const handle = await fs.open(file, "r")
+  try {
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(100), 0, 100, 0)
+    return buffer.subarray(0, bytesRead)
+  } finally {
+    await handle.close()
+  }
+}
+
+// Deletes a damaged cache, and nothing that is not known to be one.
+const discard = async (node: Node, file: string): Promise<void> => {
+  const header = await headerOf(node, file)
+  if (header.length < 100 || header.readUInt32BE(68) !== applicationId) throw foreign(file)
+  await Promise.all(namesOf(file).map((name) => node.fs.rm(name, { force: true })))
+}
+
+// =============================================================================
+// The database
+// =============================================================================
+
+const utf8 = new TextEncoder()
+const text = new TextDecoder()
+
+interface Connection {
+  readonly get: (key: string, now: number) => Option.Option<string>
+  readonly set: (key: string, value: string, expires: number | undefined, now: number) => void
+  readonly remove: (key: string) => void
+  readonly clear: () => void
+  readonly size: () => { readonly entries: number; readonly bytes: number }
+  readonly close: () => void
+}
+
+// Totals are kept by triggers: counting would read the whole file.
+const tables = `
+  CREATE TABLE entries (
+    key TEXT PRIMARY KEY, value TEXT NOT NULL, bytes INTEGER NOT NULL, used INTEGER NOT NULL, expires INTEGER
+  );
+  CREATE INDEX entries_used ON entries (used);
+  CREATE INDEX entries_expires ON entries (expires) WHERE expires IS NOT NULL;
+  CREATE TABLE total (entries INTEGER NOT NULL, bytes INTEGER NOT NULL);
+  INSERT INTO total VALUES (0, 0);
+  CREATE TRIGGER entries_insert AFTER INSERT ON entries BEGIN
+    UPDATE total SET entries = entries + 1, bytes = bytes + new.bytes;
+  END;
+  CREATE TRIGGER entries_update AFTER UPDATE OF bytes ON entries BEGIN
+    UPDATE total SET bytes = bytes + new.bytes - old.bytes;
+  END;
+  CREATE TRIGGER entries_delete AFTER DELETE ON entries BEGIN
+    UPDATE total SET entries = entries - 1, bytes = bytes - old.bytes;
+  END;
+  PRAGMA application_id = ${applicationId};
+`
+
+// An entry is marked as used at most so often, in milliseconds: a hit should not have to write.
+const useInterval = 60_000
+
+// What one write may forget at most, so that a bound that was lowered does not block the thread.
+const maxEvictions = 256
+
+const connect = (db: Libsql.Database, file: string, maxBytes: number): Connection => {
+  const number = (sql: string, column: string): number => {
+    const row = db.prepare(sql).get()
+    return Predicate.hasProperty(row, column) ? Number(row[column]) : 0
+  }
+  const transaction = (run: () => void): void => {
+    db.exec("BEGIN IMMEDIATE")
+    try {
+      run()
+      db.exec("COMMIT")
+    } catch (cause) {
+      // It may have been rolled back already; the first failure is the one to report.
+      if (db.inTransaction) db.exec("ROLLBACK")
+      throw cause
+    }
+  }
+
+  const known = () => number("PRAGMA application_id", "application_id") === applicationId
+  const refuseForeign = () => {
+    if (number("SELECT count(*) AS n FROM sqlite_master", "n") > 0) throw foreign(file)
+  }
+  db.exec(`PRAGMA busy_timeout = ${busyTimeout}`) // first: the others may need a lock
+  const fresh = !known()
+  if (fresh) refuseForeign()
+  db.exec("PRAGMA journal_mode = WAL")
+  db.exec("PRAGMA synchronous = NORMAL")
+  if (fresh) {
+    transaction(() => {
+      if (known()) return // another process was faster
+      refuseForeign()
+      db.exec(tables)
+    })
+    // So that the file itself says what it is, whatever becomes of its log.
+    db.exec("PRAGMA wal_checkpoint(PASSIVE)")
+  }
+
+  // The driver ends the process on a text that is not UTF-8, as in a damaged file; so it is never given one.
+  const select = db.prepare(
+    "SELECT CAST(value AS BLOB) AS value, CAST(used AS INTEGER) AS used FROM entries WHERE key = ?"
+  )
+  const touch = db.prepare("UPDATE entries SET used = ? WHERE key = ?")
+  const remove = db.prepare("DELETE FROM entries WHERE key = ?")
+  const upsert = db.prepare(`
+    INSERT INTO entries (key, value, bytes, used, expires) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (key) DO UPDATE
+    SET value = excluded.value, bytes = excluded.bytes, used = excluded.used, expires = excluded.expires
+  `)
+  const total = db.prepare("SELECT CAST(entries AS INTEGER) AS entries, CAST(bytes AS INTEGER) AS bytes FROM total")
+  const removeExpired = db.prepare(
+    `DELETE FROM entries WHERE rowid IN (SELECT rowid FROM entries WHERE expires <= ? LIMIT ${maxEvictions})`
+  )
+  const removeOldest = db.prepare(
+    "DELETE FROM entries WHERE rowid = (SELECT rowid FROM entries ORDER BY used, rowid LIMIT 1)"
+  )
+  // The only row of that table, made with it.
+  const size = () => total.get() as { readonly entries: number; readonly bytes: number }
+
+  return {
+    get: (key, now) => {
+      const row = select.get(key) as { readonly value: Uint8Array | null; readonly used: number } | undefined
+      if (row === undefined || row.value === null) return Option.none()
+      if (Math.abs(now - row.used) > useInterval) {
+        try {
+          touch.run(now, key)
+        } catch (cause) {
+          // Another process writes; the mark can wait.
+          if (!isBusy(codeOf(cause))) throw cause
+        }
+      }
+      return Option.some(text.decode(row.value))
+    },
+    set: (key, value, expires, now) => {
+      const bytes = key.length + utf8.encode(value).length
+      if (bytes > maxBytes) return
+      transaction(() => {
+        removeExpired.run(now)
+        upsert.run(key, value, bytes, now, expires ?? null)
+        for (let n = 0; n < maxEvictions && size().bytes > maxBytes; n++) removeOldest.run()
+      })
+    },
+    remove: (key) => {
+      remove.run(key)
+    },
+    clear: () => {
+      db.exec("DELETE FROM entries")
+      // What was forgotten is to be gone from the disk, too.
+      db.exec("VACUUM")
+      db.exec("PRAGMA wal_checkpoint(TRUNCATE)")
+    },
+    size: () => {
+      const { bytes, entries } = size()
+      return { entries, bytes }
+    },
+    close: () => {
+      db.close()
+    }
+  }
+}
