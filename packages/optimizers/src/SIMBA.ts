@@ -371,13 +371,12 @@ const advised = (
  *
  * // A model that understands once it has been shown, and sometimes by itself.
  * const model = TestLanguageModel.layer((request) => {
+ *   if (String(request.messages[0]?.content).includes("module_advice")) {
+ *     return TestLanguageModel.fields({ discussion: "One shouted.", module_advice: { program: "Shout." } })
+ *   }
  *   const word = String(request.messages.at(-1)?.content).match(/one|two|three|four/)?.[0] ?? ""
  *   const inspired = request.settings?.rollout?.endsWith("sample 1") === true
- *   return TestLanguageModel.fields({
- *     loud: inspired || request.messages.length > 2 ? word.toUpperCase() : word,
- *     discussion: "One shouted.",
- *     module_advice: { program: "Shout." }
- *   })
+ *   return TestLanguageModel.fields({ loud: inspired || request.messages.length > 2 ? word.toUpperCase() : word })
  * })
  *
  * const program = SIMBA.compile(shout, {

@@ -31,8 +31,8 @@ export const run = <In, Out, R>(
     let racers = challengers.filter((challenger) => challenger !== leader)
     // Also of two the worse one is mostly found out before the last example.
     for (const round of Racing.halving({ contenders: Math.max(8, racers.length), total, block })) {
-      if (round.examples === total) break
-      // Those that lost for certain leave room for others.
+      // The last round, or too few examples for any before it.
+      if (round.examples === total) return yield* final(search, racers, round.contenders, leader)
       const staying = racers.slice(0, round.contenders)
       for (const one of racers.slice(round.contenders)) yield* search.retire(one, "behind the others")
       const examples = order.slice(0, round.examples).map((index) => search.selection[index]!) // its positions
@@ -47,8 +47,18 @@ export const run = <In, Out, R>(
       }
       racers = open.toSorted((a, b) => mean(inOrder(b)) - mean(inOrder(a)) || a.index - b.index)
     }
-    for (const one of racers.slice(2)) yield* search.retire(one, "behind the others")
-    return yield* all(search, racers.slice(0, 2), leader)
+    return leader
+  })
+
+const final = <In, Out, R>(
+  search: Search<In, Out, R>,
+  racers: ReadonlyArray<Contender>,
+  places: number,
+  leader: Contender
+): Effect.Effect<Contender, Optimizer.OptimizerError | Exhausted> =>
+  Effect.gen(function*() {
+    for (const one of racers.slice(places)) yield* search.retire(one, "behind the others")
+    return yield* all(search, racers.slice(0, places), leader)
   })
 
 /** The same with every one of them measured on every example. */
