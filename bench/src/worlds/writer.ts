@@ -29,7 +29,7 @@ const capacityWhenBrief = 6
 
 const saysTruth =
   /(?:expected|should (?:be|have been)|(?:correct|right|true|gold) (?:answer|label|value|output|berth|grade)\w*|metadata|labels?)[^a-z]*(?:(?:is|was|berth|grade)[^a-z]*)*$/i
-const saysOther = /(?:\bgot|\bnot|instead of|rather than|\bactual|answered)[^a-z]*(?:(?:berth|grade)[^a-z]*)?$/i
+const saysOther = /(?:\bgot|\bnot|instead of|rather than|\bactual)[^a-z]*(?:(?:berth|grade)[^a-z]*)?$/i
 const saysWrong = /\b(?:wrong|incorrect|fail(?:ed|s|ure)?|mistake)\b/i
 const saysRight = /\b(?:right|correct|passed|success(?:ful)?)\b(?! answer| label| value)/i
 const saysScore = /\b(?:score|reward)(?:[_ ]value)?\b[^0-9]{0,40}?([01](?:\.\d+)?)\b/i
@@ -211,10 +211,13 @@ const openings = [
 
 const opening = (luck: number): string => dice(luck, "opening").shuffle(openings).slice(0, 3).join(" ")
 
+// The modules of a program, where advice is wanted for each: as a list, or by what each was given.
 const names = (prompt: string): ReadonlyArray<string> => {
-  const list = /\bmodule_?names?\b[^\n]*\n([\s\S]{0,400})/gi
-  const last = Array.from(prompt.matchAll(list)).at(-1)?.[1] ?? ""
-  return Array.from(last.split("\n\n")[0]!.matchAll(/[«"'`]([\w.[\]']+)[»"'`]/g), ([, name]) => name!)
+  const lists = prompt.matchAll(/\bmodule_?names?\b[^\n]*\n([\s\S]{0,400})/gi)
+  const last = Array.from(lists).at(-1)?.[1] ?? ""
+  const listed = Array.from(last.split("\n\n")[0]!.matchAll(/[«"'`]([\w.[\]']+)[»"'`]/g), ([, name]) => name!)
+  const called = Array.from(prompt.matchAll(/^\W*([\w.[\]']+): \{/gm), ([, name]) => name!)
+  return Array.from(new Set(listed.length > 0 ? listed : called))
 }
 
 const valueOf = (
