@@ -60,6 +60,16 @@ export * as Cassette from "./Cassette.ts"
 export * as Embedded from "./Embedded.ts"
 
 /**
+ * Models by the names that users of LiteLLM and DSPy write: `openai/gpt-4o-mini`,
+ * `ollama_chat/llama3.2`, `anthropic/claude-haiku-4-5`. What is before the first
+ * `/` is the provider, the rest is the name that it knows the model by. Keys and
+ * addresses come from the configuration of the program.
+ *
+ * @since 0.1.0
+ */
+export * as ModelString from "./ModelString.ts"
+
+/**
  * Any server that speaks OpenAI's chat completions (`POST /v1/chat/completions`):
  * OpenAI itself, Azure, Ollama, vLLM, llama.cpp, LiteLLM, OpenRouter, Groq,
  * Mistral, DeepSeek, xAI, Together, Fireworks, Cerebras and others; and the
@@ -125,6 +135,13 @@ export * as ResponseCache from "./ResponseCache.ts"
  * @since 0.1.0
  */
 export * as Retry from "./Retry.ts"
+
+/**
+ * Ends calls that take too long: a policy.
+ *
+ * @since 0.1.0
+ */
+export * as Timeouts from "./Timeouts.ts"
 
 /**
  * A `UsageLedger` counts what was spent on models: every call that was sent,

@@ -5,6 +5,7 @@
  * @since 0.1.0
  */
 import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
+import { versioned } from "./exchange.ts"
 
 /**
  * A setting that becomes fields of the body.
@@ -25,10 +26,12 @@ export type Fields = {
  * - `baseUrl`: where it is unless the user says otherwise; a server that every
  *   user has an address of their own for has none.
  * - `local`: the server runs at the user's; it needs no key.
- * - `root`: from an address to the URL that paths are appended to.
+ * - `root`: from an address to the URL that paths are appended to; `dated`:
+ *   whether a version of the API by date was asked for.
  * - `credential`: the header of the key, and what stands before it there.
- * - `keys`, `urls`: what other programs call its key and address in their
- *   configuration, beside `<NAME>_API_KEY`, `<NAME>_BASE_URL`, `<NAME>_API_BASE`.
+ * - `keys`, `urls`, `versions`: what other programs call its key, its address
+ *   and the version of its API in their configuration, beside `<NAME>_API_KEY`,
+ *   `<NAME>_BASE_URL` and `<NAME>_API_BASE`.
  * - `lacks`: what it refuses or, worse, ignores.
  * - `streamUsage`: whether usage has to be asked for when streaming; where it
  *   comes unasked, the question may be refused.
@@ -41,10 +44,11 @@ export interface Dialect {
   readonly host: RegExp | undefined
   readonly baseUrl: string | undefined
   readonly local: boolean
-  readonly root: (base: string, model: string, versioned: boolean) => string
+  readonly root: (base: string, model: string, dated: boolean) => string
   readonly credential: { readonly header: string; readonly scheme: string }
   readonly keys: ReadonlyArray<string>
   readonly urls: ReadonlyArray<string>
+  readonly versions: ReadonlyArray<string>
   readonly fields: Fields
   readonly lacks: ReadonlyArray<Setting | "toolChoice">
   readonly streamUsage: boolean
@@ -87,11 +91,11 @@ export const unknown: Dialect = {
   host: undefined,
   baseUrl: undefined,
   local: true,
-  // A version anywhere in the path means that the address is complete (`/v1`, `/v1beta/openai`).
-  root: (base) => /\/v\d+[a-z0-9]*(\/|$)/.test(base) ? base : `${base}/v1`,
+  root: (base) => versioned(base, "v1"),
   credential: bearer,
   keys: [],
   urls: [],
+  versions: [],
   fields,
   lacks: [],
   streamUsage: true,
@@ -122,15 +126,16 @@ export const known = {
     ...unknown,
     host: /\.(openai|cognitiveservices|services\.ai)\.azure\.com$/,
     local: false,
-    // A dated version is of the older form, where the deployment is a part of the path.
-    root: (base, model, versioned) => {
+    // Versions by date are of the older form, where the deployment is a part of the path.
+    root: (base, model, dated) => {
       if (/\/(deployments\/|v1$)/.test(base)) return base
       const root = base.endsWith("/openai") ? base : `${base}/openai`
-      return versioned ? `${root}/deployments/${encodeURIComponent(model)}` : `${root}/v1`
+      return dated ? `${root}/deployments/${encodeURIComponent(model)}` : `${root}/v1`
     },
     credential: { header: "api-key", scheme: "" },
     keys: ["AZURE_OPENAI_API_KEY"],
     urls: ["AZURE_OPENAI_ENDPOINT"],
+    versions: ["AZURE_API_VERSION", "OPENAI_API_VERSION"],
     // Deployments have names of their own, which do not tell what the model is and are in no list.
     fields: { ...fields, maxTokens: maxCompletionTokens },
     capabilities: several,
@@ -275,6 +280,6 @@ export const at = (host: string): Name | undefined => {
 export const urlOf = (dialect: Dialect, baseUrl: string, model: string, path: string): string => {
   const [address = "", query] = baseUrl.split("?", 2)
   const base = address.replace(/\/+$/, "").replace(/\/chat\/completions$/, "")
-  const url = `${dialect.root(base, model, query !== undefined)}/${path}`
+  const url = `${dialect.root(base, model, /(^|&)api-version=\d/.test(query ?? ""))}/${path}`
   return query === undefined ? url : `${url}?${query}`
 }
