@@ -78,7 +78,8 @@ export interface Options {
  *   thinking, and of models after Claude 4.6. There is no `seed`, no `n` and no
  *   `logprobs`.
  * - `extensions` win over all of these: `{ thinking: { type: "adaptive" } }`,
- *   `{ top_k: 5 }`. Tools that the server runs itself go there too.
+ *   `{ top_k: 5 }`. `tools` among them, such as those that the server runs
+ *   itself, are added to the request's.
  *
  * A JSON Schema holds the answer natively from Claude 4.5 on; before, and of
  * other models, the answer is what a forced tool takes, unless the request has

@@ -446,7 +446,7 @@ describe("Anthropic", () => {
           cache: "off"
         })
         assert.deepStrictEqual(edited["messages"][1].content, [thinking, redacted, search, found, text("Hm."), use])
-        const foreign = { ...turn, continuation: { provider: "gemini", blocks: [thinking] } }
+        const foreign = { ...turn, continuation: { provider: "gemini", parts: [thinking] } }
         const ignored = yield* sent({ messages: [...question.messages, foreign, result] }, { cache: "off" })
         assert.deepStrictEqual(ignored["messages"][1].content, [text("I ask. Now."), use])
       }))
@@ -626,7 +626,7 @@ describe("Anthropic", () => {
           citations: [{ start: 6, end: 10, quote: "rain", title: "Log", location: { type: "char_location" } }],
           continuation: {
             provider: "anthropic",
-            blocks: [
+            parts: [
               { type: "thinking", thinking: "Let me see.", signature: "c2ln" },
               { type: "redacted_thinking", data: "b3BhcXVl" },
               { type: "text", length: 6 },

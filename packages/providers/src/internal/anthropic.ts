@@ -7,6 +7,7 @@
 import type * as Json from "@effect-dspy/core/Json"
 import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import type * as answer from "./answer.ts"
+import * as continuation from "./continuation.ts"
 import type * as fault from "./fault.ts"
 import { count, isObject, isText, record } from "./wire.ts"
 
@@ -51,7 +52,7 @@ const traitsOf = (model: string): Traits => {
   return generations.find((generation) => known >= generation.from) ?? generations.at(-1)!
 }
 
-const budgets: { readonly [Effort in Effort]: number } = { minimal: 1024, low: 2048, medium: 8192, high: 16_384 }
+const budgets: { readonly [E in Effort]: number } = { minimal: 1024, low: 2048, medium: 8192, high: 16_384 }
 
 type Effort = Exclude<NonNullable<LanguageModel.Settings["reasoningEffort"]>, "none">
 
@@ -102,17 +103,11 @@ const toolUse = (call: LanguageModel.ToolCall): Block => {
   return { type: "tool_use", id: call.id, name: call.name, input: record(input) ?? { arguments: call.arguments } }
 }
 
-const kept = (continuation: unknown): ReadonlyArray<unknown> => {
-  if (!isObject(continuation)) return []
-  const { blocks, provider }: { readonly blocks?: unknown; readonly provider?: unknown } = continuation
-  return provider === "anthropic" && Array.isArray(blocks) ? blocks : []
-}
-
 // A continuation holds what is neither text nor a call, and where those stood between it.
 const assistant = (message: LanguageModel.Message): ReadonlyArray<Block> => {
   const calls = (message.toolCalls ?? []).map(toolUse)
   const written = [...blocks(message.content, false), ...calls]
-  const layout = kept(message.continuation).flatMap((block) => record(block) ?? [])
+  const layout = continuation.parts(message.continuation, "anthropic")
   const text = typeof message.content === "string" ? message.content : undefined
   const out: Array<Block> = []
   let at = 0
@@ -209,7 +204,7 @@ const allowance = (request: LanguageModel.Request, traits: Traits, forced: boole
 /**
  * The body of a request, as JSON text. Extensions win over what the settings
  * say, but cannot change the model, the messages, or whether the answer is
- * streamed.
+ * streamed. Their tools are added to those of the request.
  */
 export const encode = (
   request: LanguageModel.Request,
@@ -241,7 +236,7 @@ export const encode = (
     mark(messages.at(-2)?.content, options.cache)
   }
 
-  const { output_config, ...extensions } = settings.extensions ?? {}
+  const { output_config, tools: more, ...extensions } = settings.extensions ?? {}
   const output = { effort, format, ...(isObject(output_config) ? output_config : undefined) }
   return JSON.stringify({
     max_tokens,
@@ -249,7 +244,7 @@ export const encode = (
     top_p: samples ? settings.topP : undefined,
     stop_sequences: settings.stop,
     thinking,
-    tools,
+    tools: Array.isArray(more) ? [...(tools ?? []), ...more] : tools,
     tool_choice: answers === undefined ? toolChoice(request.toolChoice) : { type: "tool", name: answers["name"] },
     output_config: Object.values(output).some((value) => value !== undefined) ? output : undefined,
     ...extensions,
@@ -324,6 +319,14 @@ type BlockState =
   // Whatever else there is; `input` is that of a tool that the server runs itself.
   | { readonly _tag: "Other"; readonly block: Json.JsonRecord; input: string }
 
+interface Counts {
+  readonly input?: number | undefined
+  readonly output?: number | undefined
+  readonly read?: number | undefined
+  readonly written?: number | undefined
+  readonly thinking?: number | undefined
+}
+
 const maxBlocks = 4096
 
 const events: ReadonlySet<string> = new Set([
@@ -353,7 +356,7 @@ export class Reader implements answer.Reader {
   #calls = 0
   readonly #answers: string | undefined
   readonly #blocks = new Map<number, BlockState>()
-  readonly #usage: { [Key in keyof WireUsage]: number | undefined } & { thinking?: number | undefined } = {}
+  #usage: Counts = {}
 
   constructor(model: string, request: LanguageModel.Request) {
     this.#model = model
@@ -379,7 +382,7 @@ export class Reader implements answer.Reader {
       case "message_delta":
         this.started = true
         if (isObject(frame.delta)) this.#message(frame.delta)
-        this.#count(frame.usage)
+        if (isObject(frame.usage)) this.#count(frame.usage)
         return undefined
       case "message_stop":
         this.done = true
@@ -395,8 +398,10 @@ export class Reader implements answer.Reader {
     if (this.#finish === "refusal" && this.partial === "" && this.#explanation !== undefined) {
       this.#text(this.#explanation, out)
     }
-    const continuation = this.#continuation()
-    if (continuation !== undefined) out.push({ _tag: "ContinuationDelta", index: 0, continuation })
+    const parts = this.#parts()
+    if (parts !== undefined) {
+      out.push({ _tag: "ContinuationDelta", index: 0, continuation: continuation.make("anthropic", parts) })
+    }
     // A tool that takes the answer is none that the caller knows.
     const reason = this.#finish === "toolCalls" && this.#calls === 0 ? "stop" : this.#finish
     out.push({ _tag: "Finish", index: 0, reason: reason ?? "unknown" }, {
@@ -424,7 +429,7 @@ export class Reader implements answer.Reader {
   // A message, or what is known of it only at its end.
   #message(message: Message): void {
     if (isText(message.model)) this.#model = message.model
-    this.#count(message.usage)
+    if (isObject(message.usage)) this.#count(message.usage)
     if (isText(message.stop_reason)) this.#finish = finishReasons[message.stop_reason] ?? "unknown"
     if (isObject(message.stop_details)) {
       const { explanation }: { readonly explanation?: unknown } = message.stop_details
@@ -433,28 +438,25 @@ export class Reader implements answer.Reader {
   }
 
   // Each count is the total so far; what a later frame leaves out is as it was.
-  #count(usage: unknown): void {
-    if (!isObject(usage)) return
-    const wire: WireUsage = usage
-    const details: { readonly thinking_tokens?: unknown } = isObject(wire.output_tokens_details)
-      ? wire.output_tokens_details
+  #count(usage: WireUsage): void {
+    const details: { readonly thinking_tokens?: unknown } = isObject(usage.output_tokens_details)
+      ? usage.output_tokens_details
       : {}
-    this.#usage.input_tokens = count(wire.input_tokens) ?? this.#usage.input_tokens
-    this.#usage.output_tokens = count(wire.output_tokens) ?? this.#usage.output_tokens
-    this.#usage.cache_read_input_tokens = count(wire.cache_read_input_tokens) ?? this.#usage.cache_read_input_tokens
-    this.#usage.cache_creation_input_tokens = count(wire.cache_creation_input_tokens) ??
-      this.#usage.cache_creation_input_tokens
-    this.#usage.thinking = count(details.thinking_tokens) ?? this.#usage.thinking
+    this.#usage = {
+      input: count(usage.input_tokens) ?? this.#usage.input,
+      output: count(usage.output_tokens) ?? this.#usage.output,
+      read: count(usage.cache_read_input_tokens) ?? this.#usage.read,
+      written: count(usage.cache_creation_input_tokens) ?? this.#usage.written,
+      thinking: count(details.thinking_tokens) ?? this.#usage.thinking
+    }
   }
 
   // What was read from the cache or written to it is not part of `input_tokens`.
   #total(): LanguageModel.Usage {
-    const { cache_creation_input_tokens: written, cache_read_input_tokens: read, input_tokens, output_tokens } =
-      this.#usage
-    const { thinking } = this.#usage
+    const { input, output, read, thinking, written } = this.#usage
     return {
-      ...(input_tokens === undefined ? undefined : { inputTokens: input_tokens + (read ?? 0) + (written ?? 0) }),
-      ...(output_tokens === undefined ? undefined : { outputTokens: output_tokens }),
+      ...(input === undefined ? undefined : { inputTokens: input + (read ?? 0) + (written ?? 0) }),
+      ...(output === undefined ? undefined : { outputTokens: output }),
       ...(read === undefined ? undefined : { cachedInputTokens: read }),
       ...(written === undefined ? undefined : { cacheWriteInputTokens: written }),
       ...(thinking === undefined ? undefined : { reasoningTokens: thinking })
@@ -584,25 +586,22 @@ export class Reader implements answer.Reader {
     return known === undefined ? [] : [known]
   }
 
-  // Text and calls are in the output already: only their places are kept.
-  #continuation(): Json.Json | undefined {
+  // Where there is nothing but text and calls, the output says all.
+  #parts(): ReadonlyArray<Json.JsonRecord> | undefined {
     const states = Array.from(this.#blocks.entries()).sort(([a], [b]) => a - b).map(([, state]) => state)
     if (states.every((state) => state._tag === "Text" || state._tag === "Call")) return undefined
-    return {
-      provider: "anthropic",
-      blocks: states.flatMap((state): ReadonlyArray<Json.JsonRecord> => {
-        switch (state._tag) {
-          case "Text":
-            return state.length === 0 ? [] : [{ type: "text", length: state.length }]
-          case "Call":
-            return state.asText ? [] : [{ type: "tool_use" }]
-          case "Thinking":
-            return [{ type: "thinking", thinking: state.text, signature: state.signature }]
-          case "Other":
-            return [state.input === "" ? state.block : { ...state.block, input: inputOf(state.input) }]
-        }
-      })
-    }
+    return states.flatMap((state): ReadonlyArray<Json.JsonRecord> => {
+      switch (state._tag) {
+        case "Text":
+          return state.length === 0 ? [] : [{ type: "text", length: state.length }]
+        case "Call":
+          return state.asText ? [] : [{ type: "tool_use" }]
+        case "Thinking":
+          return [{ type: "thinking", thinking: state.text, signature: state.signature }]
+        case "Other":
+          return [state.input === "" ? state.block : { ...state.block, input: inputOf(state.input) }]
+      }
+    })
   }
 }
 

@@ -111,7 +111,8 @@ export const explainedError = (body: unknown): ServerError => {
 const contextMessage =
   /maximum context length|prompt is too long|input token count.* exceeds the maximum|exceeds? the (available |model'?s )?context (size|length|window)|context (length|window) exceeded|exceeds? context (length|limit|size|window)|ContextWindowExceededError/i
 
-const spentMessage = /credit balance is too low|monthly spend limit|reached your specified (API )?usage limits/i
+const spentMessage =
+  /credit balance is too low|monthly spend limit|reached your specified (API )?usage limits|quota exceeded for metric: \S+, limit: 0\b/i
 
 // Google and xAI say so with status 400 and a code that means any mistake.
 const keyMessage = /(incorrect|invalid) api key|api key not valid/i
