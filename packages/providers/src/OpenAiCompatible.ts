@@ -111,7 +111,12 @@ export interface EmbedderOptions extends ServerOptions {
   readonly concurrency?: number | undefined
 }
 
-interface Place {
+/**
+ * A server, as its options tell.
+ *
+ * @internal
+ */
+export interface Place {
   /** What stands before the model in its id. */
   readonly name: string
   readonly dialect: dialects.Dialect
@@ -120,7 +125,8 @@ interface Place {
   readonly url: (model: string, path: string) => string
 }
 
-const placeOf = ({ apiKey, baseUrl, headers, ...options }: ServerOptions): Place => {
+/** @internal */
+export const placeOf = ({ apiKey, baseUrl, headers, ...options }: ServerOptions): Place => {
   const address = baseUrl ?? dialects.known[options.dialect ?? "openai"].baseUrl ?? ""
   const host = exchange.hostOf(address)
   const name = options.dialect ?? dialects.at(host)

@@ -343,7 +343,10 @@ export const make = (
     })
   })
 
-const textsOf = (request: LanguageModel.Request): ReadonlyArray<string> =>
+/**
+ * What a server's words must not repeat of a request.
+ */
+export const textsOf = (request: LanguageModel.Request): ReadonlyArray<string> =>
   request.messages.flatMap((message) => [
     ...(typeof message.content === "string"
       ? [message.content]
