@@ -60,6 +60,17 @@ export * as Cassette from "./Cassette.ts"
 export * as Embedded from "./Embedded.ts"
 
 /**
+ * Gemini, through Google's generateContent API
+ * (`POST /v1beta/models/<model>:generateContent`).
+ *
+ * One call is one request. Retries, time limits, caching and budgets are
+ * policies, applied to the Layer.
+ *
+ * @since 0.1.0
+ */
+export * as Gemini from "./Gemini.ts"
+
+/**
  * Models by the names that users of LiteLLM and DSPy write: `openai/gpt-4o-mini`,
  * `ollama_chat/llama3.2`, `anthropic/claude-haiku-4-5`. What is before the first
  * `/` is the provider, the rest is the name that it knows the model by. Keys and

@@ -319,6 +319,9 @@ describe("Anthropic", () => {
           marks(yield* sent({ messages: [system, user, assistant, user], tools }, { cache: "off" })),
           0
         )
+        const search = { type: "web_search_20250305", name: "web_search" }
+        const both = yield* sent({ messages: [user], tools, settings: { extensions: { tools: [search] } } })
+        assert.deepStrictEqual(both["tools"].map((tool: any) => tool.name), ["look", "web_search"])
         const long = yield* sent({ messages: [system, user] }, { cache: "1h" })
         assert.deepStrictEqual(long["system"][0].cache_control, { type: "ephemeral", ttl: "1h" })
       }))
