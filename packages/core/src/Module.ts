@@ -169,6 +169,22 @@ export const leaf = <In, Out, E, R>(
   )
 }
 
+/**
+ * The same module, called in other surroundings.
+ *
+ * @internal
+ */
+export const surrounded = <In, Out, E, R, E2, R2>(
+  self: Module<In, Out, E, R>,
+  change: (current: frame.Frame) => Effect.Effect<frame.Frame, E2, R2>
+): Module<In, Out, E | E2, R | R2> => {
+  const run = runOf(self)
+  return makeModule(
+    (input: In, current) => Effect.flatMap(change(current), (changed) => run(input, changed)),
+    self.predictors
+  )
+}
+
 const at = <M extends Any>(self: M, path: string): M =>
   sameType(
     self,

@@ -211,26 +211,34 @@ const predict = (
     const adapter = options.adapter ?? current.adapter ?? ChatAdapter.adapter
     const run = Effect.flatMap(
       Effect.mapError(Adapter.encodeInputs(signature, input), (problems) => new InvalidInput({ path, problems })),
-      (inputs) => {
-        const call: Call = {
-          signature,
-          model,
-          path,
-          instructions: entry?.instructions ?? signature.instructions,
-          demos: entry?.demos ?? [],
-          settings: settings(options.settings, entry?.settings, current),
-          inputs
-        }
-        return Effect.map(
-          ear === undefined
-            ? answer(call, adapter, whole(call), () => Effect.void)
-            : heard(call, adapter, ear, current, standing),
-          ({ value }) => value
-        )
-      }
+      (inputs) =>
+        Effect.flatMap(shown(entry?.demos ?? [], inputs, current), (demos) => {
+          const call: Call = {
+            signature,
+            model,
+            path,
+            instructions: entry?.instructions ?? signature.instructions,
+            demos,
+            settings: settings(options.settings, entry?.settings, current),
+            inputs
+          }
+          return Effect.map(
+            ear === undefined
+              ? answer(call, adapter, whole(call), () => Effect.void)
+              : heard(call, adapter, ear, current, standing),
+            ({ value }) => value
+          )
+        })
     )
     return standing === "unlisted" ? Effect.zipRight(warnUntuned(current), run) : run
   })
+
+const shown = (
+  demos: ReadonlyArray<Parameters.Demo>,
+  inputs: JsonRecord,
+  { choice }: frame.Frame
+): Effect.Effect<ReadonlyArray<Parameters.Demo>, LanguageModelError> =>
+  choice === undefined || demos.length === 0 ? Effect.succeed(demos) : choice(demos, inputs)
 
 const heard = (
   call: Call,

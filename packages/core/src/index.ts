@@ -123,6 +123,14 @@ export * as Json from "./Json.ts"
 export * as JsonAdapter from "./JsonAdapter.ts"
 
 /**
+ * `KNN` shows a predictor those of its demonstrations that are nearest to what
+ * it is asked, instead of all of them.
+ *
+ * @since 0.1.0
+ */
+export * as KNN from "./KNN.ts"
+
+/**
  * The one service every model call goes through. Requests, responses and
  * deltas are plain data, so that they can be hashed, cached, recorded and
  * replayed; providers and policies are the only code behind it.

@@ -7,8 +7,9 @@ import * as Effect from "effect/Effect"
 import type { Adapter } from "../Adapter.ts"
 import * as Json from "../Json.ts"
 import type { Settings } from "../LanguageModel.ts"
+import type { LanguageModelError } from "../LanguageModelError.ts"
 import type { Emitted, Listener } from "../ModuleEvent.ts"
-import type { Entry } from "../Parameters.ts"
+import type { Demo, Entry } from "../Parameters.ts"
 
 /** Parameters bound to a part of the program. */
 export interface Binding {
@@ -32,6 +33,12 @@ export interface Ear extends Listener {
   readonly nextCall: () => number
 }
 
+/** Which of its demonstrations a predictor is shown, in view of what it is asked. */
+export type Choice = (
+  demos: ReadonlyArray<Demo>,
+  inputs: Json.JsonRecord
+) => Effect.Effect<ReadonlyArray<Demo>, LanguageModelError>
+
 export interface Frame {
   readonly path: string
   readonly call: number
@@ -41,6 +48,7 @@ export interface Frame {
   readonly settings: Settings | undefined
   readonly adapter: Adapter | undefined
   readonly rollout: string | undefined
+  readonly choice: Choice | undefined
 }
 
 const top: Frame = {
@@ -51,7 +59,8 @@ const top: Frame = {
   listener: undefined,
   settings: undefined,
   adapter: undefined,
-  rollout: undefined
+  rollout: undefined,
+  choice: undefined
 }
 
 export class Current extends Context.Reference<Current>()("@effect-dspy/core/internal/frame", {
