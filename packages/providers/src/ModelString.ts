@@ -18,6 +18,7 @@ import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as Anthropic from "./Anthropic.ts"
+import * as Gemini from "./Gemini.ts"
 import * as dialects from "./internal/dialects.ts"
 import { nearest } from "./internal/nearest.ts"
 import * as OpenAiCompatible from "./OpenAiCompatible.ts"
@@ -94,6 +95,14 @@ const byName = new Map<string, Provider>([
     hosted: true,
     addressed: true,
     make: Anthropic.make
+  }],
+  ["gemini", {
+    keys: ["GEMINI_API_KEY", "GOOGLE_API_KEY"],
+    urls: ["GEMINI_BASE_URL", "GEMINI_API_BASE"],
+    versions: [],
+    hosted: true,
+    addressed: true,
+    make: Gemini.make
   }]
 ])
 
@@ -210,6 +219,7 @@ export const make = (
  * | `llamacpp`, `llama_cpp` | llama.cpp's server, `http://localhost:8080` |
  * | `litellm_proxy` | LiteLLM, `http://localhost:4000` |
  * | `anthropic` | Claude |
+ * | `gemini` | Gemini |
  * | `openrouter`, `groq`, `mistral`, `deepseek`, `xai`, `together_ai`, `fireworks_ai`, `cerebras` | those |
  *
  * The key is `<PROVIDER>_API_KEY`, the address `<PROVIDER>_BASE_URL` or
