@@ -4,6 +4,7 @@
  *
  *     pnpm bench optimizers --seeds 20 --worlds mixed,rule --optimizers MIPROv2,GEPA
  *
+ * - `--worlds`, `--optimizers`: names, or `all`.
  * - `--from`: the first seed, 0 by default. Seeds from 1000 on are held out: nothing may be tuned to them, and they are refused
  *   unless `--held-out` is given, which is for acceptance alone.
  * - `--concurrency`: how many runs of the program may be under way at once, 16 by default.
@@ -25,7 +26,7 @@ const { values: options } = parseArgs({
     seeds: { type: "string", default: "20" },
     from: { type: "string", default: "0" },
     worlds: { type: "string", default: "mixed" },
-    optimizers: { type: "string", default: Object.keys(optimizers).join(",") },
+    optimizers: { type: "string", default: "MIPROv2,GEPA" },
     concurrency: { type: "string", default: "16" },
     feedback: { type: "string", default: "rich" },
     reference: { type: "string" },

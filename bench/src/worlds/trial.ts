@@ -35,7 +35,8 @@ export interface Result {
   readonly mostInFlight: number
 }
 
-const latency = 1000
+/** Of one call of the model, in milliseconds of virtual time. */
+export const latency = 1000
 
 /** A world with its data; what was measured once is not measured again. */
 export interface Arena {
@@ -70,7 +71,8 @@ export const arena = (kind: World.Kind, seed: number, feedback: problem.Feedback
 export interface Observed {
   readonly milliseconds: number
   readonly meter: model.Meter
-  readonly events: Readonly<Record<string, number>>
+  /** The kinds of events in their order, but for single scores. */
+  readonly events: ReadonlyArray<string>
   /** Each new best program, and how many calls had been made when it was known. */
   readonly best: ReadonlyArray<{ readonly calls: number; readonly parameters: Parameters.Parameters }>
 }
@@ -83,12 +85,12 @@ export const observe = async (
 ): Promise<Observed> => {
   const { meter, service } = model.make(world, { latency })
   const best: Array<Observed["best"][number]> = []
-  const events: Record<string, number> = {}
+  const events: Array<string> = []
   const { exit, milliseconds } = await virtualTime.run(
     optimizer(module, { trainset, valset, metric, ...options }).pipe(
       Stream.runForEach((event) =>
         Effect.sync(() => {
-          events[event._tag] = (events[event._tag] ?? 0) + 1
+          if (event._tag !== "Scored") events.push(event._tag)
           if (Option.isNone(event.best)) return
           const { parameters } = event.best.value
           if (best.at(-1)?.parameters !== parameters) best.push({ calls: meter.calls, parameters })
