@@ -82,6 +82,8 @@ export const run = <In, Out, R>(
         return fresh
       })
     const first = yield* enroll(combinations.asGiven)
+    // Where all is right already.
+    if (Racing.cannotWin([], inOrder(first), { total })) return
 
     let spent = total
     const measure = (tasks: ReadonlyArray<{ readonly racer: Racer; readonly positions: ReadonlyArray<number> }>) => {
@@ -154,49 +156,58 @@ export const run = <In, Out, R>(
     const start = Array.from(hopeful, ([key, combination]) => ({ key, combination, worth: mean.worth(combination) }))
       .sort((a, b) => b.worth - a.worth || (a.key < b.key ? -1 : 1))
       .slice(0, field)
+    // Also of two the worse one is mostly found out before the last example.
+    const heats = (contenders: number) => Racing.halving({ contenders: Math.max(4, contenders), total, block })
     // As many as can be afforded, supposing that those stay of whom least is known.
     const missing = (key: string, from: number, to: number) =>
       order.slice(from, to).filter((position) => racers.get(key)?.asked.has(position) !== true).length
     const cost = (contenders: number) =>
-      Racing.halving({ contenders, total, block }).reduce(({ from, sum }, round) => ({
-        from: round.examples,
-        sum: sum + start.slice(0, contenders).map(({ key }) => missing(key, from, round.examples))
+      heats(contenders).reduce(({ from, sum }, heat) => ({
+        from: heat.examples,
+        sum: sum + start.slice(0, contenders).map(({ key }) => missing(key, from, heat.examples))
           .sort((a, b) => b - a)
-          .slice(0, round.contenders)
+          .slice(0, heat.contenders)
           .reduce((sum, runs) => sum + runs, 0)
       }), { from: 0, sum: 0 }).sum
     let contenders = Math.min(1, start.length)
     while (contenders < start.length && spent + cost(contenders + 1) <= limit) contenders++
     let running = yield* Effect.forEach(start.slice(0, contenders), ({ combination }) => enroll(combination))
-    const out = new Set<Racer>()
-    const leave = (racer: Racer, why: string) => {
-      out.add(racer)
-      return search.retire(racer.contender, why)
-    }
-    for (const racer of racers.values()) {
-      if (racer !== first && !running.includes(racer)) yield* leave(racer, "others promise more")
-    }
-    for (const round of Racing.halving({ contenders, total, block })) {
-      for (const racer of running.slice(round.contenders)) yield* leave(racer, "others are ahead")
-      running = running.slice(0, round.contenders)
-      if (round.examples === total) break
-      const positions = order.slice(0, round.examples)
+    const leave = (leaving: ReadonlyArray<Racer>, why: string) =>
+      Effect.forEach(leaving, ({ contender }) => search.retire(contender, why), { discard: true })
+    yield* leave(
+      Array.from(racers.values()).filter((racer) => racer !== first && !running.includes(racer)),
+      "others promise more"
+    )
+    for (const heat of heats(contenders)) {
+      const beaten = lost(running, first, inOrder, total)
+      yield* leave(running.filter((racer) => beaten.has(racer)), "will not win")
+      running = running.filter((racer) => !beaten.has(racer))
+      yield* leave(running.slice(heat.contenders), "others are ahead")
+      running = running.slice(0, heat.contenders)
+      if (heat.examples === total) break
+      const positions = order.slice(0, heat.examples)
       yield* measure(running.map((racer) => ({ racer, positions })))
       running = ranked(running)
-      const leader = running[0]
-      for (const racer of running) {
-        const rivals = racer === leader ? [first] : [first, leader]
-        if (rivals.some((rival) => rival !== undefined && loses(inOrder(racer), inOrder(rival), total))) {
-          yield* leave(racer, "cannot win any more")
-        }
-      }
-      running = running.filter((racer) => !out.has(racer))
     }
     yield* search.settle(running.map(({ contender }) => contender))
   })
 
-const loses = (scores: Racing.Scores, rival: Racing.Scores, total: number): boolean =>
-  Racing.verdict(scores, rival, { total }) === "loses"
+// Who will not be better than the program as given, or than the one in front.
+const lost = (
+  running: ReadonlyArray<Racer>,
+  asGiven: Racer,
+  scores: (racer: Racer) => Racing.Scores,
+  total: number
+): ReadonlySet<Racer> => {
+  const [leader] = running
+  return new Set(
+    running.filter((racer) =>
+      [asGiven, ...(leader === undefined || racer === leader ? [] : [leader])].some((rival) =>
+        Racing.verdict(scores(racer), scores(rival), { total }) === "loses"
+      )
+    )
+  )
+}
 
 // What is worth most by this belief among what is not known in full: something that was tried, or else what has the best effects.
 const promising = (
