@@ -338,7 +338,7 @@ const shown = 3
  * Effect.runPromise(program).then((message) =>
  *   assert.strictEqual(
  *     message,
- *     "ollama/lama3.2: NotFound: the server has no model lama3.2; the nearest of its 2 are llama3.2:latest"
+ *     "ollama/lama3.2: NotFound: the server has no model lama3.2 among its 2; did you mean llama3.2:latest?"
  *   )
  * )
  * ```
@@ -362,17 +362,14 @@ export const check = (
     onSuccess: (names) => {
       if (place.dialect.anyModel || names.some((name) => answersTo(name, model))) return Effect.void
       const near = nearest(model, names, shown)
+      const others = names.length > shown ? ` and ${names.length - shown} more` : ""
       return fail(
         new LanguageModelError.NotFound({
-          description: `the server has no model ${model}; ${
-            near.length > 0
-              ? `the nearest of its ${names.length} are ${near.join(", ")}`
-              : names.length > 0
-              ? `it has ${names.slice(0, shown).join(", ")}${
-                names.length > shown ? ` and ${names.length - shown} more` : ""
-              }`
-              : "it has none at all"
-          }`
+          description: names.length === 0
+            ? `the server has no model ${model}, nor any other`
+            : near.length > 0
+            ? `the server has no model ${model} among its ${names.length}; did you mean ${near.join(" or ")}?`
+            : `the server has no model ${model}; it has ${names.slice(0, shown).join(", ")}${others}`
         })
       )
     },

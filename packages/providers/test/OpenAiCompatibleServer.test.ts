@@ -3,6 +3,7 @@
  * server for the first group, LiteLLM with `fixtures/litellm.yaml` for the
  * second (it is skipped where the server has no model `mock-limited`).
  */
+import * as Embedder from "@effect-dspy/core/Embedder"
 import * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import { FetchHttpClient } from "@effect/platform"
 import { NodeHttpClient } from "@effect/platform-node"
@@ -76,6 +77,36 @@ describe.skipIf(!limited)("OpenAiCompatible with LiteLLM", () => {
       const response = yield* LanguageModel.generate({ ...request, settings: { n: 2 } })
       assert.strictEqual(response.outputs.length, 2)
     }).pipe(using("mock")))
+
+  it.live("is checked: its models and the path", () =>
+    Effect.gen(function*() {
+      const server = { baseUrl, apiKey, dialect: "litellm_proxy" } as const
+      const says = (options: Partial<OpenAiCompatible.Options>) =>
+        Effect.map(
+          Effect.flip(OpenAiCompatible.check({ ...server, model: "mock", ...options })),
+          (error) => error.message
+        )
+      assert.include(yield* OpenAiCompatible.models(server), "mock-limited")
+      yield* OpenAiCompatible.check({ ...server, model: "mock" })
+      assert.match(
+        yield* says({ model: "mokc-limited" }),
+        /NotFound: the server has no model mokc-limited among its \d; did you mean mock-limited/
+      )
+      assert.include(yield* says({ baseUrl: `${baseUrl}/nowhere/v1` }), "nothing is at /nowhere/v1/chat/completions of")
+    }).pipe(Effect.provide(NodeHttpClient.layerUndici)), 30_000)
+
+  it.live("embeds", () =>
+    Effect.gen(function*() {
+      // Its stand-in gives one vector for each request.
+      const vectors = yield* Embedder.embed(["a", "b"]).pipe(
+        Effect.provide(
+          OpenAiCompatible.embedderLayer({ model: "mock-embeddings", baseUrl, apiKey, maxBatchSize: 1 }).pipe(
+            Layer.provide(NodeHttpClient.layerUndici)
+          )
+        )
+      )
+      assert.deepStrictEqual(vectors, [Float32Array.of(0.25, -0.5, 1), Float32Array.of(0.25, -0.5, 1)])
+    }))
 
   it.live("maps its errors, whole and streamed", () =>
     Effect.gen(function*() {

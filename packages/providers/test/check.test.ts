@@ -37,14 +37,13 @@ describe("OpenAiCompatible.check", () => {
       const cases: ReadonlyArray<readonly [said: string, expected: string]> = [
         [
           yield* says(list("qwen2.5:3b", "llama3.1:latest", "llama3.2-vision:latest", "phi4")),
-          "ollama/llama3.2: NotFound: the server has no model llama3.2; " +
-          "the nearest of its 4 are llama3.2-vision:latest"
+          "ollama/llama3.2: NotFound: the server has no model llama3.2 among its 4; did you mean llama3.2-vision:latest?"
         ],
         [
           yield* says(list("a", "b", "c", "d", "e")),
           "ollama/llama3.2: NotFound: the server has no model llama3.2; it has a, b, c and 2 more"
         ],
-        [yield* says(list()), "ollama/llama3.2: NotFound: the server has no model llama3.2; it has none at all"],
+        [yield* says(list()), "ollama/llama3.2: NotFound: the server has no model llama3.2, nor any other"],
         [
           yield* says(FaultServer.json(401, { error: { message: "No auth" } })),
           "ollama/llama3.2: Authentication: the server wants a key; set `apiKey`"
