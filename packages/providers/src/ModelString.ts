@@ -19,7 +19,6 @@ import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as Anthropic from "./Anthropic.ts"
 import * as Gemini from "./Gemini.ts"
-import * as Gemini from "./Gemini.ts"
 import * as dialects from "./internal/dialects.ts"
 import { nearest } from "./internal/nearest.ts"
 import * as OpenAiCompatible from "./OpenAiCompatible.ts"
@@ -220,7 +219,6 @@ export const make = (
  * | `llamacpp`, `llama_cpp` | llama.cpp's server, `http://localhost:8080` |
  * | `litellm_proxy` | LiteLLM, `http://localhost:4000` |
  * | `anthropic` | Claude |
- * | `gemini` | Gemini, with an API key of Google AI Studio |
  * | `gemini` | Gemini |
  * | `openrouter`, `groq`, `mistral`, `deepseek`, `xai`, `together_ai`, `fireworks_ai`, `cerebras` | those |
  *

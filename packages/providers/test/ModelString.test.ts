@@ -194,17 +194,6 @@ describe("ModelString", () => {
         assert.strictEqual(call.headers.get("x-goog-api-key"), "k")
         assert.strictEqual(call.id, "gemini/gemini-2.5-flash")
       }))
-
-    it.effect("gemini", () =>
-      Effect.gen(function*() {
-        const call = yield* asked("gemini/gemini-2.5-flash", { GOOGLE_API_KEY: "k" })
-        assert.strictEqual(
-          call.url,
-          "https://generativelanguage.googleapis.com/v1beta/models/gemini-2.5-flash:generateContent"
-        )
-        assert.strictEqual(call.headers.get("x-goog-api-key"), "k")
-        assert.strictEqual(call.id, "gemini/gemini-2.5-flash")
-      }))
   })
 
   it.effect("options win over the configuration", () =>
