@@ -16,7 +16,6 @@ import * as Evaluate from "@effect-dspy/core/Evaluate"
 import * as fs from "node:fs"
 import { parseArgs } from "node:util"
 import { table } from "./fixture/measure.ts"
-import type { Feedback } from "./worlds/problem.ts"
 import { classical, optimizers } from "./worlds/registry.ts"
 import * as trial from "./worlds/trial.ts"
 import * as World from "./worlds/World.ts"
@@ -54,6 +53,9 @@ const among = <A>(
 
 const chosen = among(options.optimizers, "optimizer", Object.entries(optimizers))
 const kinds = among(options.worlds, "world", World.kinds.map((kind) => [kind.name, kind]))
+const feedback = options.feedback === "rich" || options.feedback === "poor"
+  ? options.feedback
+  : fail(`--feedback is rich or poor, not ${options.feedback}`)
 const from = Number(options.from)
 const seeds = Array.from({ length: Number(options.seeds) }, (_, index) => from + index)
 if (!options["held-out"] && seeds.some((seed) => seed >= heldOut)) {
@@ -79,16 +81,22 @@ const reference: ReadonlyArray<trial.Result> = options.reference === undefined
 const results: Array<trial.Result> = []
 for (const [, kind] of kinds) {
   for (const seed of seeds) {
-    const arena = trial.arena(kind, seed, options.feedback as Feedback)
+    const arena = trial.arena(kind, seed, feedback)
     for (const [name, optimizer] of contenders) {
       const start = performance.now()
-      const result = await trial.run(arena, name, optimizer, Number(options.concurrency))
-      results.push(result)
-      console.error(
-        `${kind.name}/${seed} ${name}: ${result.before.toFixed(2)} -> ${
-          result.after.toFixed(2)
-        }, ${result.calls} calls, ${((performance.now() - start) / 1000).toFixed(1)} s`
-      )
+      try {
+        const result = await trial.run(arena, name, optimizer, Number(options.concurrency))
+        results.push(result)
+        console.error(
+          `${kind.name}/${seed} ${name}: ${result.before.toFixed(2)} -> ${
+            result.after.toFixed(2)
+          }, ${result.calls} calls, ${((performance.now() - start) / 1000).toFixed(1)} s`
+        )
+      } catch (error) {
+        // The others may still tell something; the tables say how many seeds they are of.
+        console.error(`${kind.name}/${seed} ${name}: ${String(error)}`)
+        process.exitCode = 1
+      }
     }
   }
 }
@@ -108,12 +116,12 @@ const share = ({ interval, mean }: Evaluate.Estimate): string =>
 const of = (name: string, kind: string): ReadonlyArray<trial.Result> =>
   [...results, ...reference].filter(({ optimizer, world }) => optimizer === name && world === kind)
 
-/** The scores of one less those of the other, seed by seed. */
-const difference = (kind: string, one: string, other: string): ReadonlyArray<number> => {
-  const others = new Map(of(other, kind).map(({ after, seed }) => [seed, after]))
-  return of(one, kind).flatMap(({ after, seed }) => {
-    const before = others.get(seed)
-    return before === undefined ? [] : [after - before]
+/** What two found with the same seeds. */
+const paired = (kind: string, one: string, other: string): ReadonlyArray<readonly [trial.Result, trial.Result]> => {
+  const others = new Map(of(other, kind).map((result) => [result.seed, result]))
+  return of(one, kind).flatMap((result) => {
+    const before = others.get(result.seed)
+    return before === undefined ? [] : [[result, before] as const]
   })
 }
 
@@ -123,7 +131,7 @@ for (const [, { name: kind }] of kinds) {
     ...new Set(reference.filter(({ world }) => world === kind).map(({ optimizer }) => optimizer))
   ]
   console.log(
-    `# ${kind} (synthetic): seeds ${seeds[0]} to ${seeds.at(-1)}, ${options.feedback} feedback, as given ${
+    `# ${kind} (synthetic): seeds ${seeds[0]} to ${seeds.at(-1)}, ${feedback} feedback, as given ${
       mean(of(contenders[0]![0], kind).map(({ before }) => before)).toFixed(3)
     }`
   )
@@ -149,19 +157,22 @@ for (const [, { name: kind }] of kinds) {
   const pairs = chosen.flatMap(([name]) =>
     [`${name}, classical`, `DSPy ${name}`].map((other) => [name, other] as const)
   )
-    .filter(([, other]) => of(other, kind).length > 0)
+    .map(([one, other]) => ({ one, other, seeds: paired(kind, one, other) }))
+    .filter(({ seeds }) => seeds.length > 0)
   if (pairs.length === 0) continue
   table(
-    ["", "better by [95 %]", "area", "calls", "tokens", "wall"],
-    pairs.map(([one, other]) => {
+    ["", "seeds", "better by [95 %]", "area", "calls", "tokens", "wall"],
+    pairs.map(({ one, other, seeds }) => {
+      const differences = (pick: (result: trial.Result) => number) => seeds.map(([a, b]) => pick(a) - pick(b))
       const ratio = (pick: (result: trial.Result) => number) => {
-        const value = mean(of(one, kind).map(pick)) / mean(of(other, kind).map(pick))
-        return Number.isNaN(value) ? "" : `${(100 * value).toFixed(0)} %`
+        const value = mean(seeds.map(([a]) => pick(a))) / mean(seeds.map(([, b]) => pick(b)))
+        return Number.isFinite(value) ? `${(100 * value).toFixed(0)} %` : ""
       }
       return [
         `${one} against ${other}`,
-        share(Evaluate.estimate(difference(kind, one, other), { range: { lower: -1, upper: 1 } })),
-        figure(mean(of(one, kind).map(({ area }) => area)) - mean(of(other, kind).map(({ area }) => area)), 3),
+        String(seeds.length),
+        share(Evaluate.estimate(differences(({ after }) => after), { range: { lower: -1, upper: 1 } })),
+        figure(mean(differences(({ area }) => area)), 3),
         ratio(({ calls }) => calls),
         ratio(({ inputTokens, outputTokens }) => inputTokens + outputTokens),
         ratio(({ wall }) => wall)

@@ -146,6 +146,9 @@ def compile_with(name, world, seed, program, train, validation, seen, feedback, 
     raise SystemExit(f"no optimizer named {name}")
 
 
+as_given = {}
+
+
 def run(optimizer, name, seed):
     world = get(f"/worlds/{name}/{seed}")
     score, seen, feedback = make_metrics(world)
@@ -156,7 +159,9 @@ def run(optimizer, name, seed):
     program = One() if len(world["fields"]) == 1 else Two()
     train, validation, test = (examples(world, part) for part in ["train", "validation", "test"])
     evaluate = dspy.Evaluate(devset=test, metric=score, num_threads=options.threads, display_progress=False, max_errors=1000)
-    before = evaluate(program).score / 100
+    if (name, seed) not in as_given:
+        as_given[name, seed] = evaluate(program).score / 100
+    before = as_given[name, seed]
     get("/meter")
     start = time.perf_counter()
     compiled = compile_with(optimizer, world, seed, program, train, validation, seen, feedback, lm)
