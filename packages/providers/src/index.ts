@@ -10,6 +10,20 @@
 export * as Anthropic from "./Anthropic.ts"
 
 /**
+ * Model calls by the batch API of OpenAI (`/v1/files`, `/v1/batches`), which
+ * costs half and takes minutes to a day. It is a model like any other: calls
+ * that are made within a short time travel together in one file, and each gets
+ * its answer when the batch is done.
+ *
+ * What was sent is noted in a `KeyValueStore`. A process that ends while it waits
+ * may be started again: the calls it repeats find their batch, and nothing is
+ * paid twice.
+ *
+ * @since 0.1.0
+ */
+export * as Batch from "./Batch.ts"
+
+/**
  * Keeps model calls within a `Budget` of calls, tokens, money and time. What a
  * call may take at most is reserved before it is sent, and settled with what it
  * took; so any number of calls at once stay within the budget together.
@@ -31,6 +45,13 @@ export * as BudgetPolicy from "./BudgetPolicy.ts"
  * @since 0.1.0
  */
 export * as Cassette from "./Cassette.ts"
+
+/**
+ * Leaves a model alone that fails most of its calls: a policy.
+ *
+ * @since 0.1.0
+ */
+export * as CircuitBreaker from "./CircuitBreaker.ts"
 
 /**
  * A stand-in for a language model, so that programs run where there is none:
@@ -101,6 +122,13 @@ export * as OpenAiCompatible from "./OpenAiCompatible.ts"
  * @since 0.1.0
  */
 export * as Prices from "./Prices.ts"
+
+/**
+ * Keeps calls within what a provider allows, by letting them wait: a policy.
+ *
+ * @since 0.1.0
+ */
+export * as RateLimit from "./RateLimit.ts"
 
 /**
  * A `ResponseCache` in Redis, which machines can share. It needs the package
