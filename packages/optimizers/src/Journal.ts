@@ -255,6 +255,20 @@ export const make = (store: Store): Effect.Effect<Service, JournalError> =>
     }
   })
 
+/**
+ * A part of a journal, for a run within a run: what it records and decides is
+ * kept under its name, and what it is the journal of is a decision of the whole.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const within = (self: Service, name: string): Service => ({
+  begin: (run) => self.decide(`${name}: run`, run),
+  recorded: (key) => self.recorded(`${name}: ${key}`),
+  record: (key, value, provisional) => self.record(`${name}: ${key}`, value, provisional),
+  decide: (decision, value, on) => self.decide(`${name}: ${decision}`, value, on?.map((key) => `${name}: ${key}`))
+})
+
 const differences = (
   path: string,
   before: Json.Json | undefined,

@@ -334,6 +334,20 @@ export interface NewBest<out M> extends Progress<M> {
 }
 
 /**
+ * An event of the run of another optimizer that is a step of this one.
+ *
+ * @since 0.1.0
+ * @category events
+ */
+export interface Step<out M> extends Progress<M> {
+  readonly _tag: "Step"
+  readonly name: string
+  readonly index: number
+  readonly total: number
+  readonly event: OptimizerEvent<M>
+}
+
+/**
  * The end. `discarded` was paid for runs that were finished but not needed,
  * because they had been started ahead; it is not part of `spend`.
  *
@@ -364,6 +378,7 @@ export type OptimizerEvent<M> =
   | TrialEnd<M>
   | Front<M>
   | NewBest<M>
+  | Step<M>
   | Done<M>
 
 // =============================================================================
@@ -537,6 +552,8 @@ const doing = <M>(event: OptimizerEvent<M>): string => {
       return `iteration ${event.iteration + 1}: ${event.candidates.length} on the front`
     case "NewBest":
       return `${place(event.trial)}: ${percent(event.score.mean)}, the best so far`
+    case "Step":
+      return `step ${event.index + 1}/${event.total}, ${event.name}: ${doing(event.event)}`
     case "Done":
       return event.reason === "budget" ? "done, the budget is spent" : "done"
   }

@@ -34,14 +34,18 @@ export const artifact = (compiled: Optimizer.Compiled<unknown>): string => JSON.
 
 /** What of the events does not depend on time; what was bought side by side may come in any order. */
 export const log = (events: Iterable<Optimizer.OptimizerEvent<unknown>>): string =>
-  JSON.stringify(
-    Array.from(events).filter(({ _tag }) => _tag !== "Attempt" && _tag !== "Asked").map((event) => ({
-      ...event,
-      elapsed: 0,
-      runs: 0,
-      discarded: 0
-    }))
-  )
+  JSON.stringify(Array.from(events).filter(inOrder).map(timeless))
+
+const inOrder = (event: Optimizer.OptimizerEvent<unknown>): boolean =>
+  event._tag === "Step" ? inOrder(event.event) : event._tag !== "Attempt" && event._tag !== "Asked"
+
+const timeless = (event: Optimizer.OptimizerEvent<unknown>): object => ({
+  ...event,
+  ...(event._tag === "Step" ? { event: timeless(event.event) } : undefined),
+  elapsed: 0,
+  runs: 0,
+  discarded: 0
+})
 
 const best = <R>(events: Stream.Stream<Optimizer.OptimizerEvent<unknown>, Optimizer.OptimizerError, R>) =>
   Effect.map(Optimizer.best(events), Option.getOrThrow)
