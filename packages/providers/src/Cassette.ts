@@ -18,6 +18,7 @@ import * as FileSystem from "@effect/platform/FileSystem"
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import * as ParseResult from "effect/ParseResult"
 import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
@@ -78,7 +79,12 @@ const parse = (path: string, bytes: Uint8Array): Effect.Effect<ReadonlyArray<Rec
       const refuse = (why: string) =>
         new CassetteError({ path, description: `line ${index + 1} ${why}; remove the line, or record the file anew` })
       return Either.match(Schema.decodeEither(Line)(line), {
-        onLeft: (error) => Effect.fail(refuse(`is not a recording: ${error.message}`)),
+        // Where it is wrong, without what stands there, which may be anything.
+        onLeft: (error) => {
+          const [problem] = ParseResult.ArrayFormatter.formatErrorSync(error)
+          const place = problem === undefined || problem.path.length === 0 ? "" : ` (at ${problem.path.join(".")})`
+          return Effect.fail(refuse(`is not a recording${place}`))
+        },
         onRight: (recording) =>
           recording.hash === hashOf(recording.model, recording.request)
             ? Effect.succeed(recording)
@@ -389,7 +395,7 @@ const open = (
       },
       add: (take, line) =>
         Effect.suspend(() => {
-          lines.push([take.position, line])
+          if (mode === "record") lines.push([take.position, line])
           return file === undefined ? Effect.void : lock.withPermits(1)(file.writeAll(encoder.encode(`${line}\n`)))
         }).pipe(
           Effect.catchAll((error) => Effect.logError(`Cassette ${path} could not be written`, error)),

@@ -425,7 +425,7 @@ export const policy: Policy.Policy<never, UsageLedger> = (inner) =>
               predictor,
               ...(Option.isNone(span) ? undefined : { traceId: span.value.traceId, spanId: span.value.spanId }),
               start,
-              duration: end - start,
+              duration: Math.max(0, end - start),
               outcome,
               ...errorOf(ending, outcome),
               usage: usageOf(ending, inner.id, table),

@@ -81,6 +81,13 @@ export * as CircuitBreaker from "./CircuitBreaker.ts"
 export * as Embedded from "./Embedded.ts"
 
 /**
+ * Asks another model when one fails: a policy.
+ *
+ * @since 0.1.0
+ */
+export * as Fallback from "./Fallback.ts"
+
+/**
  * Gemini, through Google's generateContent API
  * (`POST /v1beta/models/<model>:generateContent`).
  *

@@ -1,5 +1,9 @@
+import * as Evaluate from "@effect-dspy/core/Evaluate"
+import * as Example from "@effect-dspy/core/Example"
 import * as LanguageModel from "@effect-dspy/core/LanguageModel"
+import * as Metric from "@effect-dspy/core/Metric"
 import * as Policy from "@effect-dspy/core/Policy"
+import * as Predict from "@effect-dspy/core/Predict"
 import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
 import { assert, describe, it } from "@effect/vitest"
 import { Chunk, Effect, Layer, Option, Stream } from "effect"
@@ -112,5 +116,21 @@ describe("Prices", () => {
             )
         })
       ).pipe(Policy.apply(Prices.policy))
+    )))
+
+  it.effect("evaluations, and with them optimizers, count the money", () =>
+    Effect.gen(function*() {
+      const report = yield* Evaluate.run(Predict.make("question -> answer"), {
+        examples: ["a", "b", "c"].map((question) =>
+          Example.make({ inputs: { question }, labels: { answer: question } })
+        ),
+        metric: Metric.equals("answer")
+      })
+      assert.strictEqual(report.usage.cost, 9)
+    }).pipe(Effect.provide(
+      TestLanguageModel.layer(
+        () => TestLanguageModel.withUsage(TestLanguageModel.fields({ answer: "a" }), million),
+        { id: "acme/large" }
+      ).pipe(Policy.apply(Prices.policy), Layer.provide(Prices.layer({ large: { input: 1, output: 2 } })))
     )))
 })
