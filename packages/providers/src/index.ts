@@ -54,6 +54,19 @@ export * as Cassette from "./Cassette.ts"
 export * as CircuitBreaker from "./CircuitBreaker.ts"
 
 /**
+ * The `claude` command line as a language model: a program that is logged in as
+ * its user, run once for each call in a folder of your choice.
+ *
+ * It is a model for programs that run where somebody has `claude` at hand but
+ * no API key, or that want what it can do with the files of a folder. It takes
+ * text and gives text: sampling settings, tools of ours, images and response
+ * formats it does not know.
+ *
+ * @since 0.1.0
+ */
+export * as ClaudeCli from "./ClaudeCli.ts"
+
+/**
  * A stand-in for a language model, so that programs run where there is none:
  * in documentation, in demos, without a key or a network. **It is not a
  * language model.** It has no weights and knows nothing of the world; it learns
