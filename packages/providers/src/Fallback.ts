@@ -66,11 +66,11 @@ export type ModelContext<M> = M extends Layer.Layer<never, infer _E, infer R> ? 
  * @since 0.1.0
  * @category models
  */
-export interface Options<out M extends Model> {
+export interface Options<out M extends Model, out Window extends Model = Model, out Filter extends Model = Model> {
   readonly models: ReadonlyArray<M>
   readonly when?: ((error: LanguageModelError.LanguageModelError) => boolean) | undefined
-  readonly contextWindow?: ReadonlyArray<M> | undefined
-  readonly contentFilter?: ReadonlyArray<M> | undefined
+  readonly contextWindow?: ReadonlyArray<Window> | undefined
+  readonly contentFilter?: ReadonlyArray<Filter> | undefined
   readonly attempts?: number | undefined
   readonly restart?: boolean | undefined
 }
@@ -155,9 +155,9 @@ export const fallbacks = Metric.counter("effect_dspy_fallbacks", {
  * @since 0.1.0
  * @category constructors
  */
-export const make: <M extends Model>(
-  options: Options<M>
-) => Policy.Policy<ModelError<M>, ModelContext<M> | Scope.Scope> = (options) =>
+export const make: <M extends Model, Window extends Model = never, Filter extends Model = never>(
+  options: Options<M, Window, Filter>
+) => Policy.Policy<ModelError<M | Window | Filter>, ModelContext<M | Window | Filter> | Scope.Scope> = (options) =>
   // What the models need and fail with is read off the type that is erased inside.
   erased(options) as Policy.Policy<never, never>
 

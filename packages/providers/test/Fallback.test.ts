@@ -1,5 +1,5 @@
 import * as LanguageModel from "@effect-dspy/core/LanguageModel"
-import * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
+import type * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
 import * as Policy from "@effect-dspy/core/Policy"
 import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
 import { assert, describe, it } from "@effect/vitest"
