@@ -44,22 +44,25 @@ export const fit = (space: ReadonlyArray<number>, observations: ReadonlyArray<Ob
   const known = observations.filter(({ scores }) => scores.length > 0)
   const noise = variance(known)
   const columns = layout(space, known)
-  const rows = known.map(({ block, combination, scores }) => ({
-    at: columns.of(combination, block),
+  const center = mean(known.map(({ scores }) => mean(scores)))
+  const rows = known.map(({ block, combination, scores }): Row => ({
+    at: columns.at(combination, block),
+    own: columns.own(combination)!, // it is among the known
     weight: scores.length / noise,
-    value: mean(scores)
+    value: mean(scores) - center
   }))
-  const center = mean(rows.map(({ value }) => value))
-  const solved = spreads.map((spread) => solve(rows, center, columns.variances(spread)))
-  const best = solved.reduce((best, next) => next.evidence > best.evidence ? next : best)
-  const belief = (effects: ReadonlyArray<number>, unseen: (combination: Combination) => number): Belief => {
-    const mains = columns.mains.map((column, dimension) => effects.slice(column, column + space[dimension]!)) // one each
+  const best = spreads.map((spread) => solve(rows, columns.count, columns.prior(spread)))
+    .reduce((best, next) => next.evidence > best.evidence ? next : best)
+  const belief = (effects: Effects, unseen: (combination: Combination) => number): Belief => {
+    const mains = columns.mains.map((column, dimension) =>
+      Array.from(effects.shared.subarray(column, column + space[dimension]!)) // one column for each choice
+    )
     return {
       effects: mains,
       worth: (combination) => {
         const own = columns.own(combination)
         return combination.reduce((sum, choice, dimension) => sum + mains[dimension]![choice]!, 0) + // of the space
-          (own === undefined ? unseen(combination) : effects[own]!) // of the columns
+          (own === undefined ? unseen(combination) : effects.own[own]!) // of the columns
       }
     }
   }
@@ -67,14 +70,13 @@ export const fit = (space: ReadonlyArray<number>, observations: ReadonlyArray<Ob
     mean: belief(best.mean, () => 0),
     draw: (rng) => {
       const effects = best.draw(rng)
-      // What is known of no combination is drawn once for each that somebody asks about.
+      // The effect of a combination that was not tried is drawn when somebody asks for it, once.
       const drawn = new Map<string, number>()
       return belief(effects, (combination) => {
-        const id = key(combination)
-        const before = drawn.get(id)
+        const before = drawn.get(key(combination))
         if (before !== undefined) return before
         const effect = rng.gaussian() * Math.sqrt(best.ownVariance)
-        drawn.set(id, effect)
+        drawn.set(key(combination), effect)
         return effect
       })
     }
@@ -109,42 +111,32 @@ export function* descending(effects: ReadonlyArray<ReadonlyArray<number>>): Gene
 // Columns
 // -----------------------------------------------------------------------------
 
-// Effects of choices, then of combinations, then of blocks.
+// What combinations share, the effects of choices and then of blocks; and apart from it the effect of each combination.
 const layout = (space: ReadonlyArray<number>, observations: ReadonlyArray<Observation>) => {
   const mains: Array<number> = []
-  let count = 0
-  for (const choices of space) {
-    mains.push(count)
-    count += choices
+  let choices = 0
+  for (const count of space) {
+    mains.push(choices)
+    choices += count
   }
   const owns = new Map<string, number>()
-  for (const { combination } of observations) {
-    if (!owns.has(key(combination))) owns.set(key(combination), count++)
-  }
   const blocks = new Map<number, number>()
-  for (const { block } of observations) {
-    if (!blocks.has(block)) blocks.set(block, count++)
+  for (const { block, combination } of observations) {
+    if (!owns.has(key(combination))) owns.set(key(combination), owns.size)
+    if (!blocks.has(block)) blocks.set(block, choices + blocks.size)
   }
   return {
     mains,
+    count: { shared: choices + blocks.size, own: owns.size },
     own: (combination: Combination) => owns.get(key(combination)),
-    of: (combination: Combination, block: number): ReadonlyArray<number> => [
+    at: (combination: Combination, block: number): ReadonlyArray<number> => [
       ...combination.map((choice, dimension) => mains[dimension]! + choice), // one for each dimension
-      owns.get(key(combination))!, // listed above
-      blocks.get(block)! // as well
+      blocks.get(block)! // listed above
     ],
-    variances: (spread: number) => {
-      const total = spread * spread
-      const own = total * interaction * interaction
-      return {
-        own,
-        all: Array.from(
-          { length: count },
-          (_, column) =>
-            column < count - blocks.size - owns.size ? total : column < count - blocks.size ? own : blockVariance
-        )
-      }
-    }
+    prior: (spread: number): Prior => ({
+      shared: (column) => column < choices ? spread ** 2 : blockVariance,
+      own: (spread * interaction) ** 2
+    })
   }
 }
 
@@ -153,54 +145,96 @@ const layout = (space: ReadonlyArray<number>, observations: ReadonlyArray<Observ
 // -----------------------------------------------------------------------------
 
 interface Row {
-  /** The columns that are 1. */
+  /** The shared columns that are 1. */
   readonly at: ReadonlyArray<number>
+  readonly own: number
   readonly weight: number
   readonly value: number
 }
 
+/** Variances before anything is known. */
+interface Prior {
+  readonly shared: (column: number) => number
+  readonly own: number
+}
+
+interface Effects {
+  readonly shared: Float64Array
+  readonly own: Float64Array
+}
+
 interface Solved {
-  readonly mean: ReadonlyArray<number>
-  readonly draw: (rng: Rng) => ReadonlyArray<number>
+  readonly mean: Effects
+  readonly draw: (rng: Rng) => Effects
+  /** The probability of the scores as a logarithm, up to what is the same for all priors. */
   readonly evidence: number
   readonly ownVariance: number
 }
 
+// The effects of combinations do not meet each other in any row, so that they are eliminated one by one, and what
+// remains to be solved does not grow with their number.
 const solve = (
   rows: ReadonlyArray<Row>,
-  center: number,
-  variances: { readonly own: number; readonly all: ReadonlyArray<number> }
+  count: { readonly shared: number; readonly own: number },
+  prior: Prior
 ): Solved => {
-  const size = variances.all.length
-  // The precision of all effects, and what the scores say about them.
+  const size = count.shared
+  // How precisely effects are known, and what the scores say about them.
   const precision = new Float64Array(size * size)
   const said = new Float64Array(size)
-  for (const [column, variance] of variances.all.entries()) precision[column * size + column] = 1 / variance
+  const ownPrecision = new Float64Array(count.own).fill(1 / prior.own)
+  const ownSaid = new Float64Array(count.own)
+  // How much each own effect has to do with the shared ones.
+  const ties = Array.from({ length: count.own }, () => new Map<number, number>())
   let surprise = 0
-  for (const { at, value, weight } of rows) {
-    const off = value - center
-    surprise += weight * off * off
+  for (const { at, own, value, weight } of rows) {
+    surprise += weight * value * value
+    ownPrecision[own]! += weight
+    ownSaid[own]! += weight * value
+    const tie = ties[own]! // one for each
     for (const column of at) {
-      said[column]! += weight * off
+      said[column]! += weight * value
+      tie.set(column, (tie.get(column) ?? 0) + weight)
       for (const other of at) precision[column * size + other]! += weight
+    }
+  }
+  let explained = 0
+  let volume = count.own * Math.log(prior.own)
+  for (let column = 0; column < size; column++) {
+    precision[column * size + column]! += 1 / prior.shared(column)
+    volume += Math.log(prior.shared(column))
+  }
+  for (const [own, tie] of ties.entries()) {
+    const certain = ownPrecision[own]! // one for each
+    const about = ownSaid[own]! // as well
+    explained += about * about / certain
+    volume += Math.log(certain)
+    for (const [column, weight] of tie) {
+      said[column]! -= weight * about / certain
+      for (const [other, more] of tie) precision[column * size + other]! -= weight * more / certain
     }
   }
   const root = cholesky(precision, size)
   const mean = backward(root, forward(root, said, size), size)
-  let logDeterminant = 0
   for (let column = 0; column < size; column++) {
-    logDeterminant += 2 * Math.log(root[column * size + column]!) + Math.log(variances.all[column]!)
+    explained += mean[column]! * said[column]!
+    volume += 2 * Math.log(root[column * size + column]!)
   }
-  const explained = mean.reduce((sum, effect, column) => sum + effect * said[column]!, 0)
+  const own = (shared: Float64Array, off: () => number) =>
+    Float64Array.from(ties, (tie, index) => {
+      let about = ownSaid[index]! // one for each
+      for (const [column, weight] of tie) about -= weight * shared[column]!
+      return about / ownPrecision[index]! + off() / Math.sqrt(ownPrecision[index]!)
+    })
   return {
-    mean: Array.from(mean),
+    mean: { shared: mean, own: own(mean, () => 0) },
     draw: (rng) => {
       const off = backward(root, Float64Array.from(mean, () => rng.gaussian()), size)
-      return Array.from(mean, (effect, column) => effect + off[column]!)
+      const shared = mean.map((effect, column) => effect + off[column]!)
+      return { shared, own: own(shared, () => rng.gaussian()) }
     },
-    // The probability of the scores, up to what is the same for all variances.
-    evidence: -0.5 * (surprise - explained + logDeterminant),
-    ownVariance: variances.own
+    evidence: -0.5 * (surprise - explained + volume),
+    ownVariance: prior.own
   }
 }
 
