@@ -7,9 +7,15 @@ import * as Module from "@effect-dspy/core/Module"
 import type * as Parameters from "@effect-dspy/core/Parameters"
 import * as BootstrapFewShot from "@effect-dspy/optimizers/BootstrapFewShot"
 import * as LabeledFewShot from "@effect-dspy/optimizers/LabeledFewShot"
-import { Effect, Either } from "effect"
+import * as RandomSearch from "@effect-dspy/optimizers/RandomSearch"
+import * as Tpe from "@effect-dspy/optimizers/Tpe"
+import { Effect, Either, Option } from "effect"
+import { spawn } from "node:child_process"
+import { once } from "node:events"
+import * as path from "node:path"
 import { parseArgs } from "node:util"
 import { table } from "./fixture/measure.ts"
+import * as virtualTime from "./fixture/virtualTime.ts"
 import { dice } from "./worlds/chance.ts"
 import * as model from "./worlds/model.ts"
 import * as problem from "./worlds/problem.ts"
@@ -34,6 +40,7 @@ interface Setting {
   readonly world: World.World
   readonly problem: problem.Problem
   readonly given: Parameters.Parameters
+  readonly run: <A, E>(self: Effect.Effect<A, E, LanguageModel.LanguageModel>) => Promise<A>
   readonly score: (parameters: Parameters.Parameters) => Promise<number>
   readonly compiled: (optimizer: "labeled" | "bootstrapped") => Promise<Parameters.Parameters>
 }
@@ -47,6 +54,7 @@ const setting = (kind: World.Kind, seed: number): Setting => {
   return {
     world,
     problem: task,
+    run,
     given: Object.fromEntries(task.module.predictors.map(({ path }) => [path, { demos: [] }])),
     score: async (parameters) => {
       const module = Either.getOrThrow(Module.withParameters(task.module, parameters))
@@ -209,6 +217,70 @@ for (const name of ["rule", "mixed"]) {
 }
 
 // -----------------------------------------------------------------------------
+// Searching
+// -----------------------------------------------------------------------------
+
+// The same trials of the same combinations, chosen by Tpe and at random. It takes a minute, and many seeds to be seen at all.
+const searched = async (kind: World.Kind, nStartupTrials: number): Promise<number> => {
+  const trials = 30
+  const all: Array<number> = []
+  for (let seed = 0; seed < seeds; seed++) {
+    const { given, problem: task, run, score, world } = setting(kind, seed)
+    const { metric, module, trainset, valset } = task
+    const few = { trainset, valset: valset.slice(0, 2), metric, seed, maxLabeledDemos: 4, numCandidatePrograms: 6 }
+    const sets = (await run(RandomSearch.compile(module, few))).candidates
+      .filter(({ origin }) => origin === "bootstrapped at random")
+      .map(({ parameters }) => parameters)
+    const examples = trainset.slice(0, 10).map(({ inputs, labels }) => `${inputs.manifest} -> ${labels.berth}`).join(
+      "\n"
+    )
+    const write = model.answerer(world)
+    const texts = [
+      undefined,
+      ...["one", "another"].map((rollout) =>
+        write([{ role: "user", content: `${examples}\nWrite instructions.` }], rollout).replaceAll("```", "")
+      )
+    ]
+    const paths = Object.keys(given)
+    const space = Object.fromEntries(paths.flatMap((path) => [[`${path} text`, texts.length], [path, sets.length]]))
+    const parametersOf = (choices: Tpe.Choices): Parameters.Parameters =>
+      Object.fromEntries(paths.map((path) => {
+        const instructions = texts[choices[`${path} text`]!]
+        const { demos } = sets[choices[path]!]![path]! // choices are within the space, and every set is for all paths
+        return [path, instructions === undefined ? { demos } : { demos, instructions }]
+      }))
+    const tried: Array<Tpe.Trial> = []
+    const means = new Map<string, { readonly choices: Tpe.Choices; readonly values: Array<number> }>()
+    for (let n = 0; n < trials; n++) {
+      const choices = Option.getOrThrow(Tpe.suggest(space, tried, { path: [seed, n], nStartupTrials }))
+      const batch = dice(seed, n, "batch").shuffle(valset).slice(0, 35)
+      const candidate = Either.getOrThrow(Module.withParameters(module, parametersOf(choices)))
+      const value = mean(await run(problem.scores(candidate, { ...task, population: batch })))
+      tried.push({ choices, value })
+      const key = JSON.stringify(choices)
+      const known = means.get(key) ?? { choices, values: [] }
+      means.set(key, known)
+      known.values.push(value)
+    }
+    const best = Array.from(means.values()).reduce((a, b) => mean(b.values) > mean(a.values) ? b : a)
+    all.push(await score(parametersOf(best.choices)))
+  }
+  return mean(all)
+}
+
+if (!options.check) {
+  for (const name of ["mixed-2", "interacting"]) {
+    const kind = World.kinds.find((kind) => kind.name === name)!
+    const [tpe, random] = [await searched(kind, 10), await searched(kind, Number.POSITIVE_INFINITY)]
+    gate(
+      `${name}: what Tpe finds is no worse than what is found at random`,
+      tpe >= random - 0.01,
+      `${tpe.toFixed(3)} against ${random.toFixed(3)}`
+    )
+  }
+}
+
+// -----------------------------------------------------------------------------
 // Nothing but the prompt
 // -----------------------------------------------------------------------------
 
@@ -267,6 +339,54 @@ for (const name of ["rule", "mixed"]) {
   const { system, user } = process.cpuUsage(before)
   const rate = calls / (user + system) * 1e6
   gate("at least 5000 calls a second of CPU time", rate >= 5000, `${Math.round(rate)}`)
+}
+
+// -----------------------------------------------------------------------------
+// What the worlds are used through
+// -----------------------------------------------------------------------------
+
+{
+  const { service } = model.make(World.named("mixed/1"), { latency: 1000 })
+  const call = service.generate({ messages: [{ role: "user", content: "Write instructions." }] })
+  const { milliseconds } = await virtualTime.run(
+    Effect.forEach(Array.from({ length: 100 }), () => call, { concurrency: 50 })
+  )
+  gate("in virtual time 100 calls of a second, 50 at once, take two", milliseconds === 2000, `${milliseconds} ms`)
+}
+
+{
+  const child = spawn(process.execPath, [...process.execArgv, path.join(import.meta.dirname, "worlds/server.ts")], {
+    stdio: ["ignore", "pipe", "inherit"]
+  })
+  try {
+    const [line] = await once(child.stdout, "data") as [Buffer] // it prints its address and nothing else
+    const url = line.toString().trim()
+    const get = async (path: string): Promise<unknown> => (await fetch(`${url}${path}`)).json()
+    const world = World.named("mixed/1")
+    const answer = model.answerer(world)
+    const prompts = World.inputs(world, "test").slice(0, 20).map((input): ReadonlyArray<Message> => [
+      { role: "system", content: "Your output fields are:\n1. `reasoning` (str):\n2. `berth` (str):" },
+      { role: "user", content: `[[ ## manifest ## ]]\n${World.manifest(world, input)}` }
+    ])
+    const ask = async (messages: ReadonlyArray<Message>, temperature: number) => {
+      const response = await fetch(`${url}/v1/chat/completions`, {
+        method: "POST",
+        body: JSON.stringify({ model: "mixed/1", messages, temperature })
+      })
+      const { choices } = await response.json() as {
+        readonly choices: ReadonlyArray<{ readonly message: { readonly content: string } }>
+      }
+      return choices[0]?.message.content
+    }
+    const texts = await Promise.all(prompts.map((messages) => ask(messages, 0)))
+    gate("the server gives the same answers", prompts.every((messages, n) => answer(messages) === texts[n]))
+    const [first, second] = [await ask(prompts[0]!, 1), await ask(prompts[0]!, 1)]
+    gate("the server gives another sample at a temperature above 0", first === texts[0] && second !== first)
+    const { calls } = await get("/meter") as { readonly calls: number }
+    gate("the server counts its calls", calls === 22, String(calls))
+  } finally {
+    child.kill()
+  }
 }
 
 if (failures > 0) process.exitCode = 1
