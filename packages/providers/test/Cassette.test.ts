@@ -117,17 +117,19 @@ describe("Cassette", () => {
 
   it.scoped("equal requests get their recordings in the order in which they were asked, also at the same time", () =>
     Effect.gen(function*() {
-      const path = yield* newFile
-      // The later a call begins, the earlier it is answered.
-      const model = yield* scripted((_request, n) =>
-        TestLanguageModel.delayed(TestLanguageModel.text(`answer ${n}`), 60 - n * 20)
-      )
       const all = (model: LanguageModel.Service) =>
         Effect.forEach(["same", "same", "same"], (content) => ask(model, content), { concurrency: "unbounded" })
       const expected = ["answer 0", "answer 1", "answer 2"]
-      assert.deepStrictEqual(yield* Effect.withClock(using(model, { path, mode: "record" }, all), realClock), expected)
-      assert.deepStrictEqual(yield* using(offline, { path }, all), expected)
-      assert.deepStrictEqual((yield* lines(path)).map(({ n }) => n), [0, 1, 2])
+      for (const mode of ["record", "replay"] as const) {
+        const path = yield* newFile
+        // The later a call begins, the earlier it is answered.
+        const model = yield* scripted((_request, n) =>
+          TestLanguageModel.delayed(TestLanguageModel.text(`answer ${n}`), 60 - n * 20)
+        )
+        assert.deepStrictEqual(yield* Effect.withClock(using(model, { path, mode }, all), realClock), expected)
+        assert.deepStrictEqual(yield* using(offline, { path }, all), expected)
+        assert.deepStrictEqual((yield* lines(path)).map(({ n }) => n), mode === "record" ? [0, 1, 2] : [2, 1, 0])
+      }
     }).pipe(Effect.provide(NodeContext.layer)))
 
   it.scoped("replay asks and adds what it does not have, and is strict afterwards", () =>
