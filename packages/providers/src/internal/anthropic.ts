@@ -9,7 +9,7 @@ import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import type * as answer from "./answer.ts"
 import * as continuation from "./continuation.ts"
 import type * as fault from "./fault.ts"
-import { count, isObject, isText, record } from "./wire.ts"
+import { count, input, isObject, isText, record } from "./wire.ts"
 
 // =============================================================================
 // Models
@@ -93,15 +93,12 @@ const blocks = (content: LanguageModel.Message["content"], cite: boolean): Reado
       }]
   )
 
-const toolUse = (call: LanguageModel.ToolCall): Block => {
-  let input: unknown
-  try {
-    input = JSON.parse(call.arguments === "" ? "{}" : call.arguments)
-  } catch {
-    // The API takes objects only; what the model wrote is not to be lost.
-  }
-  return { type: "tool_use", id: call.id, name: call.name, input: record(input) ?? { arguments: call.arguments } }
-}
+const toolUse = (call: LanguageModel.ToolCall): Block => ({
+  type: "tool_use",
+  id: call.id,
+  name: call.name,
+  input: input(call.arguments)
+})
 
 // A continuation holds what is neither text nor a call, and where those stood between it.
 const assistant = (message: LanguageModel.Message): ReadonlyArray<Block> => {

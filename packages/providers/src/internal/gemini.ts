@@ -9,7 +9,7 @@ import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import type * as answer from "./answer.ts"
 import * as continuation from "./continuation.ts"
 import type * as fault from "./fault.ts"
-import { count, isObject, isText, record } from "./wire.ts"
+import { count, input, isObject, isText, record } from "./wire.ts"
 
 // =============================================================================
 // Models
@@ -72,15 +72,11 @@ const madeUp = /^call_\d+$/
 
 const idOf = (id: string | undefined): string | undefined => id === undefined || madeUp.test(id) ? undefined : id
 
-const functionCall = (call: LanguageModel.ToolCall): Part => {
-  let args: unknown
-  try {
-    args = JSON.parse(call.arguments === "" ? "{}" : call.arguments)
-  } catch {
-    // The API takes objects only; what the model wrote is not to be lost.
-  }
-  return { id: idOf(call.id), name: call.name, args: record(args) ?? { arguments: call.arguments } }
-}
+const functionCall = (call: LanguageModel.ToolCall): Part => ({
+  id: idOf(call.id),
+  name: call.name,
+  args: input(call.arguments)
+})
 
 // The API wants the name of the function with its result: that of the latest call of this id.
 const nameOf = (messages: LanguageModel.Request["messages"], at: number): string => {

@@ -30,3 +30,15 @@ const isWithin = (u: unknown, depth: number): boolean =>
  */
 export const record = (u: unknown): Json.JsonRecord | undefined =>
   isWithin(u, maxDepth) && Json.isJsonRecord(u) ? u : undefined
+
+/**
+ * The arguments of a tool call as an object, for those who take no text. Ones
+ * that are none are not lost: they are the text under `arguments`.
+ */
+export const input = (text: string): Json.JsonRecord => {
+  try {
+    return record(JSON.parse(text === "" ? "{}" : text)) ?? { arguments: text }
+  } catch {
+    return { arguments: text }
+  }
+}
