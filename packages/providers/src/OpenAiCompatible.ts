@@ -157,6 +157,9 @@ export const placeOf = ({ apiKey, baseUrl, headers, ...options }: ServerOptions)
  * the model stopped, or wrote `[DONE]`; otherwise it fails with
  * `StreamTruncated`. A setting that the server is known to refuse or to ignore
  * fails with `InvalidRequest`, before anything is sent: it is never dropped.
+ * Where a server wants to see its reasoning again when the conversation goes
+ * on, as DeepSeek and OpenRouter do, an output has a `continuation`: send it
+ * back with the assistant's turn (see `LanguageModel.toMessage`).
  *
  * @since 0.1.0
  * @category constructors

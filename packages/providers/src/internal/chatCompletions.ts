@@ -4,12 +4,14 @@
  *
  * @since 0.1.0
  */
+import type * as Json from "@effect-dspy/core/Json"
 import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import type * as answer from "./answer.ts"
+import * as continuation from "./continuation.ts"
 import type { Dialect, Setting } from "./dialects.ts"
 import * as fault from "./fault.ts"
 import { type Piece, Splitter } from "./thinkBlock.ts"
-import { count, isObject, isText } from "./wire.ts"
+import { count, isObject, isText, record } from "./wire.ts"
 
 // =============================================================================
 // Requests
@@ -22,7 +24,7 @@ const content = (content: LanguageModel.Message["content"]): unknown =>
       : { type: "image_url", image_url: { url: part.url, detail: part.detail } }
   )
 
-const message = (message: LanguageModel.Message): unknown => ({
+const message = ({ continues }: Dialect) => (message: LanguageModel.Message): unknown => ({
   role: message.role,
   // Some servers refuse an empty text beside tool calls, all of them take null there.
   content: message.content === "" && message.toolCalls !== undefined ? null : content(message.content),
@@ -31,7 +33,10 @@ const message = (message: LanguageModel.Message): unknown => ({
     type: "function",
     function: { name: call.name, arguments: call.arguments }
   })),
-  tool_call_id: message.toolCallId
+  tool_call_id: message.toolCallId,
+  ...(continues === undefined || message.continuation === undefined ? undefined : {
+    [continues.field]: continuation.parts(message.continuation, continues.provider)[0]?.[continues.field]
+  })
 })
 
 const responseFormat = (format: LanguageModel.ResponseFormat): unknown =>
@@ -99,7 +104,7 @@ export const encode = (request: LanguageModel.Request, target: Target, stream: b
   if (stream && dialect.streamUsage) body["stream_options"] = { include_usage: true }
   Object.assign(body, settings?.extensions)
   body["model"] = model
-  body["messages"] = request.messages.map(message)
+  body["messages"] = request.messages.map(message(dialect))
   body["stream"] = stream ? true : undefined
   return JSON.stringify(body)
 }
@@ -266,6 +271,30 @@ const readReasoning = (u: unknown): string => {
   return [text, thinking, summary].find(isText) ?? ""
 }
 
+// The words of a part of reasoning, which come in pieces.
+const worded = ["text", "summary", "data"] as const
+
+// Puts together what comes in pieces: a text, or a list of parts.
+const keep = (output: OutputState, u: unknown): void => {
+  if (typeof u === "string" && typeof output.kept === "string") output.kept += u
+  for (const part of Array.isArray(u) ? u : []) {
+    const piece = record(part)
+    if (piece === undefined) continue
+    const parts = typeof output.kept === "string" ? [] : output.kept
+    const before = parts.at(-1)
+    if (before !== undefined && before["type"] === piece["type"] && before["index"] === piece["index"]) {
+      const joined = worded.flatMap((name) => {
+        const [start, end] = [before[name], piece[name]]
+        return typeof start === "string" && typeof end === "string" ? [[name, start + end] as const] : []
+      })
+      // What is known of the part may come with any of its pieces.
+      const known = Object.entries(piece).filter(([, value]) => value !== null)
+      parts[parts.length - 1] = { ...before, ...Object.fromEntries(known), ...Object.fromEntries(joined) }
+    } else parts.push(piece)
+    output.kept = parts
+  }
+}
+
 interface Call {
   readonly position: number
   id: string | undefined
@@ -278,6 +307,8 @@ interface OutputState {
   readonly byId: Map<string, Call>
   readonly byIndex: Map<number, Call>
   readonly thinkBlock: Splitter | undefined
+  /** What the server wants to see again. */
+  kept: string | Array<Json.JsonRecord>
   refused: boolean
   finished: boolean
 }
@@ -298,12 +329,14 @@ export class Reader implements answer.Reader {
   #finished = 0
   readonly #wanted: number
   readonly #thinkBlock: Target["thinkBlock"]
+  readonly #continues: Dialect["continues"]
   readonly #outputs = new Map<number, OutputState>()
 
   /** `outputs`: how many were asked for. */
   constructor(target: Target, outputs: number) {
     this.#model = target.model
     this.#thinkBlock = target.thinkBlock
+    this.#continues = target.dialect.continues
     this.#wanted = outputs
   }
 
@@ -350,7 +383,7 @@ export class Reader implements answer.Reader {
     let output = this.#outputs.get(index)
     if (output === undefined) {
       const thinkBlock = this.#thinkBlock === undefined ? undefined : new Splitter(this.#thinkBlock === "open")
-      output = { calls: [], byId: new Map(), byIndex: new Map(), thinkBlock, refused: false, finished: false }
+      output = { calls: [], byId: new Map(), byIndex: new Map(), thinkBlock, kept: "", refused: false, finished: false }
       this.#outputs.set(index, output)
     }
     return output
@@ -400,6 +433,11 @@ export class Reader implements answer.Reader {
         out.push({ _tag: "ToolCallDelta", index, call: call.position, id: call.id, arguments: "" })
       }
     }
+    if (this.#continues !== undefined && output.kept.length > 0) {
+      const { field, provider } = this.#continues
+      const kept = continuation.make(provider, [{ [field]: output.kept }])
+      out.push({ _tag: "ContinuationDelta", index, continuation: kept })
+    }
     out.push({ _tag: "Finish", index, reason: output.refused ? "refusal" : reason })
   }
 
@@ -414,6 +452,7 @@ export class Reader implements answer.Reader {
     const reasoning = readReasoning(body.reasoning_content) || readReasoning(body.reasoning) ||
       readReasoning(body.reasoning_details)
     if (reasoning !== "") out.push({ _tag: "ReasoningDelta", index, text: reasoning })
+    if (this.#continues !== undefined) keep(output, Reflect.get(body, this.#continues.field))
     const { content } = body
     if (typeof content === "string") {
       if (content !== "" || logprobs !== undefined) this.#text(content, index, output, logprobs, out)

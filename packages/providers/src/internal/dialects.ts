@@ -37,6 +37,9 @@ export type Fields = {
  *   comes unasked, the question may be refused.
  * - `capabilities`: the response format is the one that all of its models take.
  * - `anyModel`: it answers to other names of models than those in its list.
+ * - `continues`: the field of an answer, by our name for the provider, that has to
+ *   be in its turn when the conversation goes on, or reasoning is lost or the
+ *   request refused.
  * - `embeddings`: texts in one request, the encoding that is asked for, and the
  *   field for the number of dimensions.
  */
@@ -54,6 +57,7 @@ export interface Dialect {
   readonly streamUsage: boolean
   readonly capabilities: Pick<LanguageModel.Capabilities, "responseFormat" | "multipleOutputs">
   readonly anyModel: boolean
+  readonly continues: { readonly provider: string; readonly field: string } | undefined
   readonly embeddings: {
     readonly maxBatchSize: number
     readonly encoding: "base64" | "float"
@@ -101,6 +105,7 @@ export const unknown: Dialect = {
   streamUsage: true,
   capabilities: { responseFormat: "jsonSchema", multipleOutputs: false },
   anyModel: false,
+  continues: undefined,
   embeddings: { maxBatchSize: 128, encoding: "float", dimensions: "dimensions" }
 }
 
@@ -178,7 +183,8 @@ export const known = {
     local: false,
     fields: { ...fields, maxTokens, reasoningEffort: (effort) => ({ reasoning: { effort } }) },
     lacks: ["n"],
-    capabilities: { responseFormat: "jsonObject", multipleOutputs: false }
+    capabilities: { responseFormat: "jsonObject", multipleOutputs: false },
+    continues: { provider: "openrouter", field: "reasoning_details" }
   },
   groq: {
     ...unknown,
@@ -215,7 +221,8 @@ export const known = {
           : { thinking: { type: "enabled" }, reasoning_effort: effort }
     },
     lacks: ["n", "seed"],
-    capabilities: { responseFormat: "jsonObject", multipleOutputs: false }
+    capabilities: { responseFormat: "jsonObject", multipleOutputs: false },
+    continues: { provider: "deepseek", field: "reasoning_content" }
   },
   xai: {
     ...unknown,
