@@ -1,0 +1,233 @@
+/**
+ * Sends equal requests once when they come at the same time: a policy.
+ *
+ * @since 0.1.0
+ */
+import * as Json from "@effect-dspy/core/Json"
+import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
+import type { LanguageModelError } from "@effect-dspy/core/LanguageModelError"
+import type * as Policy from "@effect-dspy/core/Policy"
+import * as Chunk from "effect/Chunk"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
+import * as Metric from "effect/Metric"
+import type * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import { spanEvent } from "./internal/spanEvent.ts"
+
+/**
+ * Counts calls that were answered by another one that was under way, tagged by
+ * `model`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const joined = Metric.counter("effect_dspy_single_flight_joined", {
+  description: "Calls that joined an equal one that was under way",
+  incremental: true
+})
+
+/**
+ * Lets a request that equals one under way share its answer, and its failure.
+ * Everything counts, also `settings.rollout`: samples that are to differ need
+ * different ones. Whole and streamed answers are shared apart.
+ *
+ * Nobody depends on who came first: the call goes on as long as anyone waits
+ * for it, and is interrupted when the last one leaves. Each reader of a shared
+ * stream gets all of it from the beginning, at its own pace; the model is asked
+ * for more when the fastest wants it. What was read is kept until all have left.
+ *
+ * The call runs in the context of the one who came first, whose spans it
+ * belongs to.
+ *
+ * @example
+ * ```ts
+ * import * as LanguageModel from "@effect-dspy/core/LanguageModel"
+ * import * as Policy from "@effect-dspy/core/Policy"
+ * import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
+ * import * as SingleFlight from "@effect-dspy/providers/SingleFlight"
+ * import { Effect } from "effect"
+ *
+ * const Model = TestLanguageModel.layer([TestLanguageModel.text("hello")]).pipe(Policy.apply(SingleFlight.make()))
+ *
+ * const ask = LanguageModel.generate({ messages: [{ role: "user", content: "hi" }] })
+ *
+ * const program = Effect.gen(function*() {
+ *   const responses = yield* Effect.all([ask, ask, ask], { concurrency: "unbounded" })
+ *   return { answers: responses.length, calls: (yield* TestLanguageModel.calls).length }
+ * }).pipe(Effect.provide(Model))
+ *
+ * Effect.runPromise(program).then((result) => assert.deepStrictEqual(result, { answers: 3, calls: 1 }))
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (): Policy.Policy<never, Scope.Scope> => (inner) =>
+  Effect.map(Effect.scope, (scope) => {
+    const wholes = new Flights<Deferred.Deferred<LanguageModel.Response, LanguageModelError>>(inner.id, scope)
+    const streams = new Flights<Tape>(inner.id, scope)
+    return {
+      ...inner,
+      generate: (request) =>
+        Effect.scoped(Effect.flatMap(
+          wholes.board(request, () => {
+            const answer = Deferred.unsafeMake<LanguageModel.Response, LanguageModelError>(FiberId.none)
+            return {
+              shared: answer,
+              call: inner.generate(request),
+              landed: (exit) => Deferred.unsafeDone(answer, exit)
+            }
+          }),
+          Deferred.await
+        )),
+      stream: (request) =>
+        Stream.unwrapScoped(Effect.map(
+          streams.board(request, () => {
+            const tape = new Tape()
+            return { shared: tape, call: tape.record(inner.stream(request)), landed: (exit) => tape.end(exit) }
+          }),
+          (tape) => Stream.repeatEffectChunkOption(tape.reader())
+        ))
+    }
+  })
+
+// =============================================================================
+// Calls under way
+// =============================================================================
+
+interface Flight<A> {
+  /** What the readers have in common. */
+  readonly shared: A
+  readers: number
+  stop: Effect.Effect<unknown>
+}
+
+class Flights<A> {
+  readonly #scope: Scope.Scope
+  readonly #told: Effect.Effect<void>
+  readonly #underWay = new Map<string, Flight<A>>()
+
+  constructor(model: string, scope: Scope.Scope) {
+    this.#scope = scope
+    this.#told = Effect.zipRight(
+      Metric.increment(Metric.tagged(joined, "model", model)),
+      spanEvent("singleFlight.joined", { model })
+    )
+  }
+
+  /**
+   * What is shared by the readers of a request, until the scope closes. The first one begins the
+   * call, which runs in a fiber of its own.
+   */
+  board<B, E>(
+    request: LanguageModel.Request,
+    begin: () => {
+      readonly shared: A
+      readonly call: Effect.Effect<B, E>
+      readonly landed: (exit: Exit.Exit<B, E>) => void
+    }
+  ): Effect.Effect<A, never, Scope.Scope> {
+    return Effect.uninterruptible(Effect.suspend(() => {
+      const key = Json.hash(request)
+      const known = this.#underWay.get(key)
+      if (known !== undefined) {
+        known.readers++
+        return Effect.addFinalizer(() => this.#leave(key, known)).pipe(
+          Effect.zipRight(this.#told),
+          Effect.as(known.shared)
+        )
+      }
+      const { call, landed, shared } = begin()
+      const flight: Flight<A> = { shared, readers: 1, stop: Effect.void }
+      this.#underWay.set(key, flight)
+      return Effect.addFinalizer(() => this.#leave(key, flight)).pipe(
+        Effect.zipRight(Effect.forkIn(Effect.interruptible(call), this.#scope)),
+        Effect.map((fiber) => {
+          flight.stop = Fiber.interrupt(fiber)
+          fiber.addObserver((exit) => {
+            this.#forget(key, flight)
+            landed(exit)
+          })
+          return shared
+        })
+      )
+    }))
+  }
+
+  #leave(key: string, flight: Flight<A>): Effect.Effect<unknown> {
+    return Effect.suspend(() => {
+      if (--flight.readers > 0) return Effect.void
+      this.#forget(key, flight)
+      return flight.stop
+    })
+  }
+
+  // Whoever comes from now on begins a call of its own.
+  #forget(key: string, flight: Flight<A>): void {
+    if (this.#underWay.get(key) === flight) this.#underWay.delete(key)
+  }
+}
+
+// =============================================================================
+// Streams
+// =============================================================================
+
+type Pull = Effect.Effect<Chunk.Chunk<LanguageModel.Delta>, Option.Option<LanguageModelError>>
+
+// What has been read of a stream, for all its readers.
+class Tape {
+  readonly #chunks: Array<Chunk.Chunk<LanguageModel.Delta>> = []
+  readonly #wanted = Effect.unsafeMakeLatch(false)
+  readonly #waiting = new Set<() => void>()
+  #end: Exit.Exit<never, Option.Option<LanguageModelError>> | undefined
+
+  /** Reads on each time somebody has read everything there is. */
+  record(
+    stream: Stream.Stream<LanguageModel.Delta, LanguageModelError>
+  ): Effect.Effect<never, Option.Option<LanguageModelError>> {
+    return Effect.scoped(Effect.flatMap(Stream.toPull(stream), (pull) => {
+      const read: Effect.Effect<never, Option.Option<LanguageModelError>> = Effect.flatMap(pull, (chunk) => {
+        if (Chunk.isEmpty(chunk)) return read
+        this.#wanted.unsafeClose()
+        this.#chunks.push(chunk)
+        this.#wake()
+        return Effect.zipRight(this.#wanted.await, read)
+      })
+      return Effect.zipRight(this.#wanted.await, read)
+    }))
+  }
+
+  end(exit: Exit.Exit<never, Option.Option<LanguageModelError>>): void {
+    this.#end = exit
+    this.#wake()
+  }
+
+  reader(): Pull {
+    let at = 0
+    const read: Pull = Effect.suspend(() => {
+      const chunk = this.#chunks[at]
+      if (chunk === undefined) return this.#end ?? Effect.zipRight(this.#news, read)
+      at++
+      return Effect.succeed(chunk)
+    })
+    return read
+  }
+
+  readonly #news = Effect.async<void>((resume) => {
+    const wake = () => resume(Effect.void)
+    this.#waiting.add(wake)
+    this.#wanted.unsafeOpen()
+    return Effect.sync(() => this.#waiting.delete(wake))
+  })
+
+  #wake(): void {
+    const waiting = [...this.#waiting]
+    this.#waiting.clear()
+    for (const wake of waiting) wake()
+  }
+}

@@ -1,0 +1,207 @@
+import * as LanguageModel from "@effect-dspy/core/LanguageModel"
+import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
+import { assert, describe, it } from "@effect/vitest"
+import { Chunk, Effect, Exit, Fiber, Metric, Option, Scope, Stream, TestClock } from "effect"
+import * as SingleFlight from "../src/SingleFlight.ts"
+import * as FaultServer from "./FaultServer.ts"
+import {
+  breaking,
+  broken,
+  collected,
+  completed,
+  failureOf,
+  finish,
+  policed,
+  request,
+  served,
+  text,
+  textOf
+} from "./policing.ts"
+
+const { delayed, deltas, fail, text: says } = TestLanguageModel
+
+const thousand = Array.from({ length: 1000 })
+
+// A model that counts how many streams were opened, are open, and how often it was asked for more.
+const counted = (each: ReadonlyArray<LanguageModel.Delta>) => {
+  const state = { opened: 0, open: 0, pulled: 0 }
+  const model = LanguageModel.make({
+    id: "test/model",
+    stream: () =>
+      Stream.unwrapScoped(Effect.as(
+        Effect.acquireRelease(
+          Effect.sync(() => {
+            state.opened++
+            state.open++
+          }),
+          () => Effect.sync(() => state.open--)
+        ),
+        Stream.mapEffect(Stream.rechunk(Stream.fromIterable(each), 1), (delta) => {
+          state.pulled++
+          return Effect.delay(Effect.succeed(delta), "1 second")
+        })
+      ))
+  })
+  return { model, state }
+}
+
+const hello = [text("he"), text("llo"), finish, completed()]
+
+describe("SingleFlight", () => {
+  it.scoped("a thousand equal calls are one, and all get its answer", () =>
+    Effect.gen(function*() {
+      const { model, sent } = yield* policed(SingleFlight.make(), () => delayed(says("hello"), "1 second"))
+      const fibers = yield* Effect.forEach(thousand, () => Effect.fork(model.generate(request)))
+      yield* TestClock.adjust("1 second")
+      const responses = yield* Effect.forEach(fibers, Fiber.join)
+      assert.isTrue(responses.every((response) => textOf(response) === "hello"))
+      assert.strictEqual(yield* sent, 1)
+      // It is over: the next one is a call of its own.
+      const again = yield* Effect.fork(model.generate(request))
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(again)
+      assert.strictEqual(yield* sent, 2)
+    }))
+
+  it.scoped("999 of a thousand leave, the first one among them: still one call and one answer", () =>
+    Effect.gen(function*() {
+      const { model, sent } = yield* policed(SingleFlight.make(), () => delayed(says("hello"), "1 second"))
+      const fibers = yield* Effect.forEach(thousand, () => Effect.fork(model.generate(request)))
+      yield* TestClock.adjust("500 millis")
+      yield* Fiber.interruptAll(fibers.slice(0, -1))
+      yield* TestClock.adjust("500 millis")
+      assert.strictEqual(textOf(yield* Fiber.join(fibers.at(-1)!)), "hello")
+      assert.strictEqual(yield* sent, 1)
+    }))
+
+  it.scoped("the same of streams", () =>
+    Effect.gen(function*() {
+      const { model, state } = counted(hello)
+      const policed = yield* SingleFlight.make()(model)
+      const fibers = yield* Effect.forEach(thousand.slice(0, 200), () => Effect.fork(collected(policed)))
+      yield* TestClock.adjust("1500 millis")
+      yield* Fiber.interruptAll(fibers.slice(0, -2))
+      yield* TestClock.adjust("10 seconds")
+      assert.deepStrictEqual(yield* Fiber.join(fibers.at(-1)!), hello)
+      assert.deepStrictEqual(yield* Fiber.join(fibers.at(-2)!), hello)
+      assert.deepStrictEqual(state, { opened: 1, open: 0, pulled: 4 })
+    }))
+
+  it.scoped("the call is interrupted when the last one leaves, and not before", () =>
+    Effect.gen(function*() {
+      const server = yield* FaultServer.make(() => FaultServer.sse(FaultServer.stall))
+      const model = yield* SingleFlight.make()(yield* served(server.url))
+      for (
+        const use of [Effect.asVoid(model.generate(request)), Stream.runDrain(model.stream(request))]
+      ) {
+        const [a, b] = [yield* Effect.fork(use), yield* Effect.fork(use)]
+        const { closed } = yield* server.next
+        yield* Fiber.interrupt(a)
+        const still = yield* Effect.fork(closed)
+        yield* TestClock.adjust("1 second")
+        assert.isNull(still.unsafePoll())
+        yield* Fiber.interrupt(b)
+        yield* closed
+      }
+      assert.strictEqual(server.requests.length, 2)
+    }))
+
+  it.scoped("one who comes when the last one has left begins anew", () =>
+    Effect.gen(function*() {
+      const { model, sent } = yield* policed(
+        SingleFlight.make(),
+        (_, n) => n === 0 ? delayed(says("old"), "1 hour") : says("new")
+      )
+      const fiber = yield* Effect.fork(model.generate(request))
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.interrupt(fiber)
+      assert.strictEqual(textOf(yield* model.generate(request)), "new")
+      assert.strictEqual(yield* sent, 2)
+    }))
+
+  it.scoped("requests that differ, be it by the rollout, are not shared", () =>
+    Effect.gen(function*() {
+      const { model, sent } = yield* policed(SingleFlight.make(), () => delayed(says("hello"), "1 second"))
+      const fiber = yield* Effect.fork(Effect.all([
+        model.generate(request),
+        model.generate({ ...request, settings: { rollout: "1" } }),
+        model.generate({ ...request, settings: { rollout: "2" } }),
+        model.generate({ settings: { rollout: "2" }, messages: [{ content: "hi", role: "user" }] })
+      ], { concurrency: "unbounded" }))
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(fiber)
+      assert.strictEqual(yield* sent, 3)
+    }))
+
+  it.scoped("a failure is shared, and forgotten", () =>
+    Effect.gen(function*() {
+      const { model, sent } = yield* policed(SingleFlight.make(), (_, n) =>
+        n === 0 ? delayed(fail("Overloaded"), "1 second") : n === 1 ? breaking(text("hel")) : says("hello"))
+      const fiber = yield* Effect.fork(
+        Effect.all(
+          [1, 2, 3].map(() =>
+            Effect.flip(model.generate(request))
+          ),
+          { concurrency: "unbounded" }
+        )
+      )
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual((yield* Fiber.join(fiber)).map(({ reason }) => reason._tag), [
+        "Overloaded",
+        "Overloaded",
+        "Overloaded"
+      ])
+      const exits = yield* Effect.all([1, 2].map(() => Effect.exit(collected(model))), { concurrency: "unbounded" })
+      assert.deepStrictEqual(exits.map((exit) => failureOf(exit)), [broken, broken])
+      assert.strictEqual(textOf(yield* model.generate(request)), "hello")
+      assert.strictEqual(yield* sent, 3)
+    }))
+
+  it.scoped("who comes late gets all of a stream, however slow the first reader is", () =>
+    Effect.gen(function*() {
+      const { model, state } = counted(hello)
+      const policed = yield* SingleFlight.make()(model)
+      const slow = yield* Effect.fork(
+        Stream.runCollect(Stream.tap(policed.stream(request), () => Effect.sleep("1 hour")))
+      )
+      yield* TestClock.adjust("10 seconds")
+      const late = yield* Effect.fork(collected(policed))
+      yield* TestClock.adjust("5 seconds")
+      assert.deepStrictEqual(Option.getOrThrow(yield* Fiber.poll(late)), Exit.succeed(hello))
+      assert.strictEqual(state.opened, 1)
+      yield* TestClock.adjust("5 hours")
+      assert.deepStrictEqual(Chunk.toReadonlyArray(yield* Fiber.join(slow)), hello)
+    }))
+
+  it.scoped("the model is not asked for more than the fastest reader wants", () =>
+    Effect.gen(function*() {
+      const { model, state } = counted(hello)
+      const policed = yield* SingleFlight.make()(model)
+      const fiber = yield* Effect.fork(Stream.runForEach(policed.stream(request), () => Effect.never))
+      yield* TestClock.adjust("1 hour")
+      assert.strictEqual(state.pulled, 1)
+      yield* Fiber.interrupt(fiber)
+      assert.strictEqual(state.open, 0)
+    }))
+
+  it.effect("closing the policy ends what is under way", () =>
+    Effect.gen(function*() {
+      const { model, state } = counted(hello)
+      const scope = yield* Scope.make()
+      const policed = yield* Scope.extend(SingleFlight.make()(model), scope)
+      const fiber = yield* Effect.fork(Stream.runDrain(policed.stream(request)))
+      yield* TestClock.adjust("1500 millis")
+      yield* Scope.close(scope, Exit.void)
+      assert.isTrue(Exit.isInterrupted(yield* Fiber.await(fiber)))
+      assert.strictEqual(state.open, 0)
+    }))
+
+  it.scoped("who joins counts in a metric", () =>
+    Effect.gen(function*() {
+      const { model } = yield* policed(SingleFlight.make(), () => deltas(hello))
+      const counter = Metric.tagged(SingleFlight.joined, "model", "test/model")
+      const before = (yield* Metric.value(counter)).count
+      yield* Effect.all([1, 2, 3].map(() => collected(model)), { concurrency: "unbounded" })
+      assert.strictEqual((yield* Metric.value(counter)).count, before + 2)
+    }))
+})
