@@ -33,6 +33,7 @@ import * as answer from "./internal/answer.ts"
 import * as chat from "./internal/chatCompletions.ts"
 import * as document from "./internal/document.ts"
 import * as exchange from "./internal/exchange.ts"
+import { failure } from "./internal/failure.ts"
 import * as fault from "./internal/fault.ts"
 import { isObject, isText } from "./internal/wire.ts"
 import * as OpenAiCompatible from "./OpenAiCompatible.ts"
@@ -220,7 +221,7 @@ export const make = (
           if (Either.isRight(state)) failures = 0
           yield* Effect.mapError(
             driver.next(Either.isRight(state) ? state.right.status : "unknown"),
-            () => server.failed(expired)
+            () => failure(single.id, expired)
           )
         }
       })
@@ -413,7 +414,6 @@ interface Answers {
 }
 
 interface Server {
-  readonly failed: (reason: LanguageModelError.Reason) => LanguageModelError.LanguageModelError
   readonly refusal: (request: LanguageModel.Request) => LanguageModelError.LanguageModelError | undefined
   readonly line: (call: string, request: LanguageModel.Request) => string
   readonly upload: (lines: string) => Effect.Effect<string, LanguageModelError.LanguageModelError>
@@ -443,8 +443,6 @@ const serverOf = (
   const { dialect, headers, host, name, url } = OpenAiCompatible.placeOf(options)
   const target: chat.Target = { model, dialect, thinkBlock }
   const secrets = apiKey === undefined ? [] : [Redacted.value(apiKey)]
-  const failed = (reason: LanguageModelError.Reason, attempts = 1) =>
-    LanguageModelError.make({ reason, provider: id.split("/")[0] ?? id, model: id, attempts })
   return Effect.map(exchange.connect({ id, host, headers }), (connection): Server => {
     const attributes = { "gen_ai.provider.name": name, "gen_ai.request.model": model }
     const prompt = () => []
@@ -485,12 +483,11 @@ const serverOf = (
       )
 
     return {
-      failed,
       refusal: (request) => {
         const description = chat.refusal(request, dialect)
         return description === undefined
           ? undefined
-          : failed(new LanguageModelError.InvalidRequest({ description }), 0)
+          : failure(id, new LanguageModelError.InvalidRequest({ description }), { attempts: 0 })
       },
       line: (call, request) =>
         `{"custom_id":${JSON.stringify(call)},"method":"POST","url":"${completions}","body":${
@@ -542,7 +539,7 @@ const serverOf = (
         const line = lines.get(call)
         return Either.mapLeft(
           line === undefined ? Either.left(otherwise) : decode(request, line, target, secrets),
-          (reason) => failed(reason)
+          (reason) => failure(id, reason)
         )
       }
     }

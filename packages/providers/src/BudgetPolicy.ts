@@ -11,8 +11,11 @@ import * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
 import * as Policy from "@effect-dspy/core/Policy"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
+import { failure } from "./internal/failure.ts"
 import { outcomeOf } from "./internal/outcome.ts"
+import { spanEvent } from "./internal/spanEvent.ts"
 import { inputBound } from "./internal/tokens.ts"
 import * as Prices from "./Prices.ts"
 
@@ -26,6 +29,18 @@ import * as Prices from "./Prices.ts"
 export interface Options {
   readonly maxTokens?: number | undefined
 }
+
+/**
+ * Counts calls that were not sent because they did not fit into a budget,
+ * tagged by `model` and `resource`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const refusals = Metric.counter("effect_dspy_budget_refusals", {
+  description: "Calls that did not fit into a budget",
+  incremental: true
+})
 
 /**
  * Reserves each call before it is sent, and settles it when it is over, with the
@@ -127,23 +142,30 @@ const policy = <R>(
         const cost = Option.getOrUndefined(Prices.cost(table, model.id, dearest(most)))
         const budget = yield* paying
         if (cost === undefined && (yield* budget.remaining).cost !== undefined) {
-          return yield* failed(
-            model,
+          return yield* failure(
+            model.id,
             new LanguageModelError.InvalidRequest({
               description: `the budget limits money, and no price is known for ${model.id}; add it to the Prices`
-            })
+            }),
+            { attempts: 0 }
           )
         }
-        const reservation = yield* Effect.mapError(
-          budget.reserve({ calls: 1, tokens: most.inputTokens + most.outputTokens, cost }),
-          (reason) => failed(model, reason)
+        const reservation = yield* budget.reserve({
+          calls: 1,
+          tokens: most.inputTokens + most.outputTokens,
+          cost
+        }).pipe(
+          Effect.tapError(({ resource }) =>
+            Effect.zipRight(
+              Metric.update(refusals.pipe(Metric.tagged("model", model.id), Metric.tagged("resource", resource)), 1),
+              spanEvent("budget.refused", { model: model.id, resource })
+            )
+          ),
+          Effect.mapError((reason) => failure(model.id, reason, { attempts: 0 }))
         )
         return (ending: Policy.Ending) => reservation.settle(spent(ending, most, table, model.id))
       })
   }))
-
-const failed = (model: LanguageModel.Service, reason: LanguageModelError.Reason) =>
-  LanguageModelError.make({ reason, provider: model.id.split("/")[0] ?? model.id, model: model.id, attempts: 0 })
 
 interface Most {
   readonly inputTokens: number

@@ -24,6 +24,7 @@ import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import { spanEvent } from "./internal/spanEvent.ts"
 
 // =============================================================================
 // The file
@@ -247,9 +248,11 @@ export const make = (options: Options): Policy.Policy<CassetteError, FileSystem.
     const take = (request: LanguageModel.Request): Effect.Effect<Take, LanguageModelError.LanguageModelError> =>
       Effect.suspend(() => {
         const take = tapes.next(inner.id, clean(request))
-        return strict && take.known === undefined
-          ? Effect.fail(missing(options.path, inner.id, take))
-          : Effect.succeed(take)
+        const event = (what: string) => spanEvent(`cassette.${what}`, { hash: take.hash, n: take.n })
+        if (take.known !== undefined) return Effect.as(event("played"), take)
+        return strict
+          ? Effect.zipRight(event("missed"), Effect.fail(missing(options.path, inner.id, take)))
+          : Effect.as(event("asked"), take)
       })
     const keep = (
       take: Take,

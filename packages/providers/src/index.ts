@@ -67,6 +67,20 @@ export * as CircuitBreaker from "./CircuitBreaker.ts"
 export * as ClaudeCli from "./ClaudeCli.ts"
 
 /**
+ * Both ways between this library and `@effect/ai`: any of its language models
+ * (`@effect/ai-openai`, `-anthropic`, `-google`, `-amazon-bedrock`) as ours, and
+ * ours as one of its.
+ *
+ * `@effect/ai` is an optional peer: install it, and import this module by its
+ * own path, `@effect-dspy/providers/EffectAi`, since the package's index is
+ * without it. What a provider of `@effect/ai` does not tell cannot be told here
+ * either: some skip frames of a stream that they cannot read.
+ *
+ * @since 0.1.0
+ */
+export * as EffectAi from "./EffectAi.ts"
+
+/**
  * A stand-in for a language model, so that programs run where there is none:
  * in documentation, in demos, without a key or a network. **It is not a
  * language model.** It has no weights and knows nothing of the world; it learns
@@ -135,6 +149,13 @@ export * as ModelString from "./ModelString.ts"
 export * as OpenAiCompatible from "./OpenAiCompatible.ts"
 
 /**
+ * All policies in the order in which they belong.
+ *
+ * @since 0.1.0
+ */
+export * as Policies from "./Policies.ts"
+
+/**
  * What models cost. `Prices` is a table that the context holds, so that one
  * Layer replaces or extends it for every policy; a model that is not in it has
  * an unknown cost, which is never taken for 0.
@@ -194,6 +215,13 @@ export * as ResponseCache from "./ResponseCache.ts"
  * @since 0.1.0
  */
 export * as Retry from "./Retry.ts"
+
+/**
+ * Sends equal requests once when they come at the same time: a policy.
+ *
+ * @since 0.1.0
+ */
+export * as SingleFlight from "./SingleFlight.ts"
 
 /**
  * Ends calls that take too long: a policy.

@@ -4,9 +4,10 @@ import * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
 import * as Policy from "@effect-dspy/core/Policy"
 import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, FastCheck, Fiber, Layer, Random, Stream, TestClock } from "effect"
+import { Effect, Exit, FastCheck, Fiber, Layer, Metric, Random, Stream, TestClock } from "effect"
 import * as BudgetPolicy from "../src/BudgetPolicy.ts"
 import * as Prices from "../src/Prices.ts"
+import { spanEvents } from "./policing.ts"
 
 // 8 for the conversation, 8 and one for each byte of the message: 26 tokens at most.
 const request: LanguageModel.Request = {
@@ -125,6 +126,19 @@ describe("BudgetPolicy", () => {
       // As long as nobody knows whether the prompt goes into a cache, it may.
       yield* refused({ cost: 0.001_03 }, "cost")
       yield* refused({ time: 0 }, "time")
+    }))
+
+  it.effect("refusals are events of the span and in a metric", () =>
+    Effect.gen(function*() {
+      const { model } = yield* policed([answer({})], { calls: 0, id: "test/refused" })
+      assert.deepStrictEqual(yield* spanEvents(model.generate(request)), [
+        { name: "budget.refused", attributes: { model: "test/refused", resource: "calls" } }
+      ])
+      const counter = BudgetPolicy.refusals.pipe(
+        Metric.tagged("model", "test/refused"),
+        Metric.tagged("resource", "calls")
+      )
+      assert.strictEqual((yield* Metric.value(counter)).count, 1)
     }))
 
   it.effect("does not take an unknown price for none: where money is limited, the call is refused", () =>

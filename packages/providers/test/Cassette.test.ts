@@ -10,6 +10,7 @@ import { Chunk, Clock, Effect, Layer, Logger, Redacted, Scope, Stream } from "ef
 import * as Cassette from "../src/Cassette.ts"
 import * as OpenAiCompatible from "../src/OpenAiCompatible.ts"
 import * as FaultServer from "./FaultServer.ts"
+import { spanEvents } from "./policing.ts"
 
 // Delays of milliseconds, for calls that overtake each other.
 const realClock = Clock.make()
@@ -107,7 +108,8 @@ describe("Cassette", () => {
             assert.strictEqual(error.reason._tag, "NotFound")
             assert.include(error.message, `${path} has no recording of this request`)
           }
-          yield* ask(model, "hi")
+          const events = yield* spanEvents(ask(model, "hi"))
+          assert.deepStrictEqual(events.map(({ name }) => name), ["cassette.played"])
           assert.include((yield* Effect.flip(ask(model, "hi"))).message, "only 1 recording of this request")
         }))
       // Another model has not answered it.
