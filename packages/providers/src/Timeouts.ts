@@ -63,7 +63,7 @@ export const timeouts = Metric.counter("effect_dspy_timeouts", {
  *
  * @example
  * ```ts
- * import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
+ * import * as LanguageModel from "@effect-dspy/core/LanguageModel"
  * import * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
  * import * as Policy from "@effect-dspy/core/Policy"
  * import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
