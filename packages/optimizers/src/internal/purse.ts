@@ -24,6 +24,8 @@ export interface Purse {
   readonly commit: (runs: ReadonlyArray<Paid>) => Effect.Effect<boolean>
   /** Expects of coming runs what those so far have cost, and puts aside what the last ones will; false if that is not there. */
   readonly expect: (last: number) => Effect.Effect<boolean>
+  /** How many runs there is enough for, at what the dearest so far has cost. */
+  readonly affordable: Effect.Effect<number>
   /** Gives free what was put aside. */
   readonly release: Effect.Effect<void>
 }
@@ -33,6 +35,7 @@ const unlimited: Purse = {
   admit: (work) => Effect.succeedSome(Effect.interruptible(work)),
   commit: () => Effect.succeed(true),
   expect: () => Effect.succeed(true),
+  affordable: Effect.succeed(Number.POSITIVE_INFINITY),
   release: Effect.void
 }
 
@@ -59,6 +62,7 @@ export const make = (
     return {
       limited: true,
       release,
+      affordable: Effect.map(book.remaining, (left) => runsFor(left, expected)),
       admit: (work, runs, made) =>
         Effect.gen(function*() {
           const scope = yield* Scope.make()
@@ -96,6 +100,14 @@ export const make = (
         })
     }
   })
+
+const runsFor = (left: Budget.Amount, each: Budget.Amount): number =>
+  Math.min(
+    ...(["calls", "tokens", "cost"] as const).flatMap((resource) => {
+      const [available, needed] = [left[resource], each[resource] ?? 0]
+      return available === undefined || needed === 0 ? [] : [Math.floor(available / needed)]
+    })
+  )
 
 const isService = (budget: Budget.Service | Budget.Limits): budget is Budget.Service =>
   Predicate.hasProperty(budget, "reserve")

@@ -36,7 +36,8 @@ export const runs = (schedule: Schedule, selection: number): number =>
 export const expected = (schedule: Schedule, selection: number, combinations: number): number => {
   const size = schedule.minibatchSize ?? selection
   const cells = combinations * selection
-  const drawn = cells * (1 - (1 - size / cells) ** schedule.trials)
+  // What is left of 1 when so little is taken away so often, in numbers that do not lose it.
+  const drawn = -cells * Math.expm1(schedule.trials * Math.log1p(-size / cells))
   const promoted = schedule.minibatchSize === undefined
     ? 0
     : promotions(schedule) * selection * (1 - size / selection) ** Math.max(1, schedule.trials / combinations)

@@ -30,13 +30,17 @@ export const runs = (schedule: classical.Schedule, selection: number, combinatio
     Math.floor(share * classical.expected(schedule, selection, combinations))
   )
 
+// How many blocks are for finding out, half of what there is: one combination in full must be left.
+const exploring = (limit: number, selection: number): number =>
+  Math.max(0, Math.floor(Math.min((limit - selection) / 2, limit - 2 * selection) / block))
+
 // Rounds in which choices are made, each in view of all those before: as many as classical trials in view of others.
 const roundsOf = ({ trials }: classical.Schedule): number => Math.ceil(trials / 2)
 
 /** How many candidates there are at most. */
 export const candidates = (schedule: classical.Schedule, selection: number, combinations: number): number => {
-  const explored = Math.ceil((runs(schedule, selection, combinations) - selection) / 2 / block)
-  return Math.min(combinations, 1 + Math.max(roundsOf(schedule), explored) + field)
+  const explored = exploring(runs(schedule, selection, combinations), selection)
+  return Math.min(combinations, 1 + explored + field)
 }
 
 // A combination with what of it was asked for, whether it is known or not.
@@ -113,16 +117,16 @@ export const run = <In, Out, R>(
     // Exploring
     // -------------------------------------------------------------------------
 
-    const limit = runs(schedule, total, size)
-    const rounds = roundsOf(schedule)
-    const slots = Math.floor((limit - total) / 2 / block / rounds)
-    // With less than one a round there are fewer rounds.
-    const every = slots === 0 ? Math.floor((limit - total) / 2 / block) : rounds
-    for (let round = 0; round < every; round++) {
+    const limit = Effect.map(search.purse.affordable, (left) => Math.min(runs(schedule, total, size), spent + left))
+    const explored = exploring(yield* limit, total)
+    // With less than one block a round there are fewer rounds.
+    const rounds = Math.min(roundsOf(schedule), explored)
+    const slots = Math.floor(explored / rounds)
+    for (let round = 0; round < rounds; round++) {
       const posterior = believe()
       const tasks: Array<{ readonly racer: Racer; readonly positions: ReadonlyArray<number> }> = []
       const chosen = new Set<string>()
-      for (let slot = 0; slot < Math.max(1, slots); slot++) {
+      for (let slot = 0; slot < slots; slot++) {
         const belief = posterior.draw(rng.at(search.seed, "belief", round, slot))
         const best = promising(belief, racers, chosen, total)
         if (best === undefined) break
@@ -169,8 +173,9 @@ export const run = <In, Out, R>(
           .slice(0, heat.contenders)
           .reduce((sum, runs) => sum + runs, 0)
       }), { from: 0, sum: 0 }).sum
+    const most = yield* limit
     let contenders = Math.min(1, start.length)
-    while (contenders < start.length && spent + cost(contenders + 1) <= limit) contenders++
+    while (contenders < start.length && spent + cost(contenders + 1) <= most) contenders++
     let running = yield* Effect.forEach(start.slice(0, contenders), ({ combination }) => enroll(combination))
     const leave = (leaving: ReadonlyArray<Racer>, why: string) =>
       Effect.forEach(leaving, ({ contender }) => search.retire(contender, why), { discard: true })
