@@ -861,6 +861,7 @@ describe("Anthropic", () => {
 
   promises.keepsSecrets(over, (canary, prompt) => [
     FaultServer.sse(whole),
+    FaultServer.sse(paris + stop),
     FaultServer.json(200, message([text("ok")])),
     FaultServer.json(429, { type: "error", error: { type: "rate_limit_error", message: `${canary}: ${prompt}` } }),
     FaultServer.sse(

@@ -760,6 +760,7 @@ describe("Gemini", () => {
 
   promises.keepsSecrets(over, (canary, prompt) => [
     FaultServer.sse(whole),
+    FaultServer.sse(paris, FaultServer.event("[DONE]")),
     FaultServer.json(200, response([text("ok")])),
     FaultServer.json(200, { promptFeedback: { blockReason: "OTHER", blockReasonMessage: `${canary} ${prompt}` } }),
     FaultServer.json(200, response([], "MALFORMED_FUNCTION_CALL", {}, { finishMessage: `${prompt} ${canary}` })),

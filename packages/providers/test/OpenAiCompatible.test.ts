@@ -3,36 +3,17 @@ import type { LanguageModelError, MalformedResponse } from "@effect-dspy/core/La
 import { FetchHttpClient, type HttpClient } from "@effect/platform"
 import { NodeHttpClient } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import {
-  Cause,
-  Chunk,
-  Config,
-  ConfigProvider,
-  Deferred,
-  Effect,
-  Either,
-  Exit,
-  Fiber,
-  Layer,
-  Logger,
-  LogLevel,
-  Option,
-  Redacted,
-  Stream,
-  Tracer
-} from "effect"
+import { Config, ConfigProvider, Deferred, Effect, Either, Exit, Fiber, Layer, Option, Redacted, Stream } from "effect"
 import { inspect } from "node:util"
 import { gzipSync } from "node:zlib"
 import * as OpenAiCompatible from "../src/OpenAiCompatible.ts"
 import * as FaultServer from "./FaultServer.ts"
+import * as promises from "./promises.ts"
+import { canary, collect, type Handler, observe, question, textOf } from "./promises.ts"
 
 // =============================================================================
 // A model over a scripted server
 // =============================================================================
-
-type Handler = FaultServer.Script | ((request: FaultServer.Recorded, n: number) => FaultServer.Script)
-
-const canary = "sk-canary-0123456789abcdef0123456789abcdef"
 
 const over = <A, E>(
   handler: Handler,
@@ -49,24 +30,6 @@ const over = <A, E>(
     })
     return yield* use(model, server)
   }).pipe(Effect.scoped, Effect.provide(options.client ?? NodeHttpClient.layerUndici))
-
-const question: LanguageModel.Request = { messages: [{ role: "user", content: "What is the capital of France?" }] }
-
-const collect = (model: LanguageModel.Service, request = question) =>
-  Effect.map(Stream.runCollect(model.stream(request)), Chunk.toReadonlyArray)
-
-/** Everything a stream delivered, and how it ended. */
-const observe = (model: LanguageModel.Service, request = question) =>
-  Effect.gen(function*() {
-    const deltas: Array<LanguageModel.Delta> = []
-    const end = yield* Effect.either(
-      Stream.runForEach(model.stream(request), (delta) => Effect.sync(() => deltas.push(delta)))
-    )
-    return { deltas, end }
-  })
-
-const textOf = (deltas: ReadonlyArray<LanguageModel.Delta>): string =>
-  deltas.map((delta) => delta._tag === "TextDelta" ? delta.text : "").join("")
 
 const generateFails = (handler: Handler) => over(handler, (model) => Effect.flip(model.generate(question)))
 
@@ -1091,54 +1054,8 @@ describe("OpenAiCompatible", () => {
       { choices: [{ index: 0, delta: {}, finish_reason: "stop" }] },
       { choices: [], usage: { prompt_tokens: 1 } }
     ) + done
-    const scripts = {
-      "close-delimited": FaultServer.sse(recorded),
-      chunked: FaultServer.sseChunked(...recorded.split(/(?<=\n\n)/))
-    }
-
-    for (const [framing, script] of Object.entries(scripts)) {
-      for (const end of [FaultServer.fin, FaultServer.rst]) {
-        it.live(`${end._tag} at every byte of a ${framing} stream is never a silent success`, () =>
-          over(
-            (request) => FaultServer.cutAt(script, request.json.messages[0].content.length, end),
-            (model) =>
-              Effect.gen(function*() {
-                const size = FaultServer.sizeOf(script)
-                const outcomes = yield* Effect.forEach(
-                  Array.from({ length: size }, (_, offset) => offset + 1),
-                  (offset) =>
-                    Effect.map(
-                      observe(model, { messages: [{ role: "user", content: "x".repeat(offset) }] }),
-                      (outcome) => ({ offset, ...outcome })
-                    ),
-                  { concurrency: 16 }
-                )
-                let successes = 0
-                for (const { deltas, end, offset } of outcomes) {
-                  const text = textOf(deltas)
-                  if (Either.isRight(end)) {
-                    successes++
-                    assert.strictEqual(text, "Päris 🙂", `offset ${offset}`)
-                    assert.deepStrictEqual(deltas.slice(-2).map((delta) => delta._tag), ["Finish", "Completed"])
-                  } else {
-                    const { reason, retryable } = end.left
-                    assert.include(["Transport", "StreamTruncated", "StreamFailed"], reason._tag, `offset ${offset}`)
-                    assert.isTrue("Päris 🙂".startsWith(text), `offset ${offset}`)
-                    if (text !== "") assert.notStrictEqual(reason._tag, "Transport", `offset ${offset}`)
-                    if (reason._tag === "StreamTruncated" || reason._tag === "StreamFailed") {
-                      assert.strictEqual(reason.partial, text, `offset ${offset}`)
-                    }
-                    assert.isTrue(retryable)
-                    assert.isFalse(deltas.some((delta) => delta._tag === "Completed"))
-                  }
-                }
-                assert.isTrue(Either.isRight(outcomes.at(-1)!.end))
-                assert.isAbove(successes, 0)
-                assert.isBelow(successes, size / 2)
-              })
-          ), 60_000)
-      }
-    }
+    promises.isNeverSilentlyCut(over, recorded, "Päris 🙂")
+    promises.isTheSameInAnyPieces(over, recorded)
 
     for (const [name, client] of [["undici", NodeHttpClient.layerUndici], ["fetch", FetchHttpClient.layer]] as const) {
       it.live(`are closed when a call is interrupted, at any point, ${name}`, () =>
@@ -1209,80 +1126,13 @@ describe("OpenAiCompatible", () => {
   })
 
   describe("secrets and telemetry", () => {
-    it.live("the key and the prompt are in no error, log, span or printout", () =>
-      Effect.gen(function*() {
-        const lines: Array<string> = []
-        const logger = Logger.make((entry) => {
-          lines.push(inspect(entry.message, { depth: 20 }), Cause.pretty(entry.cause), inspect(entry.annotations))
-        })
-        const tracer = Tracer.make({
-          span: (name, parent, context, links, startTime, kind) => {
-            const attributes = new Map<string, unknown>()
-            return {
-              _tag: "Span",
-              spanId: "1",
-              traceId: "1",
-              sampled: true,
-              name,
-              parent,
-              context,
-              links,
-              kind,
-              attributes,
-              status: { _tag: "Started", startTime },
-              attribute: (key, value) => {
-                attributes.set(key, value)
-                lines.push(`${name} ${key} ${inspect(value)}`)
-              },
-              event: (name, _, attributes) => lines.push(`${name} ${inspect(attributes)}`),
-              addLinks: () => {},
-              end: (_, exit) => lines.push(`${name} ended ${inspect(exit, { depth: 20 })}`)
-            }
-          },
-          context: (f) => f()
-        })
-        const prompt = "a prompt that nobody should ever read in a log"
-        const request: LanguageModel.Request = { messages: [{ role: "user", content: prompt }] }
-        const scripts: ReadonlyArray<FaultServer.Script> = [
-          FaultServer.sse(whole),
-          FaultServer.sse(paris + done),
-          FaultServer.sse(paris),
-          FaultServer.json(200, completion({ content: "ok" })),
-          FaultServer.json(401, { error: { message: `bad key ${canary} for ${prompt}` } }),
-          FaultServer.json(400, { error: { message: prompt } }),
-          FaultServer.html(500),
-          [FaultServer.rst],
-          [FaultServer.head(200), FaultServer.write("{"), FaultServer.delay(5), FaultServer.rst],
-          FaultServer.sse(`${paris}event: error\ndata: ${canary} ${prompt}\n\n`)
-        ]
-        yield* Effect.gen(function*() {
-          for (const script of scripts) {
-            for (const client of [NodeHttpClient.layerUndici, FetchHttpClient.layer]) {
-              yield* over(script, (model) =>
-                Effect.gen(function*() {
-                  lines.push(inspect(model, { depth: 20, showHidden: true }))
-                  for (const ask of [Effect.asVoid(model.generate(request)), Stream.runDrain(model.stream(request))]) {
-                    const exit = yield* Effect.exit(ask)
-                    lines.push(inspect(exit, { depth: 20, showHidden: true }), JSON.stringify(exit))
-                    if (Exit.isFailure(exit)) yield* Effect.logError("failed", exit.cause)
-                  }
-                }), { client, headers: { "x-tenant": Redacted.make(`${canary}-header`) } })
-            }
-          }
-        }).pipe(
-          Effect.withTracer(tracer),
-          Logger.withMinimumLogLevel(LogLevel.All),
-          Effect.provide(Logger.replace(Logger.defaultLogger, logger))
-        )
-        const written = lines.join("\n")
-        assert.include(written, "chat test-model")
-        assert.include(written, "gen_ai.usage.input_tokens 12")
-        assert.include(written, "error.type 'Authentication'")
-        assert.include(written, "did not say why")
-        assert.notInclude(written, canary)
-        assert.notInclude(written, prompt)
-        assert.notInclude(written, btoa(canary).slice(0, 40))
-      }))
+    promises.keepsSecrets(over, (canary, prompt) => [
+      FaultServer.sse(whole),
+      FaultServer.sse(paris + done),
+      FaultServer.sse(paris),
+      FaultServer.json(200, completion({ content: "ok" })),
+      FaultServer.sse(`${paris}event: error\ndata: ${canary} ${prompt}\n\n`)
+    ])
 
     it.live("layerConfig reads every option from the configuration", () =>
       Effect.gen(function*() {

@@ -201,7 +201,8 @@ export const isClosedWhenInterrupted = (over: Over, begun: string): void => {
 
 /**
  * The key and the prompt are in no error, log, span or printout. `scripts` are
- * further answers to try, made of the key and the prompt.
+ * further answers to try, made of the key and the prompt: a whole one that took
+ * 12 tokens, and one that does not say why the model stopped, among them.
  */
 export const keepsSecrets = (
   over: Over,
@@ -271,6 +272,8 @@ export const keepsSecrets = (
       )
       const written = lines.join("\n")
       assert.include(written, "gen_ai.request.model")
+      assert.include(written, "gen_ai.usage.input_tokens 12")
+      assert.include(written, "did not say why")
       assert.include(written, "error.type 'Authentication'")
       assert.notInclude(written, canary)
       assert.notInclude(written, prompt)
