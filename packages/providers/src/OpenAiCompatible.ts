@@ -272,6 +272,9 @@ const inputTokens = (answer: unknown): number | undefined => {
 // What the server has
 // =============================================================================
 
+// What may be shown to somebody in one line.
+const isName = /^[^\p{Cc}]{1,200}$/u
+
 const listModels = (
   place: Place,
   id: string,
@@ -287,7 +290,7 @@ const listModels = (
         return Array.isArray(data)
           ? Effect.succeed(data.flatMap((entry: unknown) => {
             const { id }: { readonly id?: unknown } = isObject(entry) ? entry : {}
-            return isText(id) ? [id] : []
+            return isText(id) && isName.test(id) ? [id] : []
           }))
           : malformed("it has no list of models; check `baseUrl`")
       }

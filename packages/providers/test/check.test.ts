@@ -99,7 +99,7 @@ describe("OpenAiCompatible.check", () => {
 })
 
 describe("OpenAiCompatible.models", () => {
-  it.live("lists names in the order of the server, with the key", () =>
+  it.live("lists names in the order of the server, with the key, and nothing that is no name", () =>
     Effect.gen(function*() {
       const server = yield* FaultServer.make(() => list("b", "a"))
       assert.deepStrictEqual(

@@ -214,6 +214,23 @@ describe("OpenAiCompatible.embedder", () => {
         yield* Effect.timeout(Effect.all([first.closed, second.closed]), "5 seconds")
       }), { maxBatchSize: 1 }))
 
+  it.live("calls one after the other use connections again", () =>
+    over(
+      () => {
+        const body = JSON.stringify({ data: [{ embedding: [1] }] })
+        return [
+          FaultServer.write(`HTTP/1.1 200 OK\r\ncontent-length: ${body.length}\r\n\r\n${body}`),
+          FaultServer.stall
+        ]
+      },
+      (embedder, server) =>
+        Effect.gen(function*() {
+          for (let i = 0; i < 20; i++) yield* embedder.embed(["a"])
+          // The first may not be free yet when the second call begins.
+          assert.isAtMost(server.connections(), 2)
+        })
+    ))
+
   it.live("has a span for each request, with what was used", () =>
     Effect.gen(function*() {
       const spans: Array<Tracer.Span> = []

@@ -2,6 +2,9 @@ import * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import { NodeHttpClient } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Chunk, Effect, FastCheck, Stream } from "effect"
+import { Answer } from "../src/internal/answer.ts"
+import { Reader, type Target } from "../src/internal/chatCompletions.ts"
+import { unknown } from "../src/internal/dialects.ts"
 import { Splitter } from "../src/internal/thinkBlock.ts"
 import * as OpenAiCompatible from "../src/OpenAiCompatible.ts"
 import * as FaultServer from "./FaultServer.ts"
@@ -92,6 +95,35 @@ describe("think blocks", () => {
     splitter.push("<think>x")
     for (let i = 0; i < 200_000; i++) splitter.push(" ")
     assert.deepStrictEqual(splitter.push("y"), [{ reasoning: true, text: `${" ".repeat(200_000)}y` }])
+  })
+
+  it("a stream cut at any byte says the same", () => {
+    const text = "<think>\nΩ 😀 5 < 6\n</think>\n\nVier ist größer als 3."
+    const bytes = FaultServer.bytes([
+      ...(text.match(/.{1,3}/gsu) ?? []).map((content) =>
+        FaultServer.event({ choices: [{ index: 0, delta: { content } }] })
+      ),
+      FaultServer.event({ choices: [{ index: 0, delta: {}, finish_reason: "stop" }] })
+    ].join(""))
+    const target: Target = { model: "m", dialect: unknown, thinkBlock: "written" }
+    for (let cut = 0; cut <= bytes.length; cut++) {
+      const answer = new Answer({
+        reader: new Reader(target, 1),
+        requestId: undefined,
+        announced: true,
+        clean: (words) => words
+      })
+      const deltas: Array<LanguageModel.Delta> = []
+      const reasons = [
+        answer.push(bytes.subarray(0, cut), deltas),
+        answer.push(bytes.subarray(cut), deltas),
+        answer.end(deltas)
+      ]
+      assert.deepStrictEqual(reasons, [undefined, undefined, undefined])
+      const folder = new LanguageModel.Folder()
+      for (const delta of deltas) folder.add(delta)
+      assert.deepInclude(folder.response?.outputs[0], { text: "Vier ist größer als 3.", reasoning: "Ω 😀 5 < 6" })
+    }
   })
 
   it.live("of every output of a server, whole and streamed", () =>

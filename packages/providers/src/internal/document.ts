@@ -6,6 +6,7 @@
 import * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
 import type * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as Effect from "effect/Effect"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type * as Tracer from "effect/Tracer"
 import { maxBody, notJson } from "./answer.ts"
@@ -81,10 +82,13 @@ export const ask = <A>(
     options.span,
     { kind: "client", captureStackTrace: false, attributes: options.attributes },
     (span) =>
-      Effect.scopedWith((scope) =>
-        connection.send(request, { prompt: options.prompt, span, scope }).pipe(
-          Effect.flatMap((sent) => Effect.flatMap(readText(sent), (text) => parse(sent, text))),
-          Effect.flatMap(use)
-        )
-      )
+      Effect.flatMap(Scope.make(), (scope) =>
+        Effect.onExit(
+          connection.send(request, { prompt: options.prompt, span, scope }).pipe(
+            Effect.flatMap((sent) => Effect.flatMap(readText(sent), (text) => parse(sent, text))),
+            Effect.flatMap(use)
+          ),
+          // After the last byte nothing is left to close, and to abort is dear.
+          (exit) => exit._tag === "Success" ? Effect.void : Scope.close(scope, exit)
+        ))
   )
