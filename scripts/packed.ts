@@ -84,16 +84,18 @@ try {
 
   const tarballs = Object.fromEntries(packages.map(({ manifest, tarball }) => [manifest.name, `file:${tarball}`]))
   // The versions the workspace was tested with, so that a release of Effect cannot change this check.
-  const peers = Object.fromEntries(
-    packages.flatMap(({ folder, manifest }) =>
-      Object.keys(manifest.peerDependencies ?? {}).map((peer) => {
-        const installed: Manifest = JSON.parse(
-          fs.readFileSync(path.join(folder, "node_modules", peer, "package.json"), "utf8")
-        )
-        return [peer, installed.version]
-      })
-    )
-  )
+  const peers: Record<string, string> = {}
+  const addPeers = (folder: string, manifest: Manifest): void => {
+    for (const peer of Object.keys(manifest.peerDependencies ?? {})) {
+      const file = path.join(folder, "node_modules", peer, "package.json")
+      // Optional peers of peers are not installed.
+      if (peers[peer] !== undefined || !fs.existsSync(file)) continue
+      const installed: Manifest = JSON.parse(fs.readFileSync(file, "utf8"))
+      peers[peer] = installed.version
+      addPeers(folder, installed)
+    }
+  }
+  for (const { folder, manifest } of packages) addPeers(folder, manifest)
   const specifiers = packages.flatMap(({ manifest, modules }) => [
     manifest.name,
     ...modules.map((module) => `${manifest.name}/${module}`)
