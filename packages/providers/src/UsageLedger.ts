@@ -279,9 +279,22 @@ export const byModel = (snapshot: Snapshot): ReadonlyMap<string, Tally> => by(sn
  */
 export const byPredictor = (snapshot: Snapshot): ReadonlyMap<string, Tally> => by(snapshot, "predictor")
 
-const by = (snapshot: Snapshot, key: "model" | "predictor"): ReadonlyMap<string, Tally> => {
+/**
+ * The sums for each span that a call was made in, by the span's id: of the
+ * latest calls only, since spans have no end.
+ *
+ * @since 0.1.0
+ * @category destructors
+ */
+export const bySpan = (snapshot: Snapshot): ReadonlyMap<string, Tally> =>
+  sums(snapshot.latest.flatMap((call) => call.spanId === undefined ? [] : [[call.spanId, tallyOf(call)] as const]))
+
+const by = (snapshot: Snapshot, key: "model" | "predictor"): ReadonlyMap<string, Tally> =>
+  sums(snapshot.entries.map((entry) => [entry[key], entry] as const))
+
+const sums = (tallies: ReadonlyArray<readonly [name: string, tally: Tally]>): ReadonlyMap<string, Tally> => {
   const sums = new Map<string, Tally>()
-  for (const entry of snapshot.entries) sums.set(entry[key], plus(sums.get(entry[key]) ?? empty, entry))
+  for (const [name, tally] of tallies) sums.set(name, plus(sums.get(name) ?? empty, tally))
   return sums
 }
 

@@ -191,15 +191,20 @@ describe("UsageLedger", () => {
 
   it.effect("knows the span of a call", () =>
     Effect.gen(function*() {
-      const { ledger, model } = yield* counted([answer, answer])
+      const { ledger, model } = yield* counted([answer, answer, answer])
       const span = Tracer.externalSpan({ traceId: "trace", spanId: "span" })
       yield* Effect.withParentSpan(model.generate(request), span)
       yield* model.generate(request)
-      const { latest } = yield* ledger.snapshot
-      assert.deepStrictEqual(latest.map(({ spanId, traceId }) => [traceId, spanId]), [
+      yield* Effect.withParentSpan(model.generate(request), span)
+      const snapshot = yield* ledger.snapshot
+      assert.deepStrictEqual(snapshot.latest.map(({ spanId, traceId }) => [traceId, spanId]), [
         ["trace", "span"],
-        [undefined, undefined]
+        [undefined, undefined],
+        ["trace", "span"]
       ])
+      const spans = UsageLedger.bySpan(snapshot)
+      assert.deepStrictEqual(Array.from(spans.keys()), ["span"])
+      assert.deepInclude(spans.get("span"), { calls: 2, inputTokens: 2000, cost: 4 })
     }))
 
   it.effect("does not grow: it remembers the latest calls, and sums of all", () =>
