@@ -55,8 +55,9 @@ interface Provider {
   readonly keys: ReadonlyArray<string>
   readonly urls: ReadonlyArray<string>
   readonly versions: ReadonlyArray<string>
-  /** Whether there is an address that all users share, where none goes without a key. */
+  /** It answers nobody without a key. */
   readonly hosted: boolean
+  /** It has one address for all users. */
   readonly addressed: boolean
   readonly make: (options: Found) => Effect.Effect<LanguageModel.Service, never, HttpClient.HttpClient>
   readonly makeEmbedder?:
@@ -181,7 +182,9 @@ const find = (
     if (configured === undefined && !provider.addressed) return yield* Effect.fail(missing(provider.urls, "baseUrl"))
     const apiKey = options.apiKey ??
       (yield* first(provider.keys, (name) => Config.redacted(Config.nonEmptyString(name))))
-    if (apiKey === undefined && provider.hosted && configured === undefined) {
+    // What is at an address of the user's own, in place of the provider, may want none.
+    const hosted = provider.hosted && (configured === undefined || !provider.addressed)
+    if (apiKey === undefined && hosted && options.headers === undefined) {
       return yield* Effect.fail(missing(provider.keys, "apiKey"))
     }
     const version = configured?.includes("?") ? undefined : yield* first(provider.versions, Config.nonEmptyString)
@@ -224,7 +227,8 @@ export const make = (
  *
  * The key is `<PROVIDER>_API_KEY`, the address `<PROVIDER>_BASE_URL` or
  * `<PROVIDER>_API_BASE`; names that other programs use are known too. Without a
- * key that is needed it fails with a `ConfigError` that names the variable.
+ * key that is needed, and without headers that could stand for it, it fails with
+ * a `ConfigError` that names the variable.
  *
  * @example
  * ```ts

@@ -239,6 +239,10 @@ describe("ModelString", () => {
       assert.include(yield* fails("fireworks_ai/m"), "set FIREWORKS_AI_API_KEY or FIREWORKS_API_KEY")
       assert.include(yield* fails("anthropic/m"), "ANTHROPIC_API_KEY")
       assert.include(yield* fails("azure/m", { AZURE_API_KEY: "k" }), "AZURE_API_BASE")
+      const AZURE_API_BASE = "https://x.openai.azure.com"
+      assert.include(yield* fails("azure/m", { AZURE_API_BASE }), "set AZURE_API_KEY or AZURE_OPENAI_API_KEY")
+      const signedIn = yield* asked("azure/m", { AZURE_API_BASE }, { headers: { authorization: "Bearer token" } })
+      assert.strictEqual(signedIn.headers.get("authorization"), "Bearer token")
     }))
 
   it.effect("embedders", () =>
