@@ -280,11 +280,15 @@ describe("dialects", () => {
           details({ type: "reasoning.text", text: "sy", index: 0 }),
           details({ type: "reasoning.text", text: "", signature: "s", index: 0 }),
           details({ type: "reasoning.encrypted", data: "AAAA", index: 1 }),
+          // What has no number is whole.
+          details({ type: "reasoning.text", text: "a" }, { type: "reasoning.text", text: "b" }),
           delta({ tool_calls: [call] }, "tool_calls")
         ])
         assert.deepStrictEqual(message.reasoning_details, [
           { type: "reasoning.text", text: "Easy", index: 0, format: "f", signature: "s" },
-          { type: "reasoning.encrypted", data: "AAAA", index: 1 }
+          { type: "reasoning.encrypted", data: "AAAA", index: 1 },
+          { type: "reasoning.text", text: "a" },
+          { type: "reasoning.text", text: "b" }
         ])
       }))
   })

@@ -265,6 +265,8 @@ const readLogprobs = (u: unknown): ReadonlyArray<LanguageModel.TokenLogprob> | u
 
 // Reasoning as a text, as a part, or as a list of either.
 const readReasoning = (u: unknown): string => {
+  // Most chunks have none.
+  if (u === undefined || u === null) return ""
   if (typeof u === "string") return u
   if (Array.isArray(u)) return u.map((part: unknown) => Array.isArray(part) ? "" : readReasoning(part)).join("")
   const { summary, text, thinking }: Part = isObject(u) ? u : {}
@@ -282,7 +284,8 @@ const keep = (output: OutputState, u: unknown): void => {
     if (piece === undefined) continue
     const parts = typeof output.kept === "string" ? [] : output.kept
     const before = parts.at(-1)
-    if (before !== undefined && before["type"] === piece["type"] && before["index"] === piece["index"]) {
+    const goesOn = before !== undefined && before["type"] === piece["type"] && before["index"] === piece["index"]
+    if (goesOn && piece["index"] !== undefined) {
       const joined = worded.flatMap((name) => {
         const [start, end] = [before[name], piece[name]]
         return typeof start === "string" && typeof end === "string" ? [[name, start + end] as const] : []
