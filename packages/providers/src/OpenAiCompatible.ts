@@ -212,7 +212,7 @@ export const make = (options: Options): Effect.Effect<LanguageModel.Service, nev
  *
  * Texts go in batches of `maxBatchSize`, each one request; failures are those
  * of a model call. Vectors come as base64 where the server can write it, which
- * is a quarter of the bytes.
+ * is less than half of the bytes.
  *
  * @since 0.1.0
  * @category constructors
