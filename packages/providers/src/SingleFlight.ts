@@ -133,7 +133,7 @@ class Flights<A> {
     }
   ): Effect.Effect<A, never, Scope.Scope> {
     return Effect.uninterruptible(Effect.suspend(() => {
-      const key = Json.hash(request)
+      const key = Json.canonical(request)
       const known = this.#underWay.get(key)
       if (known !== undefined) {
         known.readers++

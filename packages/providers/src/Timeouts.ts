@@ -9,11 +9,13 @@ import type * as Policy from "@effect-dspy/core/Policy"
 import * as Chunk from "effect/Chunk"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
+import * as Runtime from "effect/Runtime"
+import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { failure } from "./internal/failure.ts"
-import * as monotonic from "./internal/monotonic.ts"
 import { spanEvent } from "./internal/spanEvent.ts"
 
 /**
@@ -100,8 +102,8 @@ export const make = (options: Options = {}): Policy.Policy => {
         within(inner.generate(request), total, () => passed(inner.id, { phase: "total", limit: total }, total)),
       stream: (request) =>
         Stream.unwrapScoped(Effect.map(
-          Stream.toPull(inner.stream(request)),
-          (pull) => Stream.repeatEffectChunkOption(timed(inner.id, pull, own))
+          Effect.flatMap(Stream.toPull(inner.stream(request)), (pull) => timed(inner.id, pull, own)),
+          Stream.repeatEffectChunkOption
         ))
     })
   }
@@ -127,41 +129,80 @@ interface Limits {
 
 type Pull = Effect.Effect<Chunk.Chunk<LanguageModel.Delta>, Option.Option<LanguageModelError.LanguageModelError>>
 
-const timed = (id: string, pull: Pull, limits: Limits): Pull => {
-  // Milliseconds in which the model was waited for: in all, and since the last delta.
-  let waited = 0
-  let empty = 0
-  let begun = false
-  let partial = ""
+// Each pull runs in a fiber of its own, which alone is interrupted. A timer for each of them would
+// cost more than all the rest, so that one fiber looks at the time for the whole stream.
+const timed = (id: string, pull: Pull, limits: Limits): Effect.Effect<Pull, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const run = Runtime.runFork(yield* Effect.runtime<never>())
+    const clock = yield* Effect.clock
+    const now = () => Number(clock.unsafeCurrentTimeNanos()) / 1e6
 
-  const nearest = (): readonly [phase: Phase, left: number] => {
-    const left: ReadonlyArray<readonly [Phase, number]> = begun
-      ? [["idle", limits.idle], ["contentIdle", limits.contentIdle - empty], ["total", limits.total - waited]]
-      : [["firstByte", limits.firstByte], ["total", limits.total]]
-    return left.reduce((nearest, next) => next[1] < nearest[1] ? next : nearest)
-  }
+    // Milliseconds in which the model was waited for: in all, and since the last delta.
+    let waited = 0
+    let empty = 0
+    let begun = false
+    let partial = ""
 
-  const received = Effect.flatMap(monotonic.now, (started) =>
-    Effect.zipWith(pull, monotonic.now, (chunk, now) => {
-      waited += now - started
-      empty = Chunk.isEmpty(chunk) ? empty + now - started : 0
+    const nearest = (): readonly [phase: Phase, left: number] => {
+      const left: ReadonlyArray<readonly [Phase, number]> = begun
+        ? [["idle", limits.idle], ["contentIdle", limits.contentIdle - empty], ["total", limits.total - waited]]
+        : [["firstByte", limits.firstByte], ["total", limits.total]]
+      return left.reduce((nearest, next) => next[1] < nearest[1] ? next : nearest)
+    }
+
+    const received = (chunk: Chunk.Chunk<LanguageModel.Delta>, millis: number): void => {
+      waited += millis
+      empty = Chunk.isEmpty(chunk) ? empty + millis : 0
       begun = true
       for (const delta of chunk) {
         if (delta._tag === "TextDelta" && delta.index === 0) partial += delta.text
         else if (delta._tag === "Restarted") partial = ""
       }
-      return chunk
-    }))
+    }
 
-  return Effect.suspend(() => {
-    const [phase, left] = nearest()
-    return within(received, Math.max(0, left), () =>
-      Effect.mapError(
-        passed(id, { phase, limit: limits[phase], ...(begun ? { partial } : undefined) }, waited + left),
-        Option.some
-      ))
+    // The pull under way, and when the time will be looked at next.
+    let waiting: { readonly until: number; readonly expire: Effect.Effect<void> } | undefined
+    let nextLook = Infinity
+    const sooner = Effect.unsafeMakeLatch(false)
+
+    const look: Effect.Effect<void> = Effect.suspend(() => {
+      sooner.unsafeClose()
+      nextLook = waiting?.until ?? Infinity
+      const left = nextLook - now()
+      if (waiting !== undefined && left <= 0) return waiting.expire
+      const looked = left === Infinity ? sooner.await : Effect.raceFirst(sooner.await, Effect.sleep(Math.ceil(left)))
+      return Effect.zipRight(looked, look)
+    })
+    yield* Effect.forkScoped(Effect.interruptible(look))
+
+    return Effect.async<Chunk.Chunk<LanguageModel.Delta>, Option.Option<LanguageModelError.LanguageModelError>>(
+      (resume) => {
+        const started = now()
+        const [phase, left] = nearest()
+        const fiber = run(Effect.interruptible(pull))
+        const stop = Effect.suspend(() => {
+          waiting = undefined
+          return Fiber.interrupt(fiber)
+        })
+        const failed = Effect.suspend(() =>
+          passed(id, { phase, limit: limits[phase], ...(begun ? { partial } : undefined) }, waited + now() - started)
+        )
+        const current = {
+          until: started + left,
+          expire: Effect.zipRight(stop, Effect.sync(() => resume(Effect.mapError(failed, Option.some))))
+        }
+        waiting = current
+        fiber.addObserver((exit) => {
+          if (waiting !== current) return
+          waiting = undefined
+          if (exit._tag === "Success") received(exit.value, now() - started)
+          resume(exit)
+        })
+        if (waiting !== undefined && current.until < nextLook) sooner.unsafeOpen()
+        return stop
+      }
+    )
   })
-}
 
 const passed = (
   id: string,
