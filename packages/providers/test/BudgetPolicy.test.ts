@@ -335,6 +335,6 @@ describe("BudgetPolicy", () => {
         assert.isTrue(exits.some(Exit.isSuccess))
         assert.isAtLeast(exits.filter(Exit.isFailure).length, 800)
       }).pipe(Effect.withRandom(Random.make(seed))),
-    { fastCheck: { seed: 3, numRuns: 2 } }
+    { fastCheck: { seed: 3, numRuns: 2 }, timeout: 120_000 }
   )
 })

@@ -326,7 +326,7 @@ describe("UsageLedger", () => {
         assert.strictEqual(total.answered + total.refused + total.broken + total.interrupted, total.calls)
         assert.strictEqual(total.unmetered, total.broken + total.interrupted)
       }).pipe(Effect.withRandom(Random.make(seed)), Effect.provide(UsageLedger.layer())),
-    { fastCheck: { seed: 5, numRuns: 5 } }
+    { fastCheck: { seed: 5, numRuns: 5 }, timeout: 120_000 }
   )
 })
 
