@@ -1,4 +1,17 @@
 /**
+ * Several optimizers one after the other, each on what the one before has made
+ * of the program.
+ *
+ * After DSPy's BetterTogether (Soylu et al., "Fine-Tuning and Prompt
+ * Optimization: Two Great Steps that Work Better Together", arXiv 2407.10930),
+ * for optimizers of parameters. A model that was fine-tuned between two of them
+ * is another Layer: provide it to a second run.
+ *
+ * @since 0.1.0
+ */
+export * as BetterTogether from "./BetterTogether.ts"
+
+/**
  * Shows the model what it did right: a teacher, the program itself unless
  * another one is given, is run on training examples, and every call inside a
  * run that the metric accepts becomes a demonstration of its predictor.
@@ -9,6 +22,19 @@
  * @since 0.1.0
  */
 export * as BootstrapFewShot from "./BootstrapFewShot.ts"
+
+/**
+ * Makes data for fine-tuning: a teacher solves the training examples, and of
+ * every run that the metric accepts, each call of a predictor becomes a
+ * conversation that ends with its answer.
+ *
+ * After DSPy's BootstrapFinetune. What a model is shown to be tuned on is exactly
+ * what the program will send it. Calls are told apart by the path of their
+ * predictor, so that loops and branches are no problem.
+ *
+ * @since 0.1.0
+ */
+export * as BootstrapFinetune from "./BootstrapFinetune.ts"
 
 /**
  * Writes instructions, measures them, and writes better ones in view of the
@@ -22,6 +48,46 @@ export * as BootstrapFewShot from "./BootstrapFewShot.ts"
  * @since 0.1.0
  */
 export * as COPRO from "./COPRO.ts"
+
+/**
+ * Several programs for the same task, asked at once, and one answer made of
+ * theirs.
+ *
+ * After DSPy's Ensemble. The members are parts of an ordinary module: they are
+ * listed, tuned and saved as `programs[0]`, `programs[1]` and so on.
+ *
+ * @since 0.1.0
+ */
+export * as Ensemble from "./Ensemble.ts"
+
+/**
+ * Instructions that evolve: the program is run on a few examples, a model reads
+ * what happened and what the metric said about it, and writes better
+ * instructions for one predictor. Candidates that are best at some example, not
+ * only those that are best on average, are what the next ones are made of; and
+ * what two of them have learnt about different predictors is merged.
+ *
+ * After Agrawal et al., "GEPA: Reflective Prompt Evolution Can Outperform
+ * Reinforcement Learning" (arXiv 2507.19457). Demonstrations stay what they are.
+ *
+ * It lives off feedback: a metric that says what is wrong, and which predictor
+ * did it, teaches far more than one that gives a number. The metric is called
+ * once for each run of the program; its feedback comes with the score.
+ *
+ * @since 0.1.0
+ */
+export * as GEPA from "./GEPA.ts"
+
+/**
+ * Induces rules from the training examples and adds them to the instructions:
+ * several sets of rules are written, and the best is kept.
+ *
+ * After DSPy's InferRules. The program is bootstrapped first; the sets are
+ * written and measured side by side.
+ *
+ * @since 0.1.0
+ */
+export * as InferRules from "./InferRules.ts"
 
 /**
  * A `Journal` keeps what an optimizer paid for and what it decided, so that a
@@ -43,6 +109,18 @@ export * as COPRO from "./COPRO.ts"
 export * as Journal from "./Journal.ts"
 
 /**
+ * Shows a program, for every input anew, the demonstrations nearest to it.
+ *
+ * After DSPy's KNNFewShot, which bootstraps on the neighbours at every call: up
+ * to `k` calls of a teacher for each answer. Here every training example is tried
+ * once, while compiling; what was learnt are ordinary demonstrations, which are
+ * saved and loaded like all others, and a call costs one embedding.
+ *
+ * @since 0.1.0
+ */
+export * as KNNFewShot from "./KNNFewShot.ts"
+
+/**
  * Shows the model labelled examples as they are. Nothing is asked to make the
  * demonstrations; the runs of the program go into measuring whether they help.
  *
@@ -51,6 +129,22 @@ export * as Journal from "./Journal.ts"
  * @since 0.1.0
  */
 export * as LabeledFewShot from "./LabeledFewShot.ts"
+
+/**
+ * Searches instructions and demonstrations together: a prompt model writes
+ * instructions in view of the data, the program and worked examples, a teacher
+ * makes sets of demonstrations, and the combination of both that does best is
+ * found without measuring each of them in full.
+ *
+ * After DSPy's MIPROv2 (Opsahl-Ong et al., arXiv 2406.11695). By default it
+ * searches in another way and for fewer calls: all combinations meet the same
+ * examples, nothing is measured twice, a model of what each choice contributes
+ * says what to measure next, and the most promising race until it is clear who
+ * wins. DSPy's own schedule is there as `classical`.
+ *
+ * @since 0.1.0
+ */
+export * as MIPROv2 from "./MIPROv2.ts"
 
 /**
  * What all optimizers have in common. An optimizer searches the `Parameters`
@@ -120,6 +214,22 @@ export * as Racing from "./Racing.ts"
  * @since 0.1.0
  */
 export * as RandomSearch from "./RandomSearch.ts"
+
+/**
+ * Learns from its own ups and downs: runs the program several times on a few
+ * examples, looks where the results differ most, and turns what the better runs
+ * did into demonstrations, or into rules that a model writes after comparing a
+ * better run with a worse one.
+ *
+ * After DSPy's SIMBA ("stochastic introspective mini-batch ascent"). By default
+ * it differs where DSPy's wastes runs: the module as given takes part, programs
+ * of which little is known are not taken for good or bad ones, a change that
+ * changes nothing is not measured, and finalists are raced instead of all being
+ * measured on everything.
+ *
+ * @since 0.1.0
+ */
+export * as SIMBA from "./SIMBA.ts"
 
 /**
  * `Tpe` is the tree-structured Parzen estimator for choices: after some random
