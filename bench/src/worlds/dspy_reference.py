@@ -27,6 +27,7 @@ parser.add_argument("--seeds", type=int, default=3)
 parser.add_argument("--first-seed", type=int, default=0)
 parser.add_argument("--feedback", choices=["rich", "poor"], default="rich")
 parser.add_argument("--threads", type=int, default=16)
+parser.add_argument("--no-fallback", action="store_true", help="an answer that cannot be read is not asked for again as JSON")
 options = parser.parse_args()
 
 
@@ -155,7 +156,7 @@ def run(optimizer, name, seed):
     # A cache would hide calls from the meter between runs, but within one run it is part of DSPy: a new one for each.
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
     lm = dspy.LM(f"openai/{name}/{seed}", api_base=options.url + "/v1", api_key="none", max_tokens=2000)
-    dspy.configure(lm=lm)
+    dspy.configure(lm=lm, adapter=dspy.ChatAdapter(use_json_adapter_fallback=not options.no_fallback))
     program = One() if len(world["fields"]) == 1 else Two()
     train, validation, test = (examples(world, part) for part in ["train", "validation", "test"])
     evaluate = dspy.Evaluate(devset=test, metric=score, num_threads=options.threads, display_progress=False, max_errors=1000)
