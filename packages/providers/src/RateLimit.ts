@@ -114,8 +114,13 @@ export const make = (options: Options): Policy.Policy => (inner) =>
     const waiting = Policy.metered(Effect.succeed((request) =>
       Effect.map(gate.enter(inner.id, estimate(request)), (pass) =>
       (ending) => {
-        const outcome = outcomeOf(ending)
         const { exit } = ending
+        const outcome = outcomeOf(ending)
+        if (outcome === "unsent") {
+          gate.refund(pass)
+        } else if (outcome === "refused") {
+          gate.settle(pass, 0)
+        }
         if (Exit.isSuccess(exit)) {
           const { inputTokens, outputTokens } = exit.value.usage
           // A count that is missing leaves the estimate.
@@ -123,9 +128,6 @@ export const make = (options: Options): Policy.Policy => (inner) =>
             gate.settle(pass, inputTokens + outputTokens)
           }
           return Effect.void
-        }
-        if (outcome === "refused" || outcome === "unsent") {
-          gate.settle(pass, 0)
         }
         const error = Option.getOrUndefined(Cause.failureOption(exit.cause))
         return error?.reason._tag === "RateLimited" ? gate.pause(error.reason.retryAfter) : Effect.void
@@ -197,7 +199,7 @@ class Minute {
 class Pass {
   readonly tokens: number
   readonly woken = Effect.unsafeMakeLatch(false)
-  taken: Taken | undefined
+  taken: { readonly requests: Taken; readonly tokens: Taken } | undefined
 
   constructor(tokens: number) {
     this.tokens = tokens
@@ -247,10 +249,16 @@ class Gate {
       })
   }
 
-  /** Corrects what a call has taken. */
+  /** Corrects the tokens that a call has taken. */
   settle({ taken }: Pass, tokens: number): void {
-    if (taken !== undefined) this.#tokens.settle(taken, tokens)
+    if (taken !== undefined) this.#tokens.settle(taken.tokens, tokens)
     this.#wake()
+  }
+
+  /** Undoes what a call has taken that was not sent after all. */
+  refund(pass: Pass): void {
+    if (pass.taken !== undefined) this.#requests.settle(pass.taken.requests, 0)
+    this.settle(pass, 0)
   }
 
   #wait(
@@ -270,8 +278,7 @@ class Gate {
     if (delay <= 0) {
       this.#line.delete(pass)
       this.#running++
-      this.#requests.take(now, 1)
-      pass.taken = this.#tokens.take(now, pass.tokens)
+      pass.taken = { requests: this.#requests.take(now, 1), tokens: this.#tokens.take(now, pass.tokens) }
       this.#wake()
       return now > arrived ? waited(model, now - arrived) : Effect.void
     }

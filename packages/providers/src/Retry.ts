@@ -140,17 +140,17 @@ export const make = (options: Options = {}): Policy.Policy => {
   return (inner) =>
     Effect.suspend(() => {
       const budget = new Budget(settings)
-      const begin = Effect.map(
-        Effect.all([monotonic.now, Random.nextInt, CurrentSideband]),
-        ([now, salt, { attempts }]) => {
+      const begin = Effect.flatMap(CurrentSideband, ({ attempts }) =>
+        Effect.zipWith(monotonic.now, Random.nextInt, (now, salt) => {
           budget.request(now)
           return new Call(settings, budget, now, salt, attempts)
-        }
-      )
+        }))
       const retrying = Policy.around(Effect.succeed((attempt) =>
         Effect.flatMap(begin, (call) => {
           const sent = saying(attempt, { idempotencyKey: call.key })
-          const loop: typeof attempt = Effect.catchAll(sent, (error) => Effect.flatMap(call.again(error), () => loop))
+          const loop: typeof attempt = Effect.catchAll(sent, (error) =>
+            Effect.flatMap(call.again(error), () =>
+              loop))
           return loop
         })
       ))(inner)

@@ -127,6 +127,17 @@ describe("RateLimit", () => {
       assert.deepStrictEqual(begun, [[0, "refused"], [0, "b"], [60_000, "c"]])
     }))
 
+  it.effect("what an open breaker or a budget refuses takes no turn", () =>
+    Effect.gen(function*() {
+      const { ask, begun } = yield* limited(
+        { requestsPerMinute: 1, tokensPerMinute: 1000 },
+        (request) => contentOf(request) === "sent" ? says("hello") : fail("CircuitOpen")
+      )
+      yield* all(Array.from({ length: 50 }, () => Effect.ignore(ask("refused", 900))))
+      yield* ask("sent", 900)
+      assert.strictEqual(begun.length, 51)
+    }))
+
   it.effect("a small request does not overtake a large one", () =>
     Effect.gen(function*() {
       const { ask, begun } = yield* limited({ tokensPerMinute: 1000 })

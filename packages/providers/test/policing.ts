@@ -6,7 +6,7 @@ import * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
 import type * as Policy from "@effect-dspy/core/Policy"
 import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
 import { FetchHttpClient } from "@effect/platform"
-import { Cause, Chunk, Effect, Exit, Fiber, Layer, Option, Stream, TestClock, Tracer } from "effect"
+import { Cause, Chunk, Context, Effect, Exit, Fiber, Layer, Option, Stream, TestClock, Tracer } from "effect"
 import * as OpenAiCompatible from "../src/OpenAiCompatible.ts"
 
 export const request: LanguageModel.Request = { messages: [{ role: "user", content: "hi" }] }
@@ -82,7 +82,7 @@ export const served = (url: string) =>
     Layer.build(
       OpenAiCompatible.layer({ model: "m", baseUrl: url, id: "test/m" }).pipe(Layer.provide(FetchHttpClient.layer))
     ),
-    (context): LanguageModel.Service => Effect.runSync(Effect.provide(LanguageModel.LanguageModel, context))
+    Context.get(LanguageModel.LanguageModel)
   )
 
 /** The events that were left in the span around an effect. */
