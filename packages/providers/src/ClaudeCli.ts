@@ -13,6 +13,8 @@ import * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
 import * as Chunk from "effect/Chunk"
 import * as Clock from "effect/Clock"
+import * as Config from "effect/Config"
+import type { ConfigError } from "effect/ConfigError"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -182,7 +184,7 @@ const usageOf = (event: WireEvent): LanguageModel.Usage => {
 const reasonOf = (said: string, status: unknown, clean: (words: string) => string): LanguageModelError.Reason => {
   const code = typeof status === "number" ? status : Number(/API Error:? \(?(\d{3})/i.exec(said)?.[1])
   const description = clean(said.trim()) || "it does not say why"
-  if (/\/login|log ?in|logged out|api key|oauth|credentials|authenticat/i.test(said)) {
+  if (/\/login|\blog ?in\b|\blogged (in|out)\b|\bapi key\b|\boauth\b|credentials|authenticat/i.test(said)) {
     return new LanguageModelError.Authentication({
       description: `${description}; log in by running \`claude\` once, or give it ANTHROPIC_API_KEY`
     })
@@ -399,19 +401,20 @@ export const make = (
   options: Options
 ): Effect.Effect<LanguageModel.Service, LanguageModelError.LanguageModelError> =>
   Effect.gen(function*() {
-    const node = yield* process.load
     const { directory, executable = "claude", model = "default", tools = [] } = options
     const id = options.id ?? `claude-cli/${model}`
     const provider = id.split("/")[0] ?? id
-    const invalid = node.process.platform === "win32" ? "`claude` runs in WSL, not on Windows itself" : problem(options)
-    if (invalid !== undefined) {
-      return yield* LanguageModelError.make({
-        reason: new LanguageModelError.InvalidRequest({ description: invalid }),
+    const refuse = (description: string) =>
+      LanguageModelError.make({
+        reason: new LanguageModelError.InvalidRequest({ description }),
         provider,
         model: id,
         attempts: 0
       })
-    }
+    const node = yield* Effect.mapError(process.load, () => refuse("`claude` can be run by Node only"))
+    if (node.process.platform === "win32") return yield* refuse("`claude` can be run in WSL, not on Windows itself")
+    const wrong = problem(options)
+    if (wrong !== undefined) return yield* refuse(wrong)
     const values = Object.entries(options.environment ?? {})
     const environment = Object.fromEntries(
       values.map(([name, value]) => [name, Redacted.isRedacted(value) ? Redacted.value(value) : value])
@@ -635,3 +638,14 @@ export const layer = (
   options: Options
 ): Layer.Layer<LanguageModel.LanguageModel, LanguageModelError.LanguageModelError> =>
   Layer.effect(LanguageModel.LanguageModel, make(options))
+
+/**
+ * The same, with every option read from the configuration of the program.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig = (
+  options: Config.Config.Wrap<Options>
+): Layer.Layer<LanguageModel.LanguageModel, LanguageModelError.LanguageModelError | ConfigError> =>
+  Layer.effect(LanguageModel.LanguageModel, Effect.flatMap(Config.unwrap(options), make))

@@ -1,7 +1,7 @@
 import * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import type * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
 import { assert, describe, it } from "@effect/vitest"
-import { Chunk, Effect, Fiber, Logger, Redacted, Stream } from "effect"
+import { Chunk, Config, ConfigProvider, Effect, Fiber, Logger, Option, Redacted, Stream } from "effect"
 import { spawn } from "node:child_process"
 import * as fs from "node:fs"
 import * as os from "node:os"
@@ -441,6 +441,20 @@ describe("ClaudeCli", () => {
       parent.kill("SIGKILL")
       yield* until(() => !pids().some(alive)).pipe(Effect.timeout("10 seconds"))
     }), 60_000)
+
+  it.scopedLive("is configured by the program's configuration", () =>
+    Effect.gen(function*() {
+      const { directory } = yield* workplace
+      const model = yield* Effect.provide(
+        LanguageModel.LanguageModel,
+        ClaudeCli.layerConfig({
+          directory: Config.string("FOLDER"),
+          executable: Config.succeed(executable),
+          model: Config.option(Config.string("MODEL")).pipe(Config.map(Option.getOrUndefined))
+        })
+      ).pipe(Effect.withConfigProvider(ConfigProvider.fromMap(new Map([["FOLDER", directory]]))))
+      assert.strictEqual((yield* model.generate(ask("hi"))).outputs[0]?.text, "You said hi")
+    }))
 
   it.scopedLive("secrets and prompts are in no span", () =>
     Effect.gen(function*() {

@@ -14,6 +14,18 @@ import type * as NodeFs from "node:fs/promises"
 import type * as NodeProcess from "node:process"
 
 /**
+ * The program could not be started; `code` is the system's.
+ */
+export class NotStarted {
+  readonly _tag = "NotStarted"
+  readonly code: string
+
+  constructor(code: string) {
+    this.code = code
+  }
+}
+
+/**
  * What of Node is needed. It is loaded when it is, and hidden from bundlers, so
  * that a program that runs no children can be bundled for anywhere.
  */
@@ -23,13 +35,16 @@ export interface Node {
   readonly process: typeof NodeProcess
 }
 
-export const load: Effect.Effect<Node> = Effect.promise(async () => {
-  const [childProcess, fs, process] = await Promise.all([
-    import(/* webpackIgnore: true */ /* @vite-ignore */ "node:child_process"),
-    import(/* webpackIgnore: true */ /* @vite-ignore */ "node:fs/promises"),
-    import(/* webpackIgnore: true */ /* @vite-ignore */ "node:process")
-  ])
-  return { childProcess, fs, process }
+export const load: Effect.Effect<Node, NotStarted> = Effect.tryPromise({
+  try: async () => {
+    const [childProcess, fs, process] = await Promise.all([
+      import(/* webpackIgnore: true */ /* @vite-ignore */ "node:child_process"),
+      import(/* webpackIgnore: true */ /* @vite-ignore */ "node:fs/promises"),
+      import(/* webpackIgnore: true */ /* @vite-ignore */ "node:process")
+    ])
+    return { childProcess, fs, process }
+  },
+  catch: () => new NotStarted("UNSUPPORTED")
 })
 
 /**
@@ -43,18 +58,6 @@ export interface Command {
   readonly directory: string
   readonly environment: { readonly [name: string]: string }
   readonly input: string
-}
-
-/**
- * The program could not be started; `code` is the system's.
- */
-export class NotStarted {
-  readonly _tag = "NotStarted"
-  readonly code: string
-
-  constructor(code: string) {
-    this.code = code
-  }
 }
 
 /** How a program ended: by itself, or by a signal. */
@@ -91,21 +94,19 @@ const drain = "1 second"
 export const spawn = (node: Node, command: Command): Effect.Effect<Child, NotStarted, Scope.Scope> =>
   Effect.gen(function*() {
     const ended = yield* Deferred.make<Ending>()
-    const child = yield* Effect.acquireRelease(
-      start(node, command, ended),
-      (child) => stop(node, child, ended)
-    )
-    yield* Effect.acquireRelease(
-      Effect.sync(() => watch(node, pidOf(child))),
-      (watchdog) => Effect.sync(() => watchdog.kill("SIGKILL"))
+    const { child } = yield* Effect.acquireRelease(
+      Effect.map(start(node, command, ended), (child) => ({ child, watchdog: watch(node, pidOf(child)) })),
+      // The watchdog comes last: it is needed for as long as there is something to watch.
+      ({ child, watchdog }) => Effect.zipRight(stop(node, child, ended), Effect.sync(() => watchdog.kill("SIGKILL")))
     )
 
     let complaints = ""
     child.stderr.setEncoding("utf8").on("data", (text: string) => {
       complaints = (complaints + text).slice(-maxComplaints)
     })
-    // Who ends without reading its input says so in other ways.
-    child.stdin.on("error", () => {}).end(command.input)
+    // A pipe that breaks has no more to tell than the end of the program.
+    for (const pipe of [child.stdin, child.stdout, child.stderr]) pipe.on("error", () => {})
+    child.stdin.end(command.input)
 
     const next = Effect.async<Option.Option<Uint8Array>>((resume) => {
       const { stdout } = child

@@ -54,37 +54,55 @@ export const open = (path: string, maxBytes: number): Effect.Effect<File, Fault,
     const disk = <A>(use: () => Promise<A>) => Effect.tryPromise({ try: use, catch: fault })
     const attempt = <A>(use: () => A) => Effect.try({ try: use, catch: fault })
 
-    const connected: Effect.Effect<Connected, Fault> = Effect.gen(function*() {
-      yield* disk(() => secure(node, file))
-      const connection = yield* patiently(attempt(() => connect(new node.Database(file), file, maxBytes)))
-      yield* disk(() => restrict(node, file))
-      return { connection, inode: yield* inode }
-    })
     const inode = disk(async () => (await node.fs.stat(file)).ino)
-    const rebuilt = Effect.logWarning(`ResponseCache: ${file} was damaged and is begun anew`).pipe(
-      Effect.zipRight(disk(() => discard(node, file))),
-      Effect.zipRight(connected)
-    )
+    const secured = disk(() => secure(node, file))
+    const connection = patiently(attempt(() => connect(new node.Database(file), file, maxBytes)))
 
-    let current = yield* Effect.catchIf(connected, isDamage, () => rebuilt)
-    yield* Effect.addFinalizer(() => Effect.sync(() => current.connection.close()))
+    // Unless another process has done it by now.
+    const beginAnew = (damaged: number): Effect.Effect<void, Fault> =>
+      Effect.flatMap(inode, (now) =>
+        now === damaged
+          ? Effect.zipRight(
+            Effect.logWarning(`ResponseCache: ${file} was damaged and is begun anew`),
+            disk(() => discard(node, file))
+          )
+          : Effect.void)
+
+    const connected: Effect.Effect<Connected, Fault> = Effect.gen(function*() {
+      yield* secured
+      const found = yield* inode
+      const opened = yield* Effect.catchIf(
+        connection,
+        isDamage,
+        () => Effect.zipRight(beginAnew(found), Effect.zipRight(secured, connection))
+      )
+      yield* disk(() => restrict(node, file))
+      return { ...opened, inode: yield* inode }
+    })
+
+    const held = yield* Effect.uninterruptibleMask((restore) =>
+      Effect.tap(
+        Effect.map(restore(connected), (current) => ({ current })),
+        (held) => Effect.addFinalizer(() => Effect.sync(() => held.current.close()))
+      )
+    )
     const repairing = yield* Effect.makeSemaphore(1)
 
-    // Other fibers and other processes notice the same damage; whoever comes first repairs it.
+    // Several fibers may notice the same damage; the first one repairs it.
     const repair = (damaged: Connected): Effect.Effect<void, Fault> =>
       repairing.withPermits(1)(Effect.uninterruptible(Effect.gen(function*() {
-        if (current !== damaged) return
-        const now = yield* Effect.option(inode)
-        current = yield* Option.contains(now, damaged.inode) ? rebuilt : connected
-        damaged.connection.close()
+        if (held.current !== damaged) return
+        yield* Effect.option(beginAnew(damaged.inode)) // it may have been deleted already
+        held.current = yield* connected
+        damaged.close()
       })))
 
     const use = <A>(f: (connection: Connection, now: number) => A): Effect.Effect<A, Fault> => {
       const once = patiently(
-        Effect.flatMap(Clock.currentTimeMillis, (now) => attempt(() => f(current.connection, now)))
+        Effect.flatMap(Clock.currentTimeMillis, (now) => attempt(() => f(held.current, now)))
       )
       return Effect.suspend(() => {
-        const before = current
+        const before = held.current
         return Effect.catchIf(once, isDamage, () => Effect.zipRight(repair(before), once))
       })
     }
@@ -98,8 +116,7 @@ export const open = (path: string, maxBytes: number): Effect.Effect<File, Fault,
     }
   })
 
-interface Connected {
-  readonly connection: Connection
+interface Connected extends Connection {
   readonly inode: number
 }
 
@@ -275,6 +292,15 @@ const useInterval = 60_000
 const maxEvictions = 256
 
 const connect = (db: Libsql.Database, file: string, maxBytes: number): Connection => {
+  try {
+    return prepare(db, file, maxBytes)
+  } catch (cause) {
+    db.close()
+    throw cause
+  }
+}
+
+const prepare = (db: Libsql.Database, file: string, maxBytes: number): Connection => {
   const number = (sql: string, column: string): number => {
     const row = db.prepare(sql).get()
     return Predicate.hasProperty(row, column) ? Number(row[column]) : 0
