@@ -3,7 +3,6 @@
  * what has to wait for what. `pnpm bench walltime`; `--latency 50` measures real time with so many milliseconds a call instead of
  * virtual time, in which computing takes none.
  */
-import * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import { Effect, Stream } from "effect"
 import { parseArgs } from "node:util"
 import { table } from "./fixture/measure.ts"
@@ -39,6 +38,8 @@ const bounds: Readonly<
   InferRules: ({ d }) => d + 1 + d,
   // Two calls for the summary; trials that wait for others, and full measurements, as of DSPy's light schedule.
   MIPROv2: ({ d }) => Math.max(2, d + 2) + 1 + (d === 1 ? 1 + 2 + 2 : 1 + 12 + 4) * d,
+  // The training examples are tried, then programs are measured: neighbours are found without a call.
+  KNNFewShot: ({ d }) => 2 * d,
   SIMBA: ({ d }) => 8 * (2 * d + 1) + d,
   // By how many iterations there were, and in how many of them a candidate was measured in full.
   GEPA: ({ d, events }) => {
@@ -69,7 +70,7 @@ const measure = async (kind: World.Kind, seed: number, name: string, isClassical
   await Effect.runPromise(
     optimizer(module, { trainset, valset, metric, seed, concurrency: unlimited }).pipe(
       Stream.runDrain,
-      Effect.provideService(LanguageModel.LanguageModel, real.service)
+      Effect.provide(trial.services(real.service))
     )
   )
   return { calls: real.meter.calls, wall: (performance.now() - start) / latency, bound }

@@ -128,10 +128,10 @@ export const make = (world: World, feedback: Feedback = "rich"): Problem => {
 }
 
 /** The scores of a program on inputs that no optimizer has seen, without noise. An answer that cannot be read is wrong. */
-export const scores = (
-  module: Problem["module"],
-  { exact, population }: Problem
-): Effect.Effect<ReadonlyArray<number>, never, LanguageModel.LanguageModel> =>
+export const scores = <E, R>(
+  module: Module.Module<In, Out, E, R>,
+  { exact, population }: Pick<Problem, "exact" | "population">
+): Effect.Effect<ReadonlyArray<number>, never, R> =>
   Effect.forEach(population, (example) =>
     Effect.matchEffect(module(example.inputs), {
       onFailure: () => Effect.succeed(0),

@@ -1,18 +1,23 @@
 /**
  * The optimizers that are compared. One line adds an optimizer, and one line its classical variant: the schedule that DSPy has.
  */
+import type { Embedder } from "@effect-dspy/core/Embedder"
 import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
+import type { LanguageModelError } from "@effect-dspy/core/LanguageModelError"
+import type * as Module from "@effect-dspy/core/Module"
+import * as BetterTogether from "@effect-dspy/optimizers/BetterTogether"
 import * as BootstrapFewShot from "@effect-dspy/optimizers/BootstrapFewShot"
 import * as COPRO from "@effect-dspy/optimizers/COPRO"
 import * as GEPA from "@effect-dspy/optimizers/GEPA"
 import * as InferRules from "@effect-dspy/optimizers/InferRules"
+import * as KNNFewShot from "@effect-dspy/optimizers/KNNFewShot"
 import * as LabeledFewShot from "@effect-dspy/optimizers/LabeledFewShot"
 import * as MIPROv2 from "@effect-dspy/optimizers/MIPROv2"
 import type * as Optimizer from "@effect-dspy/optimizers/Optimizer"
 import * as RandomSearch from "@effect-dspy/optimizers/RandomSearch"
 import * as SIMBA from "@effect-dspy/optimizers/SIMBA"
 import type * as Stream from "effect/Stream"
-import type { Problem } from "./problem.ts"
+import type { In, Out, Problem } from "./problem.ts"
 
 /** What every optimizer gets. */
 export type Given = Pick<Problem, "trainset" | "valset" | "metric"> & {
@@ -20,13 +25,21 @@ export type Given = Pick<Problem, "trainset" | "valset" | "metric"> & {
   readonly concurrency: number
 }
 
-type Run = (
+/** What an optimizer makes: the program, or one around it that looks for near examples. */
+export type Program = Module.Module<
+  In,
+  Out,
+  Module.Error<Problem["module"]> | LanguageModelError,
+  LanguageModel.LanguageModel | Embedder
+>
+
+export type Run = (
   module: Problem["module"],
   given: Given
 ) => Stream.Stream<
-  Optimizer.OptimizerEvent<Problem["module"]>,
+  Optimizer.OptimizerEvent<Program>,
   Optimizer.OptimizerError,
-  LanguageModel.LanguageModel
+  LanguageModel.LanguageModel | Embedder
 >
 
 export const optimizers: Readonly<Record<string, Run>> = {
@@ -37,7 +50,16 @@ export const optimizers: Readonly<Record<string, Run>> = {
   InferRules: InferRules.events,
   MIPROv2: MIPROv2.events,
   SIMBA: SIMBA.events,
-  GEPA: (module, given) => GEPA.events(module, { ...given, auto: "light" })
+  GEPA: (module, given) => GEPA.events(module, { ...given, auto: "light" }),
+  KNNFewShot: KNNFewShot.events,
+  BetterTogether: (module, given) =>
+    BetterTogether.events(module, {
+      ...given,
+      optimizers: {
+        rules: (module, shared) => GEPA.events(module, { ...shared, auto: "light" }),
+        demonstrations: BootstrapFewShot.events
+      }
+    })
 }
 
 export const classical: Readonly<Record<string, Run>> = {

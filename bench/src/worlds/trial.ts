@@ -1,19 +1,19 @@
 /**
  * One optimizer in one world: what it found, on inputs that it has not seen, and what that cost.
  */
+import { Embedder } from "@effect-dspy/core/Embedder"
 import * as LanguageModel from "@effect-dspy/core/LanguageModel"
-import * as Module from "@effect-dspy/core/Module"
 import * as Parameters from "@effect-dspy/core/Parameters"
+import * as Embedded from "@effect-dspy/providers/Embedded"
 import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as virtualTime from "../fixture/virtualTime.ts"
 import * as model from "./model.ts"
 import * as problem from "./problem.ts"
-import type { Given } from "./registry.ts"
 import type * as registry from "./registry.ts"
 import * as World from "./World.ts"
 
@@ -38,29 +38,36 @@ export interface Result {
 /** Of one call of the model, in milliseconds of virtual time. */
 export const latency = 1000
 
+/** A program by what makes it one. */
+export interface Found {
+  readonly module: registry.Program
+  readonly parameters: Parameters.Parameters
+}
+
 /** A world with its data; what was measured once is not measured again. */
 export interface Arena {
   readonly world: World.World
   readonly problem: problem.Problem
-  readonly score: (parameters: Parameters.Parameters) => number
+  readonly score: (found: Found) => number
 }
+
+/** What programs and optimizers ask: the model, and an embedder that knows nothing of the world. */
+export const services = (service: LanguageModel.Service): Context.Context<LanguageModel.LanguageModel | Embedder> =>
+  Context.make(LanguageModel.LanguageModel, service).pipe(Context.add(Embedder, Embedded.embedder))
 
 export const arena = (kind: World.Kind, seed: number, feedback: problem.Feedback): Arena => {
   const world = World.make(kind, seed)
   const task = problem.make(world, feedback)
-  const { service } = model.make(world)
+  const context = services(model.make(world).service)
   const known = new Map<string, number>()
   return {
     world,
     problem: task,
-    score: (parameters) => {
+    score: ({ module, parameters }) => {
       const key = Parameters.hash(parameters)
       const before = known.get(key)
       if (before !== undefined) return before
-      const module = Either.getOrThrow(Module.withParameters(task.module, parameters))
-      const scores = Effect.runSync(
-        Effect.provideService(problem.scores(module, task), LanguageModel.LanguageModel, service)
-      )
+      const scores = Effect.runSync(Effect.provide(problem.scores(module, task), context))
       const score = scores.reduce((sum, score) => sum + score, 0) / scores.length
       known.set(key, score)
       return score
@@ -74,14 +81,14 @@ export interface Observed {
   /** The kinds of events in their order, but for single scores. */
   readonly events: ReadonlyArray<string>
   /** Each new best program, and how many calls had been made when it was known. */
-  readonly best: ReadonlyArray<{ readonly calls: number; readonly parameters: Parameters.Parameters }>
+  readonly best: ReadonlyArray<Found & { readonly calls: number }>
 }
 
 /** Runs an optimizer in virtual time. */
 export const observe = async (
   { problem: { metric, module, trainset, valset }, world }: Arena,
-  optimizer: (typeof registry.optimizers)[string],
-  options: Pick<Given, "seed" | "concurrency">
+  optimizer: registry.Run,
+  options: Pick<registry.Given, "seed" | "concurrency">
 ): Promise<Observed> => {
   const { meter, service } = model.make(world, { latency })
   const best: Array<Observed["best"][number]> = []
@@ -92,11 +99,11 @@ export const observe = async (
         Effect.sync(() => {
           if (event._tag !== "Scored") events.push(event._tag)
           if (Option.isNone(event.best)) return
-          const { parameters } = event.best.value
-          if (best.at(-1)?.parameters !== parameters) best.push({ calls: meter.calls, parameters })
+          const { module, parameters } = event.best.value
+          if (best.at(-1)?.parameters !== parameters) best.push({ calls: meter.calls, module, parameters })
         })
       ),
-      Effect.provideService(LanguageModel.LanguageModel, service)
+      Effect.provide(services(service))
     )
   )
   if (Exit.isFailure(exit)) throw new Error(Cause.pretty(exit.cause))
@@ -106,22 +113,22 @@ export const observe = async (
 export const run = async (
   arena: Arena,
   name: string,
-  optimizer: (typeof registry.optimizers)[string],
+  optimizer: registry.Run,
   concurrency: number
 ): Promise<Result> => {
   const { kind, seed } = arena.world
   const { best, meter, milliseconds } = await observe(arena, optimizer, { seed, concurrency })
-  const before = arena.score({})
+  const before = arena.score({ module: arena.problem.module, parameters: {} })
   // A step function over calls, that of the program as given at first.
   const horizon = 1000 * kind.steps
   let area = 0
   let since = 0
   let score = before
-  for (const { calls, parameters } of best) {
+  for (const { calls, ...found } of best) {
     const until = Math.min(calls, horizon)
     area += score * (until - since)
     since = until
-    score = arena.score(parameters)
+    score = arena.score(found)
   }
   area += score * (horizon - since)
   return {
