@@ -170,6 +170,29 @@ export interface Untuned extends Source {
 }
 
 /**
+ * A module that tries several times begins its `n`th attempt, counted from 1.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Attempt extends Source {
+  readonly _tag: "Attempt"
+  readonly n: number
+}
+
+/**
+ * What these calls answered has no part in the result: another attempt was
+ * better.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Discarded extends Source {
+  readonly _tag: "Discarded"
+  readonly calls: ReadonlyArray<number>
+}
+
+/**
  * A message for people, sent by the program itself with `status`.
  *
  * @since 0.1.0
@@ -210,6 +233,8 @@ export type Emitted =
   | PredictorEnd
   | PredictorFailed
   | Untuned
+  | Attempt
+  | Discarded
   | Status
 
 /**

@@ -217,7 +217,7 @@ const predict = (
             signature,
             model,
             path,
-            instructions: entry?.instructions ?? signature.instructions,
+            instructions: advised(entry?.instructions ?? signature.instructions, current),
             demos,
             settings: settings(options.settings, entry?.settings, current),
             inputs
@@ -232,6 +232,11 @@ const predict = (
     )
     return standing === "unlisted" ? Effect.zipRight(warnUntuned(current), run) : run
   })
+
+const advised = (instructions: string, { advice, path }: frame.Frame): string => {
+  const own = advice?.get(path)
+  return own === undefined ? instructions : `${instructions}\n\nAdvice for this attempt: ${own}`
+}
 
 const shown = (
   demos: ReadonlyArray<Parameters.Demo>,

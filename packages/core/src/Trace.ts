@@ -47,7 +47,8 @@ export const Trace = Schema.Array(Call)
 export type Trace = typeof Trace.Type
 
 /**
- * Runs an effect and returns its value with the calls made inside it.
+ * Runs an effect and returns its value with the calls made inside it, but for
+ * those of attempts that another one was better than.
  *
  * @example
  * ```ts
@@ -70,7 +71,7 @@ export type Trace = typeof Trace.Type
  */
 export const capture = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<readonly [A, Trace], E, R> =>
   Effect.suspend(() => {
-    const calls: Array<Call> = []
+    const calls = new Map<number, Call>()
     return Effect.map(
       ModuleEvent.listen(self, {
         deltas: false,
@@ -78,12 +79,15 @@ export const capture = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<re
           Effect.sync(() => {
             for (const event of events) {
               if (event._tag === "PredictorEnd") {
-                calls.push({ path: event.path, listed: event.listed, inputs: event.inputs, outputs: event.outputs })
+                const { call, inputs, listed, outputs, path } = event
+                calls.set(call, { path, listed, inputs, outputs })
+              } else if (event._tag === "Discarded") {
+                for (const call of event.calls) calls.delete(call)
               }
             }
           })
       }),
-      (value) => [value, calls] as const
+      (value) => [value, Array.from(calls.values())] as const
     )
   })
 

@@ -9,6 +9,14 @@
 export * as Adapter from "./Adapter.ts"
 
 /**
+ * `BestOfN` runs a program several times and answers with the best of what it
+ * said.
+ *
+ * @since 0.1.0
+ */
+export * as BestOfN from "./BestOfN.ts"
+
+/**
  * A `Budget` limits what a program may spend: calls, tokens, money, time. What
  * is about to be spent is reserved before, all of it or nothing, and settled
  * with what it really was afterwards; so any number of callers at once never
@@ -148,6 +156,13 @@ export * as LanguageModel from "./LanguageModel.ts"
 export * as LanguageModelError from "./LanguageModelError.ts"
 
 /**
+ * `Majority` takes the answer that is given most often.
+ *
+ * @since 0.1.0
+ */
+export * as Majority from "./Majority.ts"
+
+/**
  * A `Metric` says how good an output is: a score from 0 to 1, and, if it can,
  * feedback in words that an optimizer may show to a model.
  *
@@ -174,6 +189,14 @@ export * as Module from "./Module.ts"
 export * as ModuleEvent from "./ModuleEvent.ts"
 
 /**
+ * `MultiChainComparison` shows a model several attempts at the same task and
+ * lets it find the right answer in view of all of them.
+ *
+ * @since 0.1.0
+ */
+export * as MultiChainComparison from "./MultiChainComparison.ts"
+
+/**
  * `Parameters` is what an optimizer searches: for each predictor of a program,
  * its instructions, demonstrations and settings. A candidate program is just
  * this value; applying it never changes a module.
@@ -197,6 +220,14 @@ export * as Policy from "./Policy.ts"
  * @since 0.1.0
  */
 export * as Predict from "./Predict.ts"
+
+/**
+ * `Refine` runs a program several times, and tells it before each new attempt
+ * what to do better.
+ *
+ * @since 0.1.0
+ */
+export * as Refine from "./Refine.ts"
 
 /**
  * A `SavedProgram` is what an optimizer found for a program, as a JSON file:

@@ -8,6 +8,7 @@
  * @since 0.1.0
  */
 import * as Json from "@effect-dspy/core/Json"
+import * as Majority from "@effect-dspy/core/Majority"
 import * as Module from "@effect-dspy/core/Module"
 import type * as Parameters from "@effect-dspy/core/Parameters"
 import * as Effect from "effect/Effect"
@@ -17,7 +18,7 @@ import type * as Optimizer from "./Optimizer.ts"
 
 /**
  * - `reduce`: makes one answer of those of the members that answered, in their
- *   order; by default the most frequent one, the earliest of equally frequent.
+ *   order; by default the one most agree on, as \`Majority.of\` finds it.
  * - `size`: how many members are asked, a different choice for every input, the
  *   same for the same input; all by default.
  * - `seed`: of that choice, 0 by default.
@@ -38,7 +39,8 @@ export interface Options<Out> {
  *
  * @example
  * ```ts
- * import * as Module from "@effect-dspy/core/Module"
+ * import * as Majority from "@effect-dspy/core/Majority"
+import * as Module from "@effect-dspy/core/Module"
  * import * as Predict from "@effect-dspy/core/Predict"
  * import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
  * import * as Ensemble from "@effect-dspy/optimizers/Ensemble"
@@ -64,7 +66,7 @@ export const make = <In, Out, E, R>(
   options: Options<Out> = {}
 ): Module.Module<In, Out, E, R> => {
   if (programs.length === 0) throw new RangeError("Ensemble: there must be at least one program")
-  const { reduce = majority, seed = 0, size = programs.length } = options
+  const { reduce = Majority.of, seed = 0, size = programs.length } = options
   if (!Number.isInteger(size) || size < 1) {
     throw new RangeError(`Ensemble: size must be a whole number of at least 1, not ${size}`)
   }
@@ -79,17 +81,6 @@ export const make = <In, Out, E, R>(
     // At least one was asked, so without an answer there is a failure.
     return first === undefined && rest.length === 0 ? yield* answers[0]! : reduce([first as Out, ...rest])
   })
-}
-
-const majority = <Out>(outputs: readonly [Out, ...Array<Out>]): Out => {
-  const votes = new Map<string, { readonly output: Out; count: number }>()
-  for (const output of outputs) {
-    const key = Json.hash(output)
-    const vote = votes.get(key)
-    if (vote === undefined) votes.set(key, { output, count: 1 })
-    else vote.count++
-  }
-  return Array.from(votes.values()).reduce((best, vote) => vote.count > best.count ? vote : best).output
 }
 
 /**

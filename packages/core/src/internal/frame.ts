@@ -49,6 +49,8 @@ export interface Frame {
   readonly adapter: Adapter | undefined
   readonly rollout: string | undefined
   readonly choice: Choice | undefined
+  /** What a predictor is told beside its instructions, by path. */
+  readonly advice: ReadonlyMap<string, string> | undefined
 }
 
 const top: Frame = {
@@ -60,7 +62,8 @@ const top: Frame = {
   settings: undefined,
   adapter: undefined,
   rollout: undefined,
-  choice: undefined
+  choice: undefined,
+  advice: undefined
 }
 
 export class Current extends Context.Reference<Current>()("@effect-dspy/core/internal/frame", {

@@ -1,0 +1,119 @@
+/**
+ * Attempts at the same task, of which one counts: what the others did is told
+ * as it happens, and then to be no part of the result.
+ */
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import type { Reward } from "../BestOfN.ts"
+import type * as Metric from "../Metric.ts"
+import * as Module from "../Module.ts"
+import * as ModuleEvent from "../ModuleEvent.ts"
+import * as frame from "./frame.ts"
+
+export interface Attempt<Out, E> {
+  readonly exit: Either.Either<{ readonly output: Out; readonly score: Metric.Score }, E>
+  /** The predictor calls of this attempt that were answered. */
+  readonly calls: ReadonlyArray<number>
+}
+
+/** The `n`th attempt, and how good it is. */
+export const run = <In, Out, E, R, E2, R2>(
+  n: number,
+  input: In,
+  attempt: Effect.Effect<Out, E, R>,
+  reward: Reward<In, Out, E2, R2>
+): Effect.Effect<Attempt<Out, E | E2>, never, R | R2> => {
+  const judged = attempt.pipe(
+    Effect.flatMap((output) =>
+      Effect.map(reward(input, output), (score) => ({
+        output,
+        score: typeof score === "number" ? { value: score } : score
+      }))
+    ),
+    Effect.either
+  )
+  return frame.with_(({ call, listener, path }) =>
+    Effect.zipRight(
+      listener === undefined ? Effect.void : listener.emit([{ _tag: "Attempt", path, call, n }]),
+      numbered(judged)
+    )
+  )
+}
+
+/** What an attempt came to, and its calls, as far as somebody listens. */
+export const numbered = <A, R>(attempt: Effect.Effect<A, never, R>) =>
+  frame.with_(({ listener }) => {
+    const calls: Array<number> = []
+    return Effect.map(
+      listener === undefined ? attempt : ModuleEvent.listen(attempt, {
+        deltas: false,
+        emit: (events) =>
+          Effect.sync(() => {
+            for (const event of events) if (event._tag === "PredictorEnd") calls.push(event.call)
+          })
+      }),
+      (exit): { readonly exit: A; readonly calls: ReadonlyArray<number> } => ({ exit, calls })
+    )
+  })
+
+/** Says that these calls have no part in the result. */
+export const discard = (calls: ReadonlyArray<number>): Effect.Effect<void> =>
+  frame.with_(({ call, listener, path }) =>
+    listener === undefined || calls.length === 0
+      ? Effect.void
+      : listener.emit([{ _tag: "Discarded", path, call, calls }])
+  )
+
+/** The best of attempts so far, and what all of them have cost in failures. */
+export interface Standing<Out, E> {
+  readonly best:
+    | { readonly output: Out; readonly score: Metric.Score; readonly calls: ReadonlyArray<number> }
+    | undefined
+  readonly error: E | undefined
+  readonly failures: number
+  readonly discarded: ReadonlyArray<number>
+}
+
+export const none: Standing<never, never> = { best: undefined, error: undefined, failures: 0, discarded: [] }
+
+/** Of equally good attempts the first stays. */
+export const judge = <Out, E>(standing: Standing<Out, E>, { calls, exit }: Attempt<Out, E>): Standing<Out, E> => {
+  const { best, discarded } = standing
+  if (Either.isLeft(exit)) {
+    return { ...standing, error: exit.left, failures: standing.failures + 1, discarded: [...discarded, ...calls] }
+  }
+  return best !== undefined && best.score.value >= exit.right.score.value
+    ? { ...standing, discarded: [...discarded, ...calls] }
+    : { ...standing, best: { ...exit.right, calls }, discarded: [...discarded, ...best?.calls ?? []] }
+}
+
+/** Whether there is nothing more to try. */
+export const over = <Out, E>(
+  { best, failures }: Standing<Out, E>,
+  options: { readonly threshold?: number | undefined; readonly failCount: number }
+): boolean =>
+  failures > options.failCount ||
+  (best !== undefined && options.threshold !== undefined && best.score.value >= options.threshold)
+
+/** The same program, asked for another answer than at any other place. */
+export const sample = <M extends Module.Any>(module: M, n: number, path: string): M =>
+  module.pipe(
+    Module.withSettings({ temperature: 1 }),
+    Module.withRollout(path === "" ? `attempt ${n}` : `attempt ${n} of ${path}`)
+  )
+
+/** The first attempt is the program as it is. */
+export const again = <M extends Module.Any>(module: M, n: number, path: string): M =>
+  n === 1 ? module : sample(module, n, path)
+
+/** Where this is in the program. */
+export const place: Effect.Effect<string> = frame.with_(({ path }) => Effect.succeed(path))
+
+/** The best output; the latest failure if there is none, or were too many. */
+export const conclude = <Out, E>(
+  { best, discarded, error, failures }: Standing<Out, E>,
+  failCount: number
+): Effect.Effect<Out, E> =>
+  best === undefined || failures > failCount
+    ? Effect.fail(error as E) // without a best one all have failed
+    : Effect.as(discard(discarded), best.output)

@@ -1,0 +1,132 @@
+import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
+import * as Majority from "@effect-dspy/core/Majority"
+import * as Module from "@effect-dspy/core/Module"
+import * as MultiChainComparison from "@effect-dspy/core/MultiChainComparison"
+import * as Predict from "@effect-dspy/core/Predict"
+import * as Signature from "@effect-dspy/core/Signature"
+import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
+import * as Trace from "@effect-dspy/core/Trace"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, FastCheck, Schema } from "effect"
+
+const guess = Predict.make("question -> answer")
+const ask = { question: "?" }
+
+describe("Majority.of", () => {
+  it("finds what most say, however they write it", () => {
+    assert.strictEqual(Majority.of(["Paris", "London", "the paris."]), "Paris")
+    assert.strictEqual(Majority.of([1, 2, 2, 1]), 1)
+    assert.deepStrictEqual(Majority.of([{ a: 1, b: [1] }, { a: 2, b: [2] }, { a: 3, b: [2] }]), { a: 2, b: [2] })
+    assert.deepStrictEqual(Majority.of([{ a: 1, b: 1 }, { a: 2, b: 2 }, { a: 2, b: 3 }], ({ a }) => a), { a: 2, b: 2 })
+  })
+
+  it("leaves out who says nothing", () => {
+    assert.strictEqual(Majority.of<string | null>([null, null, "a"]), "a")
+    assert.strictEqual(Majority.of(["", "  ", "a"]), "a")
+    assert.strictEqual(Majority.of<string | undefined>([undefined, undefined]), undefined)
+  })
+
+  it.prop("is one of those that most agree with", [FastCheck.array(FastCheck.nat(3), { minLength: 1 })], ([votes]) => {
+    const count = (value: number) => votes.filter((vote) => vote === value).length
+    const winner = Majority.of(votes as [number, ...Array<number>])
+    assert.isTrue(votes.every((vote) => count(vote) <= count(winner)))
+    assert.strictEqual(winner, votes.find((vote) => count(vote) === count(winner)))
+  }, { fastCheck: { seed: 1 } })
+})
+
+describe("Majority", () => {
+  it.effect("asks for samples of their own, and keeps the calls of the one it takes", () =>
+    Effect.gen(function*() {
+      const requests: Array<LanguageModel.Request> = []
+      const model = TestLanguageModel.layer((request) => {
+        requests.push(request)
+        return TestLanguageModel.fields({
+          answer: ["a", "b", "b"][Number(request.settings?.rollout?.slice(-1)) - 1] ?? ""
+        })
+      })
+      const [output, trace] = yield* Trace.capture(Majority.make(guess, { n: 3 })(ask)).pipe(Effect.provide(model))
+      assert.deepStrictEqual(output, { answer: "b" })
+      assert.strictEqual(new Set(requests.map(({ settings }) => settings?.rollout)).size, 3)
+      assert.isTrue(requests.every(({ settings }) => settings?.temperature === 1))
+      assert.deepStrictEqual(trace.map(({ outputs, path }) => [path, outputs]), [["module", { answer: "b" }]])
+    }))
+
+  it.effect("leaves out who fails, and fails when all do", () =>
+    Effect.gen(function*() {
+      const model = (...answers: ReadonlyArray<string | null>) =>
+        TestLanguageModel.layer(answers.map((answer) =>
+          answer === null ? TestLanguageModel.fail("Overloaded") : TestLanguageModel.fields({ answer })
+        ))
+      const two = Majority.make(guess, { n: 2 })
+      assert.deepStrictEqual(yield* two(ask).pipe(Effect.provide(model(null, "a"))), { answer: "a" })
+      assert.strictEqual(
+        (yield* Effect.flip(two(ask).pipe(Effect.provide(model(null, null)))))._tag,
+        "LanguageModelError"
+      )
+    }))
+
+  it("refuses what makes no sense", () => {
+    assert.throws(() => Majority.make(guess, { n: 0 }), /n must be a whole number/)
+  })
+})
+
+describe("MultiChainComparison", () => {
+  it.effect("shows the first line of every reasoning and the last field", () =>
+    Effect.gen(function*() {
+      const requests: Array<LanguageModel.Request> = []
+      const model = TestLanguageModel.layer((request) => {
+        requests.push(request)
+        return TestLanguageModel.fields({ rationale: "both", answer: 7 })
+      })
+      const compare = MultiChainComparison.make(
+        Signature.make({ input: { question: Schema.String }, output: { note: Schema.String, answer: Schema.Int } }),
+        { m: 2 }
+      )
+      const output = yield* compare({
+        question: "3 + 4?",
+        completions: [
+          { reasoning: "first line\nsecond line", note: "n", answer: 8 },
+          { rationale: "counted", answer: 7 }
+        ]
+      }).pipe(Effect.provide(model), Effect.flip)
+      assert.strictEqual(output._tag, "AdapterParseError")
+      const asked = String(requests[0]?.messages.at(-1)?.content)
+      assert.include(asked, "It was reasoned: first line It was answered: 8")
+      assert.include(asked, "It was reasoned: counted It was answered: 7")
+      assert.notInclude(asked, "second line")
+      assert.strictEqual(requests[0]?.settings?.temperature, 0.7)
+    }))
+
+  it.effect("answers with a rationale and the outputs", () =>
+    Effect.gen(function*() {
+      const compare = MultiChainComparison.make("question -> answer", { m: 1, settings: { temperature: 0 } })
+      const output = yield* compare({ ...ask, completions: [{ answer: "a" }] }).pipe(
+        Effect.provide(TestLanguageModel.layer((request) =>
+          TestLanguageModel.fields({ rationale: String(request.settings?.temperature), answer: "b" })
+        ))
+      )
+      assert.deepStrictEqual(output, { rationale: "0", answer: "b" })
+    }))
+
+  it.effect("says when there are too many or too few", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(
+        MultiChainComparison.make("question -> answer")({ ...ask, completions: [] })
+      ).pipe(Effect.provide(TestLanguageModel.layer([])))
+      assert.strictEqual(
+        error.message,
+        "0 attempts were given where the module compares 3; make it with { m: 0 }, or give 3"
+      )
+    }))
+
+  it("lists one predictor, as DSPy does", () => {
+    const compare = MultiChainComparison.make("question -> answer", { m: 2 })
+    assert.deepStrictEqual(compare.predictors.map(({ path }) => path), ["predict"])
+    assert.deepStrictEqual(
+      Signature.fields(compare.predictors[0]!.signature).inputs.map(({ name }) => name),
+      ["question", "reasoning_attempt_1", "reasoning_attempt_2"]
+    )
+    assert.isTrue(Module.isModule(compare))
+    assert.throws(() => MultiChainComparison.make("question -> answer", { m: 0 }), /m must be a whole number/)
+  })
+})
