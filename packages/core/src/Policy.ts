@@ -87,8 +87,12 @@ export const around = <E = never, R = never>(build: Effect.Effect<Around, E, R>)
       stream: (request) => Stream.unwrapScoped(Effect.map(opening(request), Stream.repeatEffectChunkOption))
     }
     openings.set(service, opening)
+    beginnings.add(service)
     return service
   })
+
+// Models whose openings have the first chunk already.
+const beginnings = new WeakSet<LanguageModel.Service>()
 
 // An attempt in a scope of its own: closed at once when it fails or is
 // interrupted, left to the caller's when not.
@@ -104,7 +108,7 @@ const contained = <A, E>(attempt: Effect.Effect<A, E, Scope.Scope>): Effect.Effe
 
 // Opens a stream up to its first chunk, which is what policies call an attempt.
 const beginning = (inner: LanguageModel.Service): Opening =>
-  openings.get(inner) ?? ((request) => Effect.flatMap(open(inner)(request), begun))
+  beginnings.has(inner) ? open(inner) : (request) => Effect.flatMap(open(inner)(request), begun)
 
 // A stream whose first chunk is there.
 const begun = <A, E>(pull: Pull<A, E>): Effect.Effect<Pull<A, E>, E> =>
@@ -233,7 +237,8 @@ export const metered = <E = never, R = never>(
 ): Policy<E, R> =>
 (inner) =>
   Effect.map(build, (begin): LanguageModel.Service => {
-    const attempt = beginning(inner)
+    // Not up to the first chunk: whoever measures time wants to see the empty ones before it.
+    const attempt = open(inner)
     const opening: Opening = (request) =>
       Effect.uninterruptibleMask((restore) =>
         Effect.flatMap(restore(begin(request, inner)), (close) => {

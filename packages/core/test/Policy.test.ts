@@ -193,6 +193,25 @@ describe("Policy.metered", () => {
   }
   const answer = [text("ab"), text("c"), finish, { ...completed, usage: { outputTokens: 3 } }]
 
+  it.effect("empty chunks, the signs of life of a model, pass from the beginning", () =>
+    Effect.gen(function*() {
+      const chunks = [Chunk.empty(), Chunk.empty(), Chunk.of(text("a")), Chunk.empty(), Chunk.make(finish, completed)]
+      const policed = yield* metering().policy(LanguageModel.make({
+        id: "test/m",
+        stream: () => {
+          let n = 0
+          return Stream.repeatEffectChunkOption(
+            Effect.suspend(() => n < chunks.length ? Effect.succeed(chunks[n++]!) : Effect.fail(Option.none()))
+          )
+        }
+      }))
+      const sizes = yield* Effect.scoped(Effect.gen(function*() {
+        const pull = yield* Stream.toPull(policed.stream(request))
+        return yield* Effect.replicateEffect(Effect.map(pull, Chunk.size), chunks.length)
+      }))
+      assert.deepStrictEqual(sizes, [0, 0, 1, 0, 2])
+    }))
+
   it.effect("ends once, with what the provider said, before the reader gets it", () =>
     Effect.gen(function*() {
       const { policy, seen } = metering()
