@@ -74,9 +74,10 @@ export interface Options {
  *   `maxTokens`; where that leaves fewer than 1,024, and where a tool is forced
  *   with `toolChoice`, there is no thinking. Later models think adaptively, and
  *   are told how hard.
- * - `temperature` and `topP` are left out where the API refuses them: beside
- *   thinking, and of models after Claude 4.6. There is no `seed`, no `n` and no
- *   `logprobs`.
+ * - `temperature` and `topP` are sent as they are; beside thinking, and after
+ *   Claude 4.6, the API takes only 1 for either. `seed`, `logprobs` and an `n`
+ *   above 1 do not exist there, and fail with `InvalidRequest` before anything
+ *   is sent.
  * - `extensions` win over all of these: `{ thinking: { type: "adaptive" } }`,
  *   `{ top_k: 5 }`. `tools` among them, such as those that the server runs
  *   itself, are added to the request's.
@@ -111,7 +112,8 @@ export const make = (options: Options): Effect.Effect<LanguageModel.Service, nev
     dialect: {
       url: () => url,
       encode: (request, stream) => anthropic.encode(request, { model, stream, cache: options.cache ?? "5m" }),
-      reader: (request) => new anthropic.Reader(model, request)
+      reader: (request) => new anthropic.Reader(model, request),
+      refusal: anthropic.refusal
     }
   })
 }

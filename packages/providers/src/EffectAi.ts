@@ -42,10 +42,10 @@ import { count, input, record } from "./internal/wire.ts"
 /**
  * - `id`: the name users know, such as `openai/gpt-4o-mini`.
  * - `settings`: what the settings of a call are to the model. `@effect/ai` has
- *   no settings that all models share, so without this they are left out:
- *   temperature, `maxTokens`, reasoning and all. It returns the configuration of
- *   the model, `(settings) => Context.make(OpenAiLanguageModel.Config, {
- *   temperature: settings.temperature })`.
+ *   no settings that all models share, so this makes the configuration of the
+ *   model: `(settings) => Context.make(OpenAiLanguageModel.Config, {
+ *   temperature: settings.temperature })`. Without it a call that has settings
+ *   fails with `InvalidRequest`.
  * - `capabilities`: what this model does differently. Assumed are streaming,
  *   tools, images and JSON Schema.
  *
@@ -81,17 +81,17 @@ export const make = (
       return context === undefined ? identity : (services: Context.Context<never>) => Context.merge(services, context)
     }
 
-    const failing = (started: number) => (reason: LanguageModelError.Reason) =>
+    const failing = (started: number) => (reason: LanguageModelError.Reason, attempts = 1) =>
       Effect.flatMap(
         Clock.currentTimeMillis,
-        (now) => Effect.fail(LanguageModelError.make({ reason, provider, model: id, elapsed: now - started }))
+        (now) => Effect.fail(LanguageModelError.make({ reason, provider, model: id, attempts, elapsed: now - started }))
       )
 
     const generate: LanguageModel.Service["generate"] = (request) =>
       Effect.flatMap(Clock.currentTimeMillis, (started) => {
         const fail = failing(started)
-        const call = callOf(request)
-        if (Either.isLeft(call)) return fail(call.left)
+        const call = callOf(request, options)
+        if (Either.isLeft(call)) return fail(call.left, 0)
         const format = request.responseFormat
         const answered: Effect.Effect<AiLanguageModel.GenerateTextResponse<Tools>, AiError.AiError> =
           format?._tag === "JsonSchema"
@@ -100,7 +100,7 @@ export const make = (
         return answered.pipe(
           Effect.mapInputContext(configured(request)),
           Effect.matchEffect({
-            onFailure: (error) => Effect.flatMap(reasonOf(error, request), fail),
+            onFailure: (error) => Effect.flatMap(reasonOf(error, request), (reason) => fail(reason)),
             onSuccess: (response) => {
               const reader = new Reader(id)
               const deltas: Array<LanguageModel.Delta> = []
@@ -119,8 +119,8 @@ export const make = (
     const stream: LanguageModel.Service["stream"] = (request) =>
       Stream.unwrap(Effect.map(Clock.currentTimeMillis, (started) => {
         const fail = failing(started)
-        const call = callOf(request)
-        if (Either.isLeft(call)) return Stream.fromEffect(fail(call.left))
+        const call = callOf(request, options)
+        if (Either.isLeft(call)) return Stream.fromEffect(fail(call.left, 0))
         const reader = new Reader(id)
         return ai.streamText(call.right).pipe(
           Stream.mapInputContext(configured(request)),
@@ -220,8 +220,23 @@ const toolOf = (definition: LanguageModel.ToolDefinition): Tool.Any =>
 // Never run: the calls are for the program to answer.
 const handle = (name: string) => Effect.dieMessage(`the tool "${name}" is not run by the model`)
 
-const callOf = (request: LanguageModel.Request) =>
-  Either.map(promptOf(request.messages), (prompt) => {
+// A rollout is for policies only, and one output is what there is.
+const refusal = ({ settings = {} }: LanguageModel.Request, { settings: known }: Options): string | undefined => {
+  const { n, rollout: _, ...others } = settings
+  const names = Object.keys(others).join(", ")
+  return (n ?? 1) > 1
+    ? `a model of @effect/ai gives one output for each call, \`n\` is ${n}`
+    : known === undefined && names !== ""
+    ? `the model is not told settings (${names}); give EffectAi the option \`settings\`, which makes its configuration`
+    : undefined
+}
+
+const callOf = (request: LanguageModel.Request, options: Options) => {
+  const description = refusal(request, options)
+  const prompt: Either.Either<Prompt.Prompt, Invalid> = description === undefined
+    ? promptOf(request.messages)
+    : Either.left(new LanguageModelError.InvalidRequest({ description }))
+  return Either.map(prompt, (prompt) => {
     const { toolChoice } = request
     const toolkit: Toolkit.WithHandler<Tools> = {
       tools: Object.fromEntries((request.tools ?? []).map((tool) => [tool.name, toolOf(tool)])),
@@ -234,6 +249,7 @@ const callOf = (request: LanguageModel.Request) =>
       disableToolCallResolution: true
     } as const
   })
+}
 
 type Invalid = LanguageModelError.InvalidRequest
 
@@ -705,8 +721,10 @@ const requestOf = (
       : undefined
     const messages: Array<LanguageModel.Message> = []
     for (const message of options.prompt.content) messages.push(...(yield* messagesOf(message, method)))
-    const held = model.capabilities.responseFormat === "jsonSchema"
-    if (schema !== undefined && !held) messages.unshift({ role: "system", content: instructed(schema) })
+    const known = model.capabilities.responseFormat
+    if (schema !== undefined && known !== "jsonSchema") {
+      messages.unshift({ role: "system", content: instructed(schema) })
+    }
     return {
       messages,
       ...(settings === undefined ? undefined : { settings }),
@@ -719,8 +737,8 @@ const requestOf = (
           // The tools are only those of `oneOf` by now.
           : toolChoice.mode ?? "auto"
       }),
-      ...(schema === undefined || responseFormat.type !== "json" ? undefined : {
-        responseFormat: held
+      ...(schema === undefined || responseFormat.type !== "json" || known === "none" ? undefined : {
+        responseFormat: known === "jsonSchema"
           ? { _tag: "JsonSchema" as const, name: responseFormat.objectName, schema, strict: false }
           : { _tag: "JsonObject" as const }
       })

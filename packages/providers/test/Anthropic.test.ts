@@ -115,7 +115,7 @@ describe("Anthropic", () => {
               topP: 0.9,
               maxTokens: 100,
               stop: ["END"],
-              seed: 7,
+              n: 1,
               rollout: "never sent",
               extensions: { top_k: 40, temperature: 0.25, model: "another", stream: true, messages: [], system: "x" }
             },
@@ -193,25 +193,16 @@ describe("Anthropic", () => {
         const asked = (model: string, settings: LanguageModel.Settings, request: Partial<LanguageModel.Request> = {}) =>
           Effect.map(
             sent({ ...request, settings }, { model }),
-            ({ max_tokens, output_config, temperature, thinking }) => ({
-              max_tokens,
-              output_config,
-              temperature,
-              thinking
-            })
+            ({ max_tokens, output_config, thinking }) => ({ max_tokens, output_config, thinking })
           )
-        const none = { output_config: undefined, temperature: undefined, thinking: undefined }
+        const none = { output_config: undefined, thinking: undefined }
         const budget = (budget_tokens: number) => ({ ...none, thinking: { type: "enabled", budget_tokens } })
-        assert.deepStrictEqual(
-          yield* asked("claude-sonnet-4-5-20250929", { reasoningEffort: "low", temperature: 0.3 }),
-          {
-            ...budget(2048),
-            max_tokens: 18_432
-          }
-        )
+        assert.deepStrictEqual(yield* asked("claude-sonnet-4-5-20250929", { reasoningEffort: "low" }), {
+          ...budget(2048),
+          max_tokens: 18_432
+        })
         assert.deepStrictEqual(yield* asked("claude-3-7-sonnet-latest", { reasoningEffort: "high" }), {
-          // Half of 4,096 and the 16,384 that were added for it.
-          ...budget(10_240),
+          ...budget(16_384),
           max_tokens: 20_480
         })
         assert.deepStrictEqual(yield* asked("claude-opus-4-6", { reasoningEffort: "high", maxTokens: 4000 }), {
@@ -226,34 +217,48 @@ describe("Anthropic", () => {
           yield* asked("claude-opus-4-6", { reasoningEffort: "low" }, { toolChoice: "required" }),
           { ...none, max_tokens: 18_432 }
         )
-        assert.deepStrictEqual(yield* asked("claude-haiku-4-5", { reasoningEffort: "none", temperature: 0.3 }), {
+        assert.deepStrictEqual(yield* asked("claude-haiku-4-5", { reasoningEffort: "none" }), {
           ...none,
-          temperature: 0.3,
           max_tokens: 16_384
         })
         for (const model of ["claude-opus-4-8", "claude-sonnet-5-5", "claude-mythos-preview"]) {
-          assert.deepStrictEqual(yield* asked(model, { reasoningEffort: "minimal", temperature: 0.3 }), {
+          assert.deepStrictEqual(yield* asked(model, { reasoningEffort: "minimal" }), {
             max_tokens: 17_408,
             output_config: { effort: "low" },
-            temperature: undefined,
             thinking: { type: "adaptive", display: "summarized" }
           })
-          assert.deepStrictEqual(yield* asked(model, { reasoningEffort: "none", temperature: 0.3 }), {
+          const forced = yield* asked(model, { reasoningEffort: "high" }, { toolChoice: { name: "look" } })
+          assert.deepStrictEqual([forced.thinking, forced.output_config], [undefined, { effort: "high" }])
+          assert.deepStrictEqual(yield* asked(model, { reasoningEffort: "none" }), {
             ...none,
             max_tokens: 16_384,
             thinking: { type: "disabled" }
           })
         }
         const told = { thinking: { type: "adaptive" }, output_config: { effort: "max" } }
-        assert.deepStrictEqual(yield* asked("claude-opus-4-6", { extensions: told }), {
-          ...told,
-          temperature: undefined,
-          max_tokens: 16_384
-        })
-        assert.strictEqual((yield* asked("deepseek-chat", { temperature: 1 })).temperature, 1)
+        assert.deepStrictEqual(yield* asked("claude-opus-4-6", { extensions: told }), { ...told, max_tokens: 16_384 })
         assert.strictEqual((yield* asked("deepseek-chat", {})).max_tokens, 4096)
         assert.strictEqual((yield* asked("anthropic.claude-3-haiku-20240307-v1:0", {})).max_tokens, 4096)
       }))
+
+    it.live("that the API cannot meet are refused before anything is sent", () =>
+      over(FaultServer.json(200, message([text("ok")])), (model, server) =>
+        Effect.gen(function*() {
+          for (const settings of [{ n: 2 }, { seed: 7 }, { logprobs: 0 }]) {
+            const [name] = Object.keys(settings)
+            const request = { ...question, settings }
+            for (
+              const failure of [
+                yield* Effect.flip(model.generate(request)),
+                yield* Effect.flip(Stream.runDrain(model.stream(request)))
+              ]
+            ) {
+              assert.deepStrictEqual([failure.reason._tag, failure.attempts], ["InvalidRequest", 0])
+              assert.include(failure.message, `\`${name}\``)
+            }
+          }
+          assert.strictEqual(server.requests.length, 0)
+        })))
 
     const schema = { type: "object", properties: { answer: { type: "string" } }, required: ["answer"] }
     const responseFormat = { _tag: "JsonSchema", name: "my answer!", schema, strict: true } as const

@@ -169,6 +169,20 @@ describe("EffectAi", () => {
         assert.deepStrictEqual(seen, [{ temperature: 0.5 }, { temperature: 0.7 }])
       }))
 
+    it.effect("refuses what the model would not be told", () =>
+      over({ whole: [finish()] }, (model, calls) =>
+        Effect.gen(function*() {
+          const fails = (settings: LanguageModel.Settings) =>
+            Effect.map(Effect.flip(model.generate({ ...question, settings })), (error) => error.message)
+          assert.include(yield* fails({ temperature: 1 }), "(temperature)")
+          assert.include(yield* fails({ n: 2 }), "`n` is 2")
+          const streamed = yield* observe(model, { ...question, settings: { seed: 1 } })
+          assert.isTrue(Either.isLeft(streamed.end))
+          assert.strictEqual(calls.length, 0)
+          yield* model.generate({ ...question, settings: { rollout: "7", n: 1 } })
+          assert.strictEqual(calls.length, 1)
+        })))
+
     it.effect("reads whole answers", () =>
       over({
         whole: [
@@ -569,6 +583,12 @@ describe("EffectAi", () => {
         assert.strictEqual(system?.role, "system")
         assert.include(String(system?.content), "\"city\":{\"type\":\"string\"}")
         assert.deepStrictEqual(told.requests[0]!.responseFormat, { _tag: "JsonObject" })
+        const free = yield* recorded({ responseFormat: "none" })
+        assert.deepStrictEqual(
+          (yield* free.ai.generateObject({ prompt: "Where?", schema: City })).value,
+          { city: "Oslo" }
+        )
+        assert.isUndefined(free.requests[0]!.responseFormat)
       }))
 
     it.effect("answers, with the tools that it calls run by @effect/ai", () =>

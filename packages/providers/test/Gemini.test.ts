@@ -577,6 +577,7 @@ describe("Gemini", () => {
           [whole, "stop"],
           [whole.trimEnd(), "stop"],
           [paris + last("MAX_TOKENS"), "length"],
+          [last("FINISH_REASON_UNSPECIFIED") + whole, "stop"],
           [paris + FaultServer.event("[DONE]"), "unknown"],
           [whole + FaultServer.event({ usageMetadata: usage }), "stop"],
           // Some versions of the API say with every frame that it is the last.
@@ -586,7 +587,15 @@ describe("Gemini", () => {
           const answer = yield* folded(content)
           assert.deepStrictEqual([answer.outputs[0]!.text, answer.outputs[0]!.finishReason], ["Paris", reason], content)
         }
-        for (const content of [paris, `${paris}data: {"candi`, paris + FaultServer.event({ usageMetadata: usage })]) {
+        const unspecified = paris + last("FINISH_REASON_UNSPECIFIED")
+        for (
+          const content of [
+            paris,
+            unspecified,
+            `${paris}data: {"candi`,
+            paris + FaultServer.event({ usageMetadata: usage })
+          ]
+        ) {
           const { deltas, end } = yield* over(FaultServer.sse(content), (model) => observe(model))
           assert.strictEqual(textOf(deltas), "Paris")
           const { reason, retryable } = Either.getOrThrow(Either.flip(end))

@@ -884,6 +884,11 @@ describe("OpenAiCompatible", () => {
         true
       ],
       [FaultServer.json(429, error("insufficient_quota")), "QuotaExhausted", false],
+      [
+        FaultServer.json(429, { error: { code: "insufficient_quota", details: { reason: "other" } } }),
+        "QuotaExhausted",
+        false
+      ],
       [FaultServer.json(429, error("billing_hard_limit_reached")), "QuotaExhausted", false],
       [FaultServer.json(429, error(null, "x", "enforced_spend_limit_reached")), "QuotaExhausted", false],
       [FaultServer.json(500, error(null)), "ServerError", true],

@@ -20,22 +20,20 @@ import { count, input, isObject, isText, record } from "./wire.ts"
  *
  * - `maxTokens`: how much it writes when the request does not say, since the API
  *   wants a number.
- * - `sampling`: whether it takes a temperature.
  * - `thinking`: whether it is told how many tokens to think, or how hard.
  * - `format`: whether the API holds it to a JSON Schema, or a tool has to.
  */
 interface Traits {
   readonly maxTokens: number
-  readonly sampling: boolean
   readonly thinking: "budget" | "adaptive"
   readonly format: "native" | "tool"
 }
 
 // From the newest generation to the oldest; `from` is a version, 4.5 as 405.
 const generations: ReadonlyArray<Traits & { readonly from: number }> = [
-  { from: 407, maxTokens: 16_384, sampling: false, thinking: "adaptive", format: "native" },
-  { from: 405, maxTokens: 16_384, sampling: true, thinking: "budget", format: "native" },
-  { from: 0, maxTokens: 4096, sampling: true, thinking: "budget", format: "tool" }
+  { from: 407, maxTokens: 16_384, thinking: "adaptive", format: "native" },
+  { from: 405, maxTokens: 16_384, thinking: "budget", format: "native" },
+  { from: 0, maxTokens: 4096, thinking: "budget", format: "tool" }
 ]
 
 // `claude-sonnet-4-5-20250929`, `claude-3-5-haiku-latest`, `anthropic.claude-opus-4-6-v1:0`. Other
@@ -184,19 +182,32 @@ const allowance = (request: LanguageModel.Request, traits: Traits, forced: boole
       effort: undefined
     }
   }
-  const max_tokens = maxTokens ?? traits.maxTokens + budgets[reasoningEffort]
+  const wanted = budgets[reasoningEffort]
+  const max_tokens = maxTokens ?? traits.maxTokens + wanted
+  // The API refuses a forced tool after thinking.
   if (traits.thinking === "adaptive") {
     return {
       max_tokens,
-      thinking: { type: "adaptive", display: "summarized" },
+      thinking: forced ? undefined : { type: "adaptive", display: "summarized" },
       effort: reasoningEffort === "minimal" ? "low" : reasoningEffort
     }
   }
-  const budget_tokens = Math.min(budgets[reasoningEffort], Math.floor(max_tokens / 2))
-  // The API refuses a forced tool after thinking.
+  const budget_tokens = maxTokens === undefined ? wanted : Math.min(wanted, Math.floor(maxTokens / 2))
   const thinks = budget_tokens >= minBudget && !forced
   return { max_tokens, thinking: thinks ? { type: "enabled", budget_tokens } : undefined, effort: undefined }
 }
+
+/**
+ * What a request asks for that the API cannot do.
+ */
+export const refusal = ({ settings }: LanguageModel.Request): string | undefined =>
+  (settings?.n ?? 1) > 1
+    ? `the API gives one output for each call, \`n\` is ${settings?.n}`
+    : settings?.seed !== undefined
+    ? "the API has no setting `seed`; leave it out"
+    : settings?.logprobs !== undefined
+    ? "the API has no setting `logprobs`; leave it out"
+    : undefined
 
 /**
  * The body of a request, as JSON text. Extensions win over what the settings
@@ -215,7 +226,6 @@ export const encode = (
   const format = request.responseFormat?._tag === "JsonSchema" && traits.format === "native"
     ? { type: "json_schema", schema: request.responseFormat.schema }
     : undefined
-  const samples = traits.sampling && thinking === undefined
 
   const system = request.messages.flatMap((message) => message.role === "system" ? blocks(message.content, false) : [])
   const tools: Array<Block> | undefined = answers === undefined
@@ -237,8 +247,8 @@ export const encode = (
   const output = { effort, format, ...(isObject(output_config) ? output_config : undefined) }
   return JSON.stringify({
     max_tokens,
-    temperature: samples ? settings.temperature : undefined,
-    top_p: samples ? settings.topP : undefined,
+    temperature: settings.temperature,
+    top_p: settings.topP,
     stop_sequences: settings.stop,
     thinking,
     tools: Array.isArray(more) ? [...(tools ?? []), ...more] : tools,

@@ -263,12 +263,14 @@ const parse = (text: string): unknown => {
 
 /**
  * How a kind of server wants requests written and answers read. `url` is where
- * a request goes; `encode` its body, as JSON text.
+ * a request goes; `encode` its body, as JSON text. `refusal` is what a request
+ * asks for that the server cannot do: nothing is sent then.
  */
 export interface Dialect {
   readonly url: (stream: boolean) => string
   readonly encode: (request: LanguageModel.Request, stream: boolean) => string
   readonly reader: (request: LanguageModel.Request) => answer.Reader
+  readonly refusal?: ((request: LanguageModel.Request) => string | undefined) | undefined
 }
 
 /**
@@ -302,8 +304,14 @@ export const make = (
       span: Tracer.Span,
       scope: Scope.Scope
     ): Effect.Effect<Call, LanguageModelError.LanguageModelError> =>
-      Effect.suspend(() =>
-        Effect.map(
+      Effect.suspend(() => {
+        const description = dialect.refusal?.(request)
+        if (description !== undefined) {
+          const reason = new LanguageModelError.InvalidRequest({ description })
+          span.attribute("error.type", reason._tag)
+          return Effect.fail(LanguageModelError.make({ reason, provider: providerOf(id), model: id, attempts: 0 }))
+        }
+        return Effect.map(
           send(
             HttpClientRequest.bodyText(stream ? streamed : whole, dialect.encode(request, stream), "application/json"),
             { prompt: () => textsOf(request), span, scope }
@@ -319,7 +327,7 @@ export const make = (
             drained: false
           })
         )
-      )
+      })
 
     return LanguageModel.make({
       id,

@@ -54,7 +54,7 @@ const fields = (error: ErrorObject): ServerError => {
   return {
     ...details,
     status,
-    code: details.code ?? (status === undefined ? text(code) : undefined),
+    code: (status === undefined ? text(code) : undefined) ?? details.code,
     type: text(error.type) ?? text(error.status),
     message: text(error.message)
   }

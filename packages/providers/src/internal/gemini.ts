@@ -404,7 +404,8 @@ export class Reader implements answer.Reader {
       }
     }
     if (isObject(candidate.groundingMetadata)) output.grounding = candidate.groundingMetadata
-    if (isText(candidate.finishReason)) {
+    // The first of the enumeration is how some write that there is none yet.
+    if (isText(candidate.finishReason) && candidate.finishReason !== "FINISH_REASON_UNSPECIFIED") {
       output.finish = candidate.finishReason
       if (failures.has(candidate.finishReason)) {
         this.error = {
