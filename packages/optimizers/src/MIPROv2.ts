@@ -51,6 +51,14 @@ export type Auto = "light" | "medium" | "heavy"
 export type Mode = "joint" | "instructions" | "demonstrations" | "labels"
 
 /**
+ * How combinations are searched.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Schedule = "racing" | "classical"
+
+/**
  * How much is tried:
  *
  * - `auto`: `light` unless `numCandidates` and `numTrials` are given. It also says
@@ -62,7 +70,8 @@ export type Mode = "joint" | "instructions" | "demonstrations" | "labels"
  * - `mode`: what is tuned, `joint` by default. With both maxima of demonstrations 0
  *   that is `instructions`.
  * - `schedule`: `racing` (the default), which takes at most four fifths of the runs
- *   that the `classical` one can be expected to take.
+ *   that the `classical` one can be expected to take, and chooses among twice as
+ *   many instructions.
  *
  * Demonstrations:
  *
@@ -91,7 +100,7 @@ export interface Settings {
   readonly numCandidates?: number | undefined
   readonly numTrials?: number | undefined
   readonly mode?: Mode | undefined
-  readonly schedule?: "racing" | "classical" | undefined
+  readonly schedule?: Schedule | undefined
   readonly maxBootstrappedDemos?: number | undefined
   readonly maxLabeledDemos?: number | undefined
   readonly metricThreshold?: number | undefined
@@ -144,14 +153,16 @@ const sizes: { readonly [A in Auto]: { readonly candidates: number; readonly val
 }
 
 /**
- * What `auto` stands for, for a program of so many predictors.
+ * What `auto` stands for, for a program of so many predictors. Beside
+ * demonstrations the classical schedule, after DSPy, tries half as many
+ * instructions as sets of these.
  *
  * @example
  * ```ts
  * import * as MIPROv2 from "@effect-dspy/optimizers/MIPROv2"
  *
- * assert.deepStrictEqual(MIPROv2.numbers({ auto: "light", predictors: 2, mode: "joint" }), {
- *   instructions: 3,
+ * assert.deepStrictEqual(MIPROv2.numbers({ auto: "light", predictors: 2, mode: "joint", schedule: "racing" }), {
+ *   instructions: 6,
  *   demoSets: 6,
  *   trials: 20,
  *   valset: 100
@@ -161,18 +172,22 @@ const sizes: { readonly [A in Auto]: { readonly candidates: number; readonly val
  * @since 0.1.0
  * @category accessors
  */
-export const numbers = (
-  options: { readonly auto: Auto; readonly predictors: number; readonly mode: Mode }
-): Numbers => {
+export const numbers = (options: {
+  readonly auto: Auto
+  readonly predictors: number
+  readonly mode: Mode
+  readonly schedule: Schedule
+}): Numbers => {
+  const { mode, predictors, schedule } = options
   const { candidates, valset } = sizes[options.auto]
-  const choices = options.mode === "joint" ? 2 * options.predictors : options.predictors
+  const choices = mode === "joint" ? 2 * predictors : predictors
   return {
-    instructions: withoutInstructions(options.mode)
+    instructions: withoutInstructions(mode)
       ? 1
-      : options.mode === "joint"
+      : mode === "joint" && schedule === "classical"
       ? Math.floor(candidates / 2)
       : candidates,
-    demoSets: options.mode === "instructions" ? 0 : candidates,
+    demoSets: mode === "instructions" ? 0 : candidates,
     trials: Math.floor(Math.max(2 * choices * Math.log2(candidates), 1.5 * candidates)),
     valset
   }
@@ -200,7 +215,8 @@ export const events = <M extends Module.Any, In, Out, Labels, E = never, R = nev
 > => {
   const seed = options.seed ?? 9
   const mode = modeOf(options)
-  const { auto, numbers } = numbersOf(options, mode, module.predictors.length)
+  const kind = options.schedule ?? "racing"
+  const { auto, numbers } = numbersOf(options, mode, kind, module.predictors.length)
   const candidates = options.valset ?? options.trainset
   const valset = auto !== undefined && candidates.length > numbers.valset
     ? rng.at(seed, "valset").sample(candidates, numbers.valset)
@@ -208,12 +224,17 @@ export const events = <M extends Module.Any, In, Out, Labels, E = never, R = nev
   const selection = (valset ?? options.trainset).length
   const minibatch = options.minibatch ?? (auto === undefined || selection > 50)
   const minibatchSize = options.minibatchSize ?? 35
+  const combined = ({ demoSets, instructions }: Numbers): number => {
+    // Those that a module has already are one more.
+    const own = demoSets > 0 && module.predictors.some(({ parameters }) => (parameters?.demos.length ?? 0) > 0) ? 1 : 0
+    return (instructions * Math.max(1, demoSets + own)) ** module.predictors.length
+  }
   const schedule: classical.Schedule = {
     trials: numbers.trials,
+    combinations: combined(numbersOf(options, mode, "classical", module.predictors.length).numbers),
     minibatchSize: minibatch ? minibatchSize : undefined,
     fullEvalSteps: options.minibatchFullEvalSteps ?? 5
   }
-  const kind = options.schedule ?? "racing"
   const bootstrapping: fewShot.Bootstrapping<In, Out, R2> = {
     teacher: options.teacher,
     // Without demonstrations to choose from, some are made to write instructions by.
@@ -239,8 +260,6 @@ export const events = <M extends Module.Any, In, Out, Labels, E = never, R = nev
     : options.fewshotAwareProposer === false
     ? 0
     : numbers.instructions
-  const own = module.predictors.some(({ parameters }) => (parameters?.demos.length ?? 0) > 0)
-  const most = (numbers.instructions * Math.max(1, numbers.demoSets + (own ? 1 : 0))) ** module.predictors.length
   return search.events<M, In, Out, Labels, E, R, LanguageModel.LanguageModel | R2 | R3>({
     optimizer: "MIPROv2",
     module,
@@ -262,12 +281,10 @@ export const events = <M extends Module.Any, In, Out, Labels, E = never, R = nev
       fewShot.check(module, bootstrapping)
     ),
     trials: kind === "classical"
-      ? 1 + Math.min(schedule.trials, most - 1)
-      : racing.candidates(schedule, selection, most),
+      ? Math.min(1 + schedule.trials, schedule.combinations)
+      : racing.candidates(schedule, selection, combined(numbers)),
     attempts: bootstrapping.maxBootstrappedDemos > 0 && sets > 0 ? options.trainset.length : 0,
-    runs: kind === "classical"
-      ? Math.min(classical.runs(schedule, selection), most * selection)
-      : racing.runs(schedule, selection, most),
+    runs: (kind === "classical" ? classical : racing).runs(schedule, selection),
     prompts: withoutInstructions(mode)
       ? 0
       : Proposer.calls(module, options.trainset, numbers.instructions, proposing),
@@ -285,7 +302,11 @@ export const events = <M extends Module.Any, In, Out, Labels, E = never, R = nev
           instructions.texts,
           mode === "instructions" ? {} : demos.byPath
         )
-        yield* (kind === "classical" ? classical : racing).run(run, choices, asGiven, schedule)
+        yield* (kind === "classical" ? classical : racing).run(run, choices, asGiven, {
+          ...schedule,
+          // There are fewer where something came to nothing.
+          combinations: Math.min(schedule.combinations, choices.size)
+        })
       })
   })
 }
@@ -296,10 +317,11 @@ const modeOf = ({ maxBootstrappedDemos, maxLabeledDemos, mode = "joint" }: Setti
 const numbersOf = (
   { auto, numCandidates, numTrials }: Settings,
   mode: Mode,
+  schedule: Schedule,
   predictors: number
 ): { readonly auto: Auto | undefined; readonly numbers: Numbers } => {
   if (numCandidates === undefined && numTrials === undefined) {
-    return { auto: auto ?? "light", numbers: numbers({ auto: auto ?? "light", predictors, mode }) }
+    return { auto: auto ?? "light", numbers: numbers({ auto: auto ?? "light", predictors, mode, schedule }) }
   }
   return {
     auto: undefined,

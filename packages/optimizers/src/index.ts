@@ -177,6 +177,30 @@ export * as Optimizer from "./Optimizer.ts"
 export * as Pareto from "./Pareto.ts"
 
 /**
+ * A `Playbook` is what has been learnt about a task, in short bullets that are
+ * added, changed and removed one by one, so that nothing is lost in rewriting.
+ * Each counts how often it helped and how often it did harm.
+ *
+ * It is kept in the instructions of a predictor, where the model reads it and
+ * from where it is read back:
+ *
+ * ```
+ * Route the ticket.
+ *
+ * Playbook
+ *
+ * ## Teams
+ * [b1 +4 -0] Refunds belong to billing.
+ * [b2 +1 -2] Passwords belong to account.
+ * ```
+ *
+ * After Zhang et al., "Agentic Context Engineering" (arXiv 2510.04618).
+ *
+ * @since 0.1.0
+ */
+export * as Playbook from "./Playbook.ts"
+
+/**
  * `Proposer` writes instructions for the predictors of a program from what can
  * be known about it: what the data is like, what the program is for, worked
  * examples, and the instructions it has. Every part can be left out.

@@ -15,6 +15,8 @@ import type { Combination } from "./surrogate.ts"
 
 export interface Schedule {
   readonly trials: number
+  /** How many combinations there are to choose from. */
+  readonly combinations: number
   /** None where each trial is of all selection examples. */
   readonly minibatchSize: number | undefined
   readonly fullEvalSteps: number
@@ -25,15 +27,19 @@ const promotions = ({ fullEvalSteps, trials }: Schedule): number => Math.ceil(tr
 
 /** How many runs of the program it takes at most. */
 export const runs = (schedule: Schedule, selection: number): number =>
-  schedule.minibatchSize === undefined
-    ? selection * (schedule.trials + 1)
-    : selection + schedule.minibatchSize * schedule.trials + selection * promotions(schedule)
+  Math.min(
+    selection * schedule.combinations,
+    schedule.minibatchSize === undefined
+      ? selection * (schedule.trials + 1)
+      : selection + schedule.minibatchSize * schedule.trials + selection * promotions(schedule)
+  )
 
 /**
- * How many it can be expected to take if nothing is run twice: trials are drawn
- * from so many combinations, and what was measured in one is known in the next.
+ * How many it can be expected to take if nothing is run twice: what was measured
+ * in one trial is known in the next of the same combination.
  */
-export const expected = (schedule: Schedule, selection: number, combinations: number): number => {
+export const expected = (schedule: Schedule, selection: number): number => {
+  const { combinations } = schedule
   const size = schedule.minibatchSize ?? selection
   const cells = combinations * selection
   // What is left of 1 when so little is taken away so often, in numbers that do not lose it.

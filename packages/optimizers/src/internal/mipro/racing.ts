@@ -23,11 +23,11 @@ const share = 0.8
 const field = 16
 
 /** How many runs of the program it takes at most, that of the module as given among them. */
-export const runs = (schedule: classical.Schedule, selection: number, combinations: number): number =>
+export const runs = (schedule: classical.Schedule, selection: number): number =>
   Math.max(
     // The module as given and one other.
-    Math.min(2, combinations) * selection,
-    Math.floor(share * classical.expected(schedule, selection, combinations))
+    Math.min(2, schedule.combinations) * selection,
+    Math.floor(share * classical.expected(schedule, selection))
   )
 
 // How many blocks are for finding out, half of what there is: one combination in full must be left.
@@ -37,9 +37,9 @@ const exploring = (limit: number, selection: number): number =>
 // Rounds in which choices are made, each in view of all those before: as many as classical trials in view of others.
 const roundsOf = ({ trials }: classical.Schedule): number => Math.ceil(trials / 2)
 
-/** How many candidates there are at most. */
+/** How many of so many combinations are candidates at most. */
 export const candidates = (schedule: classical.Schedule, selection: number, combinations: number): number => {
-  const explored = exploring(runs(schedule, selection, combinations), selection)
+  const explored = exploring(runs(schedule, selection), selection)
   return Math.min(combinations, 1 + explored + field)
 }
 
@@ -50,7 +50,7 @@ interface Racer {
   readonly asked: Set<number>
 }
 
-/** `asGiven` has been settled. */
+/** `asGiven` has been settled; `schedule` is the classical one that this is in place of. */
 export const run = <In, Out, R>(
   search: Search<In, Out, R>,
   combinations: Combinations,
@@ -117,7 +117,7 @@ export const run = <In, Out, R>(
     // Exploring
     // -------------------------------------------------------------------------
 
-    const limit = Effect.map(search.purse.affordable, (left) => Math.min(runs(schedule, total, size), spent + left))
+    const limit = Effect.map(search.purse.affordable, (left) => Math.min(runs(schedule, total), spent + left))
     const explored = exploring(yield* limit, total)
     // With less than one block a round there are fewer rounds.
     const rounds = Math.min(roundsOf(schedule), explored)
