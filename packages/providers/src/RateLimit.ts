@@ -159,6 +159,8 @@ interface Taken {
 class Minute {
   readonly #limit: number
   #taken: Array<Taken> = []
+  // How many of these are older, and not yet cleared away.
+  #passed = 0
   #sum = 0
 
   constructor(limit: number) {
@@ -167,15 +169,18 @@ class Minute {
 
   /** How long until `amount` fits. What is larger than the limit itself fits when there is nothing else. */
   delay(now: number, amount: number): number {
-    let passed = 0
-    for (; passed < this.#taken.length && this.#taken[passed]!.at + minute <= now; passed++) {
-      this.#sum -= this.#taken[passed]!.amount
-      this.#taken[passed]!.recent = false
+    for (let oldest = this.#taken[this.#passed]; oldest !== undefined && oldest.at + minute <= now;) {
+      this.#sum -= oldest.amount
+      oldest.recent = false
+      oldest = this.#taken[++this.#passed]
     }
-    if (passed > 0) this.#taken = this.#taken.slice(passed)
+    if (this.#passed > this.#taken.length / 2) {
+      this.#taken = this.#taken.slice(this.#passed)
+      this.#passed = 0
+    }
     let over = this.#sum + Math.min(amount, this.#limit) - this.#limit
-    if (over <= 0) return 0
-    for (const { amount, at } of this.#taken) {
+    for (let i = this.#passed; over > 0 && i < this.#taken.length; i++) {
+      const { amount, at } = this.#taken[i]!
       over -= amount
       if (over <= 0) return at + minute - now
     }
@@ -183,9 +188,11 @@ class Minute {
   }
 
   take(now: number, amount: number): Taken {
-    const taken = { at: now, amount, recent: true }
-    this.#taken.push(taken)
-    this.#sum += amount
+    const taken = { at: now, amount, recent: this.#limit < Infinity }
+    if (taken.recent) {
+      this.#taken.push(taken)
+      this.#sum += amount
+    }
     return taken
   }
 
