@@ -411,7 +411,7 @@ export const make = (
         model: id,
         attempts: 0
       })
-    const node = yield* Effect.mapError(process.load, () => refuse("`claude` can be run by Node only"))
+    const node = yield* Effect.mapError(process.node, () => refuse("`claude` can be run by Node only"))
     if (node.process.platform === "win32") return yield* refuse("`claude` can be run in WSL, not on Windows itself")
     const wrong = problem(options)
     if (wrong !== undefined) return yield* refuse(wrong)

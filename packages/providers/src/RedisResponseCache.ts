@@ -12,6 +12,8 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
+import type * as Redis from "redis"
+import { load } from "./internal/load.ts"
 import * as ResponseCache from "./ResponseCache.ts"
 
 /**
@@ -34,9 +36,8 @@ const failed = (what: string) => (cause: unknown): ResponseCache.ResponseCacheEr
     description: `${what}: ${cause instanceof Error && cause.message !== "" ? cause.message : String(cause)}`
   })
 
-// Hidden from bundlers, which cannot know whether the package is installed.
 const loadRedis = Effect.tryPromise({
-  try: () => import(/* webpackIgnore: true */ /* @vite-ignore */ "redis"),
+  try: () => load<typeof Redis>("redis"),
   catch: () =>
     new ResponseCache.ResponseCacheError({
       reason: "Missing",

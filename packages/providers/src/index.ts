@@ -67,20 +67,6 @@ export * as CircuitBreaker from "./CircuitBreaker.ts"
 export * as ClaudeCli from "./ClaudeCli.ts"
 
 /**
- * Both ways between this library and `@effect/ai`: any of its language models
- * (`@effect/ai-openai`, `-anthropic`, `-google`, `-amazon-bedrock`) as ours, and
- * ours as one of its.
- *
- * `@effect/ai` is an optional peer: install it, and import this module by its
- * own path, `@effect-dspy/providers/EffectAi`, since the package's index is
- * without it. What a provider of `@effect/ai` does not tell cannot be told here
- * either: some skip frames of a stream that they cannot read.
- *
- * @since 0.1.0
- */
-export * as EffectAi from "./EffectAi.ts"
-
-/**
  * A stand-in for a language model, so that programs run where there is none:
  * in documentation, in demos, without a key or a network. **It is not a
  * language model.** It has no weights and knows nothing of the world; it learns

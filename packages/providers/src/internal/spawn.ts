@@ -12,6 +12,7 @@ import type * as Scope from "effect/Scope"
 import type * as ChildProcess from "node:child_process"
 import type * as NodeFs from "node:fs/promises"
 import type * as NodeProcess from "node:process"
+import { load } from "./load.ts"
 
 /**
  * The program could not be started; `code` is the system's.
@@ -26,8 +27,7 @@ export class NotStarted {
 }
 
 /**
- * What of Node is needed. It is loaded when it is, and hidden from bundlers, so
- * that a program that runs no children can be bundled for anywhere.
+ * What of Node is needed.
  */
 export interface Node {
   readonly childProcess: typeof ChildProcess
@@ -35,12 +35,12 @@ export interface Node {
   readonly process: typeof NodeProcess
 }
 
-export const load: Effect.Effect<Node, NotStarted> = Effect.tryPromise({
+export const node: Effect.Effect<Node, NotStarted> = Effect.tryPromise({
   try: async () => {
     const [childProcess, fs, process] = await Promise.all([
-      import(/* webpackIgnore: true */ /* @vite-ignore */ "node:child_process"),
-      import(/* webpackIgnore: true */ /* @vite-ignore */ "node:fs/promises"),
-      import(/* webpackIgnore: true */ /* @vite-ignore */ "node:process")
+      load<typeof ChildProcess>("node:child_process"),
+      load<typeof NodeFs>("node:fs/promises"),
+      load<typeof NodeProcess>("node:process")
     ])
     return { childProcess, fs, process }
   },

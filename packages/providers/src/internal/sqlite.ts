@@ -14,6 +14,7 @@ import type Libsql from "libsql"
 import type * as NodeFs from "node:fs/promises"
 import type * as NodeOs from "node:os"
 import type * as NodePath from "node:path"
+import { load } from "./load.ts"
 
 /**
  * Why the file cannot be used; `code` is what the system or the driver calls it.
@@ -154,14 +155,13 @@ interface Node {
   readonly path: typeof NodePath
 }
 
-// Hidden from bundlers: none of it can be bundled, and other stores do without.
 const loadNode: Effect.Effect<Node, Fault> = Effect.tryPromise({
   try: async () => {
     const [libsql, fs, os, path] = await Promise.all([
-      import(/* webpackIgnore: true */ /* @vite-ignore */ "libsql"),
-      import(/* webpackIgnore: true */ /* @vite-ignore */ "node:fs/promises"),
-      import(/* webpackIgnore: true */ /* @vite-ignore */ "node:os"),
-      import(/* webpackIgnore: true */ /* @vite-ignore */ "node:path")
+      load<{ readonly default: typeof Libsql }>("libsql"),
+      load<typeof NodeFs>("node:fs/promises"),
+      load<typeof NodeOs>("node:os"),
+      load<typeof NodePath>("node:path")
     ])
     return { Database: libsql.default, fs, os, path }
   },
