@@ -34,7 +34,8 @@ export const runs = (schedule: classical.Schedule, selection: number): number =>
 const exploring = (limit: number, selection: number): number =>
   Math.max(0, Math.floor(Math.min((limit - selection) / 2, limit - 2 * selection) / block))
 
-// Rounds in which choices are made, each in view of all those before: as many as classical trials in view of others.
+// Rounds of exploring, each in view of all those before. They follow each other, and half as many as there are classical
+// trials take less time than these.
 const roundsOf = ({ trials }: classical.Schedule): number => Math.ceil(trials / 2)
 
 /** How many of so many combinations are candidates at most. */
