@@ -101,6 +101,14 @@ export * as Evaluate from "./Evaluate.ts"
 export * as Example from "./Example.ts"
 
 /**
+ * The service that trains a model further on conversations: started with data,
+ * asked now and then, and in the end there is a model with a name.
+ *
+ * @since 0.1.0
+ */
+export * as Finetuning from "./Finetuning.ts"
+
+/**
  * Plain JSON values: what demonstrations, traces, journals and saved programs
  * hold, and the canonical form by which they are compared and addressed.
  *

@@ -1,4 +1,21 @@
 /**
+ * A playbook that grows: the program is run on training examples in batches, a
+ * model says what each run teaches and which bullets of the playbook helped or
+ * did harm, and a second one turns that into a few changes. The instructions stay
+ * what they are; the playbook stands at their end.
+ *
+ * After Zhang et al., "Agentic Context Engineering" (arXiv 2510.04618). There the
+ * last playbook is the result; here those of all steps are compared on the
+ * selection examples, and the best is kept.
+ *
+ * The playbook is read back from the instructions: to go on learning, compile
+ * the compiled module.
+ *
+ * @since 0.1.0
+ */
+export * as ACE from "./ACE.ts"
+
+/**
  * Several optimizers one after the other, each on what the one before has made
  * of the program.
  *

@@ -35,6 +35,7 @@ import * as document from "./internal/document.ts"
 import * as exchange from "./internal/exchange.ts"
 import { failure } from "./internal/failure.ts"
 import * as fault from "./internal/fault.ts"
+import * as upload from "./internal/upload.ts"
 import { isObject, isText } from "./internal/wire.ts"
 import * as OpenAiCompatible from "./OpenAiCompatible.ts"
 
@@ -496,7 +497,7 @@ const serverOf = (
       upload: (lines) =>
         ask(
           "batch upload",
-          HttpClientRequest.bodyText(post("files"), formOf(lines), `multipart/form-data; boundary=${boundary}`),
+          upload.body(post("files"), "batch", lines),
           idOf
         ),
       create: (file) =>
@@ -545,25 +546,6 @@ const serverOf = (
     }
   })
 }
-
-// Written by hand, since not every client can send a `FormData`. Every line of the file begins with a brace: none is
-// taken for the boundary.
-const boundary = "effect-dspy-batch"
-
-const formOf = (lines: string): string =>
-  [
-    `--${boundary}`,
-    "Content-Disposition: form-data; name=\"purpose\"",
-    "",
-    "batch",
-    `--${boundary}`,
-    "Content-Disposition: form-data; name=\"file\"; filename=\"batch.jsonl\"",
-    "Content-Type: application/jsonl",
-    "",
-    lines,
-    `--${boundary}--`,
-    ""
-  ].join("\r\n")
 
 interface WireBatch {
   readonly id?: unknown

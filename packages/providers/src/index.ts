@@ -135,6 +135,14 @@ export * as ModelString from "./ModelString.ts"
 export * as OpenAiCompatible from "./OpenAiCompatible.ts"
 
 /**
+ * Fine-tuning by OpenAI's API (`POST /v1/files`, `POST /v1/fine_tuning/jobs`), and
+ * by servers that speak it.
+ *
+ * @since 0.1.0
+ */
+export * as OpenAiFinetuning from "./OpenAiFinetuning.ts"
+
+/**
  * All policies in the order in which they belong.
  *
  * @since 0.1.0

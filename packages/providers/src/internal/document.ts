@@ -44,7 +44,11 @@ const readText = (sent: exchange.Sent): Effect.Effect<string, LanguageModelError
     )
   })
 
-const parse = (sent: exchange.Sent, text: string): Effect.Effect<Document, LanguageModelError.LanguageModelError> => {
+const parse = (
+  sent: exchange.Sent,
+  text: string,
+  about: "answer" | "job"
+): Effect.Effect<Document, LanguageModelError.LanguageModelError> => {
   let json: unknown
   try {
     json = JSON.parse(text)
@@ -55,7 +59,7 @@ const parse = (sent: exchange.Sent, text: string): Effect.Effect<Document, Langu
         : notJson(text)
     )
   }
-  const said = fault.declaredError(json)
+  const said = about === "job" ? undefined : fault.declaredError(json)
   if (said !== undefined) return sent.fail(fault.reasonOf({ status: 200, said, clean: sent.clean }))
   return Effect.succeed({
     json,
@@ -75,6 +79,8 @@ export const ask = <A>(
     readonly span: string
     readonly attributes: { readonly [name: string]: unknown }
     readonly prompt: () => ReadonlyArray<string>
+    /** A document about a `job` may speak of an error that is the job's. */
+    readonly about?: "answer" | "job" | undefined
   },
   use: (document: Document) => Effect.Effect<A, LanguageModelError.LanguageModelError>
 ): Effect.Effect<A, LanguageModelError.LanguageModelError> =>
@@ -85,7 +91,9 @@ export const ask = <A>(
       Effect.flatMap(Scope.make(), (scope) =>
         Effect.onExit(
           connection.send(request, { prompt: options.prompt, span, scope }).pipe(
-            Effect.flatMap((sent) => Effect.flatMap(readText(sent), (text) => parse(sent, text))),
+            Effect.flatMap((sent) =>
+              Effect.flatMap(readText(sent), (text) => parse(sent, text, options.about ?? "answer"))
+            ),
             Effect.flatMap(use)
           ),
           // After the last byte nothing is left to close, and to abort is dear.
