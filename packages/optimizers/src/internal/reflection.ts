@@ -113,6 +113,7 @@ const attemptText = ({ feedback, inputs, outputs, score }: GEPA.Attempt, index: 
     ...(feedback === undefined ? [] : ["Feedback:", feedback])
   ].join("\n")
 
-const fieldsText = (values: Json.JsonRecord): string =>
+/** Values by name, one a line. */
+export const fieldsText = (values: Json.JsonRecord): string =>
   Object.entries(values).map(([name, value]) => `${name}: ${typeof value === "string" ? value : JSON.stringify(value)}`)
     .join("\n")
