@@ -8,7 +8,8 @@ import * as BudgetPolicy from "../src/BudgetPolicy.ts"
 import type * as CircuitBreaker from "../src/CircuitBreaker.ts"
 import * as Fallback from "../src/Fallback.ts"
 import * as Policies from "../src/Policies.ts"
-import { collected, completed, driven, failureOf, finish, policed, request, text, textOf } from "./policing.ts"
+import * as FaultServer from "./FaultServer.ts"
+import { collected, completed, driven, failureOf, finish, policed, request, served, text, textOf } from "./policing.ts"
 
 const { delayed, deltas, fail, make: scripted, text: says } = TestLanguageModel
 
@@ -118,7 +119,7 @@ describe("Policies.standard", () => {
         }),
         () => fail("Overloaded")
       )
-      const three = Effect.all([1, 2, 3].map(() => model.generate(request)), { concurrency: "unbounded" })
+      const three = Effect.replicateEffect(model.generate(request), 3, { concurrency: "unbounded" })
       const { exit } = yield* driven(three)
       assert.deepStrictEqual(Exit.getOrElse(Exit.map(exit, (all) => all.map(textOf)), () => []), [
         "backup",
@@ -176,6 +177,26 @@ describe("Policies.standard", () => {
       assert.deepStrictEqual(yield* collected(model), all)
       assert.strictEqual(textOf(yield* LanguageModel.fold(model.stream(request), model.id)), "hello")
     }))
+
+  it.scoped(
+    "a thousand callers of a server that is down hardly reach it, and each is told",
+    () =>
+      Effect.gen(function*() {
+        const server = yield* FaultServer.make(() => FaultServer.json(503, { error: { message: "down" } }))
+        // Time passes by the Clock of the test, on the wire by the real one.
+        const model = yield* Policies.standard({ timeouts: false })(yield* served(server.url))
+        const { exit } = yield* driven(Effect.forEach(
+          Array.from({ length: 1000 }),
+          (_, n) => Effect.flip(model.generate(asking(`${n}`))),
+          { concurrency: 16 }
+        ))
+        const tags = new Set(Exit.getOrElse(exit, () => []).map(({ reason }) => reason._tag))
+        assert.includeMembers(["CircuitOpen", "Overloaded"], [...tags])
+        // 20 to open the breaker, as many as were under way, and a probe now and then.
+        assert.isAtMost(server.requests.length, 60)
+      }),
+    30_000
+  )
 
   it.scoped("interrupting a caller leaves nothing behind, wherever it waits", () =>
     Effect.gen(function*() {

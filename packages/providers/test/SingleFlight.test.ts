@@ -151,7 +151,7 @@ describe("SingleFlight", () => {
         "Overloaded",
         "Overloaded"
       ])
-      const exits = yield* Effect.all([1, 2].map(() => Effect.exit(collected(model))), { concurrency: "unbounded" })
+      const exits = yield* Effect.replicateEffect(Effect.exit(collected(model)), 2, { concurrency: "unbounded" })
       assert.deepStrictEqual(exits.map((exit) => failureOf(exit)), [broken, broken])
       assert.strictEqual(textOf(yield* model.generate(request)), "hello")
       assert.strictEqual(yield* sent, 3)
@@ -201,7 +201,7 @@ describe("SingleFlight", () => {
       const { model } = yield* policed(SingleFlight.make(), () => deltas(hello))
       const counter = Metric.tagged(SingleFlight.joined, "model", "test/model")
       const before = (yield* Metric.value(counter)).count
-      yield* Effect.all([1, 2, 3].map(() => collected(model)), { concurrency: "unbounded" })
+      yield* Effect.replicateEffect(collected(model), 3, { concurrency: "unbounded" })
       assert.strictEqual((yield* Metric.value(counter)).count, before + 2)
     }))
 })
