@@ -327,6 +327,17 @@ describe("Anthropic", () => {
         const search = { type: "web_search_20250305", name: "web_search" }
         const both = yield* sent({ messages: [user], tools, settings: { extensions: { tools: [search] } } })
         assert.deepStrictEqual(both["tools"].map((tool: any) => tool.name), ["look", "web_search"])
+        const thought = {
+          ...assistant,
+          continuation: {
+            provider: "anthropic",
+            parts: [
+              { type: "text", length: 1 },
+              { type: "redacted_thinking", data: "b3BhcXVl" }
+            ]
+          }
+        }
+        assert.strictEqual(marks(yield* sent({ messages: [user, thought, user] })), 0)
         const long = yield* sent({ messages: [system, user] }, { cache: "1h" })
         assert.deepStrictEqual(long["system"][0].cache_control, { type: "ephemeral", ttl: "1h" })
       }))

@@ -419,6 +419,7 @@ describe("Gemini", () => {
             citationSources: [
               { endIndex: 5, uri: "https://example.com/a", license: "mit" },
               { startIndex: 9, endIndex: 15, uri: "https://example.com/b" },
+              { startIndex: 9, endIndex: 1000, uri: "https://example.com/beyond" },
               null
             ]
           },
@@ -438,6 +439,7 @@ describe("Gemini", () => {
         assert.deepStrictEqual(citations, [
           { start: 0, end: 4, url: "https://example.com/a" },
           { start: 8, end: 13, url: "https://example.com/b" },
+          { url: "https://example.com/beyond" },
           { start: 8, end: 13, title: "C", url: "https://example.com/c" },
           { start: 8, end: 13, quote: "the words of D", title: "D", url: "gs://d" },
           { start: 17, end: 20, title: "C", url: "https://example.com/c" },
@@ -534,11 +536,11 @@ describe("Gemini", () => {
           ": keep-alive\n\n",
           "event: something.new\ndata: tick\n\n",
           frame(text("I ")),
-          frame(text("ask.")),
+          frame(text("ask.", { thoughtSignature: "dGV4dA==" })),
           frame({ ...call("weather", { city: "Oslo" }), thoughtSignature: "c2ln" }),
           frame(call("now", {})),
           FaultServer.event(response([text("", { thoughtSignature: "ZW5k" })], "STOP", {
-            usageMetadata: { promptTokenCount: 12, candidatesTokenCount: 3, thoughtsTokenCount: 7 }
+            usageMetadata: { candidatesTokenCount: 3, thoughtsTokenCount: 7 }
           }))
         ].join(""))
         assert.deepStrictEqual(answer.outputs, [{
@@ -552,7 +554,8 @@ describe("Gemini", () => {
           continuation: {
             provider: "gemini",
             parts: [
-              { length: 6 },
+              { length: 2 },
+              { length: 4, thoughtSignature: "dGV4dA==" },
               { call: true, thoughtSignature: "c2ln" },
               { call: true },
               { length: 0, thoughtSignature: "ZW5k" }
@@ -562,7 +565,8 @@ describe("Gemini", () => {
         assert.deepStrictEqual(answer.usage, { inputTokens: 12, outputTokens: 10, reasoningTokens: 7 })
         const again = yield* sent({ messages: [...question.messages, LanguageModel.toMessage(answer.outputs[0]!)] })
         assert.deepStrictEqual(again["contents"][1].parts, [
-          text("I ask."),
+          text("I "),
+          text("ask.", { thoughtSignature: "dGV4dA==" }),
           { ...call("weather", { city: "Oslo" }), thoughtSignature: "c2ln" },
           call("now", {}),
           text("", { thoughtSignature: "ZW5k" })
