@@ -459,7 +459,7 @@ export interface SqliteOptions extends Bound {
  * on a network share is not safe: SQLite's locks do not hold there.
  *
  * Reading and writing block the thread for some microseconds; a lock that
- * another process holds is waited for without blocking, for up to 5 seconds.
+ * another process holds is waited for without blocking, for up to 2 seconds.
  *
  * @since 0.1.0
  * @category stores

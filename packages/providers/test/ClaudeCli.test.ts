@@ -414,6 +414,7 @@ describe("ClaudeCli", () => {
       assert.deepStrictEqual(orphans(), [])
     }))
 
+  // For longer: RUNS=1000 npx vitest run packages/providers/test/ClaudeCli.test.ts -t "many calls"
   it.scopedLive("many calls at a time leave no process behind", () =>
     Effect.gen(function*() {
       const total = Number(process.env["RUNS"] ?? 12)

@@ -139,7 +139,7 @@ const isBusy = (code: string): boolean => /^SQLITE_(BUSY|LOCKED)/.test(code)
 // How long the driver itself waits for a lock, in milliseconds; it blocks the thread meanwhile.
 const busyTimeout = 20
 
-const patience = Schedule.spaced("10 millis").pipe(Schedule.jittered, Schedule.upTo("5 seconds"))
+const patience = Schedule.spaced("10 millis").pipe(Schedule.jittered, Schedule.upTo("2 seconds"))
 
 const patiently = <A>(use: Effect.Effect<A, Fault>): Effect.Effect<A, Fault> =>
   Effect.retry(use, { schedule: patience, while: ({ code }) => isBusy(code) })
