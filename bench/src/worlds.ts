@@ -11,6 +11,7 @@ import * as RandomSearch from "@effect-dspy/optimizers/RandomSearch"
 import * as Tpe from "@effect-dspy/optimizers/Tpe"
 import { Effect, Either, Option } from "effect"
 import { spawn } from "node:child_process"
+import { createHash } from "node:crypto"
 import { once } from "node:events"
 import * as path from "node:path"
 import { parseArgs } from "node:util"
@@ -339,6 +340,49 @@ if (!options.check) {
   const { system, user } = process.cpuUsage(before)
   const rate = calls / (user + system) * 1e6
   gate("at least 5000 calls a second of CPU time", rate >= 5000, `${Math.round(rate)}`)
+}
+
+// -----------------------------------------------------------------------------
+// Frozen
+// -----------------------------------------------------------------------------
+
+// Of data and answers, with and without demonstrations and rules. A new kind does not change it.
+const frozen = ["demo", "rule", "mixed", "deceptive", "noisy", "demo-2", "rule-2", "mixed-2", "interacting"]
+const digest = "1aa3566ff2bc8fce"
+
+{
+  const all = createHash("sha256")
+  for (const name of frozen) {
+    for (const seed of [0, 1]) {
+      const world = World.named(`${name}/${seed}`)
+      const answer = model.answerer(world)
+      const examples = World.inputs(world, "train").map((input) => {
+        const answers = world.steps.map((step) => step.answers[World.truth(step, input)]!.at(input.number % 2 - 1)!) // -1 or 0
+        return { asked: [World.manifest(world, input), ...answers.slice(0, -1)].join("\n"), answered: answers.at(-1)! }
+      })
+      const said = stated(world).split(". ")
+      for (const [n, { asked, answered }] of examples.entries()) {
+        const shown = dice(n, "shown").shuffle(examples).slice(0, n % 6)
+        const system = [
+          `Your output fields are:\n1. \`reasoning\` (str):\n2. \`${world.steps.at(-1)!.field}\` (str):`,
+          ...dice(n, "said").shuffle(said).slice(0, n % 4)
+        ].join("\n")
+        const demos = shown.flatMap((demo, index): ReadonlyArray<Message> => [
+          { role: "user", content: demo.asked },
+          { role: "assistant", content: index % 3 === 0 ? `not given\n${demo.answered}` : demo.answered }
+        ])
+        all.update(answer([{ role: "system", content: system }, ...demos, { role: "user", content: asked }]))
+        const judged = shown.map(({ answered, asked }, index) =>
+          `${asked}\n${answered}: ${index % 2 === 0 ? "right" : "wrong"}`
+        )
+        all.update(
+          answer([{ role: "user", content: [...judged, `${asked}\nexpected ${answered}`].join("\n") }], `${n}`)
+        )
+      }
+    }
+  }
+  const now = all.digest("hex").slice(0, 16)
+  gate("the worlds are what they were", now === digest, now)
 }
 
 // -----------------------------------------------------------------------------

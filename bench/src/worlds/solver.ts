@@ -35,6 +35,20 @@ export interface Solver {
   readonly answer: (messages: ReadonlyArray<Message>, step: number, sample: number, reasoning: boolean) => string
 }
 
+/** How much of a rule one demonstration of it shows. */
+const shows = { complete: 0.65, partial: 0.3 }
+
+/** What is left of that where the step before spoke another dialect. */
+const understood = 0.15
+
+/**
+ * In logits: a demonstration of something else, 1000 tokens beyond those that are read with ease, a wrong answer to the step before,
+ * demonstrations in another dialect than that answer.
+ */
+const costs = { distraction: 0.04, length: 0.2, misunderstanding: 2.5, dialect: 1.5 }
+
+const easilyRead = 1200
+
 const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x))
 
 export const make = (world: World): Solver => {
@@ -104,7 +118,7 @@ export const make = (world: World): Solver => {
         distracting++
         continue
       }
-      const strength = (demo.complete ? 0.65 : 0.3) * (alike ? 1 : 0.15)
+      const strength = (demo.complete ? shows.complete : shows.partial) * (alike ? 1 : understood)
       if (demo.answer.answer === right) missing *= 1 - strength
       else {
         misleading *= 1 - strength
@@ -119,10 +133,10 @@ export const make = (world: World): Solver => {
       weights.rule * byRules +
       weights.demo * byDemos +
       weights.procedure * (1 - 0.5 ** complete) -
-      0.04 * distracting -
-      0.2 * Math.max(0, length - 1200) / 1000 -
-      (misunderstood || (index > 0 && before === undefined) ? 2.5 : 0) -
-      (dialects === 2 && complete > 0 ? 1.5 * foreign / complete : 0) +
+      costs.distraction * distracting -
+      costs.length * Math.max(0, length - easilyRead) / 1000 -
+      (misunderstood || (index > 0 && before === undefined) ? costs.misunderstanding : 0) -
+      (dialects === 2 && complete > 0 ? costs.dialect * foreign / complete : 0) +
       // Wording matters a little, whatever it says, and inputs differ in difficulty.
       0.15 * normal(world.seed, digest(instructions), 11) +
       normal(world.seed, index, asked.number, 12)
