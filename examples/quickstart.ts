@@ -20,7 +20,7 @@ import {
   SavedProgram,
   Signature
 } from "@effect-dspy/core"
-import { Optimizer, RandomSearch } from "@effect-dspy/optimizers"
+import { Optimizer, Progress, RandomSearch } from "@effect-dspy/optimizers"
 import { Embedded } from "@effect-dspy/providers"
 import { ModuleStream } from "@effect-dspy/streaming"
 import { FileSystem } from "@effect/platform"
@@ -102,12 +102,7 @@ const job = <In, Out, E, Labels, E2>(options: {
 
     yield* Console.log("\nLooking for better demonstrations")
     const last = yield* RandomSearch.events(program, { trainset: train, valset: validation, metric, seed: 1 }).pipe(
-      Stream.tap((event) =>
-        Terminal.show(
-          `  ${Terminal.bar(event.runs.done / event.runs.planned)} ${Optimizer.progress(event)}`,
-          event._tag === "Plan" || event._tag === "TrialEnd" || event._tag === "Done"
-        )
-      ),
+      Progress.show({ log: true }),
       Optimizer.best
     )
     const compiled = yield* last

@@ -1,6 +1,6 @@
 /**
- * One line that is written over and over: progress for people. Where nobody
- * looks (a pipe, CI) only the lines worth keeping are printed.
+ * One line that is written over and over: progress for people, and nothing where
+ * nobody looks (a pipe, CI).
  */
 import { Terminal } from "@effect/platform"
 import { Effect } from "effect"
@@ -15,15 +15,13 @@ export const bar = (share: number): string => {
 
 const clear = "\r\u001b[2K"
 
-/** Shows a passing line; a line to `keep` stays above it. */
-export const show = (line: string, keep = false): Effect.Effect<void, never, Terminal.Terminal> =>
+/** Shows a passing line, where somebody can see it. */
+export const show = (line: string): Effect.Effect<void, never, Terminal.Terminal> =>
   Effect.gen(function*() {
     const terminal = yield* Terminal.Terminal
-    const live = yield* terminal.isTTY
-    if (!live && !keep) return
+    if (!(yield* terminal.isTTY)) return
     const columns = (yield* terminal.columns) || 80 // some terminals do not say
-    const fitted = live && !keep ? line.slice(0, columns - 1) : line
-    yield* terminal.display(`${live ? clear : ""}${fitted}${keep ? "\n" : ""}`)
+    yield* terminal.display(`${clear}${line.slice(0, columns - 1)}`)
   }).pipe(Effect.orDie) // a terminal that cannot be written to has nobody to tell
 
 /** Writes text as it comes, within a line. */

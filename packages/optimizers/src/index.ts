@@ -218,6 +218,18 @@ export * as Pareto from "./Pareto.ts"
 export * as Playbook from "./Playbook.ts"
 
 /**
+ * `Progress` shows the run of an optimizer in a terminal: one line that is
+ * rewritten in place while it goes on, and a table of the candidates in the end.
+ *
+ * ```
+ * ████████······· trial 9/20: 12/40, 58.3 % · best 61.0 % (as given 41.5 %) · 540 calls · cost 0.4120 · 35 s, about 40 s left
+ * ```
+ *
+ * @since 0.1.0
+ */
+export * as Progress from "./Progress.ts"
+
+/**
  * `Proposer` writes instructions for the predictors of a program from what can
  * be known about it: what the data is like, what the program is for, worked
  * examples, and the instructions it has. Every part can be left out.

@@ -672,22 +672,3 @@ describe("what cannot be", () => {
       assert.strictEqual(error._tag, "NothingToTune")
     }))
 })
-
-describe("progress", () => {
-  it.effect("is one line per event", () =>
-    Effect.gen(function*() {
-      const events = yield* RandomSearch.events(sort, search).pipe(
-        Stream.runCollect,
-        Effect.provide(simulate().layer)
-      )
-      const lines = Chunk.toReadonlyArray(events).map(Optimizer.progress)
-      assert.isTrue(lines.every((line) => !line.includes("\n")))
-      assert.match(lines[0]!, /^8 trials, at most about \d+ calls · 0 calls · 0 s$/)
-      const score = Chunk.toReadonlyArray(events).findLast(({ _tag }) => _tag === "Scored")!
-      assert.match(
-        Optimizer.progress({ ...score, elapsed: 125_000, runs: { done: 110, replayed: 10, planned: 150 } }),
-        /^trial 8\/8: 12\/12, \d+\.\d % · best \d+\.\d % \(as given \d+\.\d %\) · \d+ calls · 2 min 5 s, about 50 s left$/
-      )
-      assert.match(lines.at(-1)!, /^done · best/)
-    }))
-})
