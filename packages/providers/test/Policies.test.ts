@@ -141,10 +141,16 @@ describe("Policies.standard", () => {
           fallback: noting(log, "fallback"),
           cache: noting(log, "cache")
         }),
-        () => says("hello")
+        () => delayed(says("hello"), "1 second")
       )
-      yield* model.generate(request)
-      assert.deepStrictEqual(log, ["cache 0", "fallback 0", "budget 0"])
+      // The cache is asked by everybody, the rest by those who share one call.
+      const fiber = yield* Effect.fork(
+        Effect.replicateEffect(model.generate(request), 3, { concurrency: "unbounded" })
+      )
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(fiber)
+      assert.deepStrictEqual(log.filter((entry) => entry !== "cache 0"), ["fallback 0", "budget 0"])
+      assert.strictEqual(log.length, 5)
     }))
 
   it.scoped("what is not wanted is left out", () =>
