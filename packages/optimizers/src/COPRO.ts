@@ -23,6 +23,7 @@ import * as race from "./internal/race.ts"
 import { mean } from "./internal/scores.ts"
 import * as search from "./internal/search.ts"
 import type * as Optimizer from "./Optimizer.ts"
+import * as Proposer from "./Proposer.ts"
 
 /**
  * - `breadth`: how many instructions are tried for each predictor in each round,
@@ -147,7 +148,7 @@ export const events = <M extends Module.Any, In, Out, Labels, E = never, R = nev
               ...own.map((asked) => ({
                 text: Option.match(asked.output, {
                   onNone: () => "",
-                  onSome: ({ proposed_instruction }) => instructions.cleaned(proposed_instruction)
+                  onSome: ({ proposed_instruction }) => Proposer.clean(proposed_instruction)
                 }),
                 runs: [asked]
               }))

@@ -508,7 +508,7 @@ const listed = (notes: ReadonlyArray<string>): string => notes.map((note) => `- 
 
 const fence = /^(?:[^\n`]{0,80}:\s*\n+)?```[^\n`]*\n([\s\S]*?)\n?```$/
 const label =
-  /^[*_#\s]*(?:(?:here (?:are|is)|the|my|your|a|an|proposed|new|improved|revised|better|final|updated)\s+)*instructions?(?:\s+for [^\n:]{1,60})?[*_]*\s*:[*_]*\s+/i
+  /^[*_#\s]*(?:(?:here (?:are|is)|the|my|your|a|an|proposed|new|improved|revised|better|final|updated)\s+)*(?:instructions?|prompt)(?:\s+for [^\n:]{1,60})?[*_]*\s*:[*_]*\s+/i
 const quotes: ReadonlyArray<readonly [open: string, close: string]> = [["\"", "\""], ["'", "'"], ["“", "”"], ["«", "»"]]
 
 /**

@@ -240,6 +240,7 @@ describe("clean", () => {
       `\`\`\`markdown\n${text}\n\`\`\``,
       `Here are the improved instructions:\n\n\`\`\`\n${text}\n\`\`\``,
       `Instructions: ${text}`,
+      `New prompt: ${text}`,
       `**Instructions:** ${text}`,
       `## Proposed Instruction:\n${text}`,
       `Here are the instructions for the step: "${text}"`,
