@@ -78,7 +78,7 @@ describe("a line", () => {
             0
           )
           assert.isAtMost(width, columns)
-          assert.notMatch(line, /[\u0000-\u001f]/)
+          assert.notMatch(line, /\p{Cc}/u)
         }
       }
       const start = named.find(({ _tag }) => _tag === "TrialStart")!
@@ -198,7 +198,7 @@ describe("show", () => {
         }).pipe(Stream.runCollect, Effect.provide(simulate().layer))
       )
       const scored = events.findLast((event) => event._tag === "Step" && event.event._tag === "Scored")!
-      const [given] = events.filter(({ _tag }) => _tag === "TrialEnd")
+      const given = events.find(({ _tag }) => _tag === "TrialEnd")
       const line = Progress.line(scored, { columns: 150 })
       assert.match(line, /^█{20} step 2\/2, six: trial \d\/\d: 12\/12/)
       const asGiven = given?._tag === "TrialEnd" ? (100 * given.score.mean).toFixed(1) : ""
