@@ -360,6 +360,21 @@ describe("the racing schedule", () => {
       assert.strictEqual(settled.size, of("Proposal").length)
     }))
 
+  it.effect("keeps of a budget what measuring the best takes", () =>
+    Effect.gen(function*() {
+      for (const budget of [{ calls: 140 }, { tokens: 140 * 110 }, { cost: 14 }]) {
+        const model = simulate({ answer })
+        const { compiled, done } = yield* run(
+          GEPA.events(sort, { ...options, valset: examples(40, 6, 100), maxMetricCalls: 1000, budget })
+        ).pipe(withModel(model))
+        assert.strictEqual(done.reason, "budget")
+        assert.isAtMost(model.requests.length, 140)
+        assert.isAtLeast(compiled.score.mean, 0.3)
+        // It was not spent on measuring all the others.
+        assert.isAtMost(compiled.candidates.filter(({ complete }) => complete).length, 3)
+      }
+    }))
+
   it.effect("finds at least as much as the classical one with fewer runs", () =>
     Effect.gen(function*() {
       const data = { trainset: examples(60, 12), valset: examples(60, 12, 200), metric: told }
@@ -561,7 +576,7 @@ describe("reflection", () => {
   it.effect("ends the run when its model is dead", () =>
     Effect.gen(function*() {
       const writer = simulate({ fails: () => true, id: "test/dead" })
-      const error = yield* GEPA.compile(sort, { ...options, promptModel: writer.layer, maxFailureRate: 0.2 }).pipe(
+      const error = yield* GEPA.compile(sort, { ...options, promptModel: writer.layer }).pipe(
         withModel(simulate({ answer: solve })),
         Effect.flip
       )

@@ -18,7 +18,7 @@ import * as epochs from "./epochs.ts"
 import * as instructions from "./instructions.ts"
 import * as reflection from "./reflection.ts"
 import * as rng from "./rng.ts"
-import { type Asked, type Exhausted, type Run, scoreOf } from "./runs.ts"
+import { type Asked, Exhausted, type Run, scoreOf } from "./runs.ts"
 import { mean, type Scores } from "./scores.ts"
 import type { Cell, Contender, Search } from "./search.ts"
 
@@ -117,7 +117,13 @@ export const run = <In, Out, R>(
     const seen = new Map<Contender, Map<string, Run>>()
     const runOf = (contender: Contender, { id }: AnyExample): Run | undefined => seen.get(contender)?.get(id)
     const key = ({ contender, example }: Cell): string => `${contender.index} ${example.id}`
-    const left = (): number => settings.metricCalls - met.size
+    // What there may be of them, and what the budget was enough for when so many had been met.
+    let affordable = { runs: unreachable, met: 0 }
+    const inBudget = (): number => affordable.runs - (met.size - affordable.met)
+    const left = (): number => Math.min(settings.metricCalls - met.size, inBudget())
+    const lookUp = Effect.map(search.purse.affordable, (runs) => {
+      affordable = { runs, met: met.size }
+    })
     const cost = (cells: ReadonlyArray<Cell>): number => cells.filter((cell) => !met.has(key(cell))).length
 
     const cells = (contender: Contender, examples: ReadonlyArray<AnyExample>): ReadonlyArray<Cell> =>
@@ -445,7 +451,7 @@ export const run = <In, Out, R>(
     // The leader is measured on more and more examples, as long as it leads
     // -------------------------------------------------------------------------
 
-    const grown = ({ reach }: Member): number => search.side === 1 ? total : Math.min(total, 2 * reach)
+    const grown = ({ reach }: Member): number => Math.min(total, 2 * reach)
     const grow = (member: Member, reach: number): Work<void> =>
       Effect.gen(function*() {
         yield* measure(cells(member.contender, order.slice(0, reach)))
@@ -454,6 +460,7 @@ export const run = <In, Out, R>(
       })
 
     const finish = Effect.gen(function*() {
+      yield* lookUp
       for (let leader = leading(); leader.reach < total; leader = leading()) {
         // By steps as long as another one could still be measured to the end, if this one falls back.
         const step = grown(leader)
@@ -475,18 +482,23 @@ export const run = <In, Out, R>(
     // The search
     // -------------------------------------------------------------------------
 
+    // Where calls are counted, what is asked counts too.
+    const asks = search.purse.limited ? settings.component === "all" ? predictors.length : 1 : 0
     // How many children there can be, so that `kept` runs remain.
     const room = (left: number, kept: number): number =>
-      Math.max(0, Math.min(settings.proposals, Math.floor((left - kept) / (2 * size + (racing ? probe : 0)))))
+      Math.max(0, Math.min(settings.proposals, Math.floor((left - kept) / (2 * size + asks + (racing ? probe : 0)))))
 
     const iterate = (iteration: number, leader: Member, stale: number): Work<boolean> =>
       Effect.gen(function*() {
+        yield* lookUp
         const crosses = yield* cross(iteration)
         accepted = false
         if (!racing && crosses[0] !== undefined) return yield* compete(crosses[0], iteration)
         const enough = mean(supposed(0).get(leader)!) >= (settings.stopAtScore ?? unreachable) // a member
-        // Who has just come to lead may soon be overtaken; but where the end can come at any time, it is measured now.
-        const reach = enough ? total : stale > 0 || search.side === 1 ? grown(leader) : leader.reach
+        // Where nobody knows when the end will come, as with a budget of time, who leads is measured now. Elsewhere who has just
+        // come to lead may soon be overtaken.
+        const sudden = search.purse.limited && affordable.runs === unreachable
+        const reach = enough || sudden ? total : stale > 0 ? grown(leader) : leader.reach
         const slots = room(left(), racing ? reserve + (reach - leader.reach) + crosses.length * probe : 0)
         if (slots === 0) {
           for (const { contender } of crosses) yield* search.retire(contender, "the end")
@@ -529,20 +541,24 @@ export const run = <In, Out, R>(
       let stale = 0
       // Iterations in which nothing had to be run, since nothing new came up.
       let idle = 0
+      let spent = false
       for (let iteration = 0; idle < perEpoch; iteration++) {
         if (stale === settings.patience) break
         if (leader.reach === total && mean(search.scores(leader.contender)) >= (settings.stopAtScore ?? unreachable)) {
           return "stopAtScore" as const
         }
         const before = met.size
-        if (!(yield* iterate(iteration, leader, stale))) break
+        if (!(yield* iterate(iteration, leader, stale))) {
+          spent = inBudget() <= left()
+          break
+        }
         idle = met.size > before ? 0 : idle + 1
         const now = leading(0)
         stale = now === leader ? stale + 1 : 0
         leader = now
       }
       yield* finish
-      return undefined
+      return spent ? yield* new Exhausted() : undefined
     })
     return yield* evolve.pipe(Effect.tap(leave), Effect.tapErrorTag("Exhausted", () => leave))
   })

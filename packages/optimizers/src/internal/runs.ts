@@ -94,6 +94,8 @@ export const make = (options: {
     const shared = yield* flights.make<Run, OptimizerError | Exhausted>()
     const asked = new Map<string, Paid>()
     const failures = new Failures(options.maxFailureRate)
+    // The prompt model may be another one, and dead while that of the program is alive.
+    const unanswered = new Failures(options.maxFailureRate)
     let done = 0
     let replayed = 0
     // A policy of the model keeps a budget too, and its end is the end of the run.
@@ -140,7 +142,7 @@ export const make = (options: {
           key,
           schema: Answer(schema),
           effect: permits.withPermits(1)(Effect.zipRight(
-            failures.check,
+            unanswered.check,
             ModuleEvent.metered(Effect.either(answer)).pipe(
               Effect.map(({ calls, usage, value }) =>
                 Either.match(value, {
@@ -164,7 +166,7 @@ export const make = (options: {
           const answered = value._tag === "Failed"
             ? { output: Option.none(), error: value.error }
             : { output: Option.some(value.output), error: undefined }
-          return Effect.as(failures.see(paid), { ...paid, ...answered })
+          return Effect.as(unanswered.see(paid), { ...paid, ...answered })
         }))
     }
   })
