@@ -50,7 +50,8 @@ import type { JournalError } from "./Journal.ts"
  *   it had spent before. The model must not draw on the same budget by a policy,
  *   or each call is paid twice.
  * - `maxFailureRate`: the share of the latest runs of the program, 10 to 50 of them,
- *   that may fail by the model's or the metric's doing; 0.5 by default.
+ *   that may fail by the model's or the metric's doing, and of the latest questions
+ *   to the prompt model; 0.5 by default.
  *
  * @since 0.1.0
  * @category models
@@ -188,7 +189,8 @@ export interface Progress<out M> {
 
 /**
  * What the run will do at most: `calls` supposes one call per predictor and run.
- * `examples` are the ids of the selection examples.
+ * `examples` are the ids of the selection examples, `tests` those of the test
+ * examples, both in the order of the scores of a `TrialEnd`.
  *
  * @since 0.1.0
  * @category events
@@ -198,6 +200,7 @@ export interface Plan<out M> extends Progress<M> {
   readonly trials: number
   readonly calls: number
   readonly examples: ReadonlyArray<string>
+  readonly tests: ReadonlyArray<string>
 }
 
 /**
@@ -442,6 +445,7 @@ export class InvalidOptions
  */
 export class TooManyFailures
   extends Schema.TaggedError<TooManyFailures>("@effect-dspy/optimizers/Optimizer/TooManyFailures")("TooManyFailures", {
+    what: Schema.Literal("runs of the program", "questions to the prompt model"),
     failed: Schema.Number,
     of: Schema.Number,
     maxFailureRate: Schema.Number,
@@ -450,7 +454,7 @@ export class TooManyFailures
   })
 {
   override get message(): string {
-    return `${this.failed} of the last ${this.of} runs of the program failed, more than the allowed share of ${this.maxFailureRate}. The latest: ${this.latest}`
+    return `${this.failed} of the last ${this.of} ${this.what} failed, more than the allowed share of ${this.maxFailureRate}. The latest: ${this.latest}`
   }
 }
 

@@ -581,6 +581,7 @@ describe("reflection", () => {
         Effect.flip
       )
       assert.strictEqual(error._tag, "TooManyFailures")
+      assert.include(error.message, "10 of the last 10 questions to the prompt model failed")
       assert.isAtMost(writer.requests.length, 20)
     }))
 })

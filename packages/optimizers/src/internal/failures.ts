@@ -13,7 +13,7 @@ export class Failures {
   #latest: Array<boolean> = []
   #error: TooManyFailures | undefined
 
-  constructor(readonly maxFailureRate: number) {}
+  constructor(readonly what: TooManyFailures["what"], readonly maxFailureRate: number) {}
 
   /** Fails once there were too many, so that nothing more is asked. */
   readonly check: Effect.Effect<void, TooManyFailures> = Effect.suspend(() => this.#error ?? Effect.void)
@@ -27,6 +27,7 @@ export class Failures {
     const count = this.#latest.filter((failed) => failed).length
     if (failure !== undefined && of >= fewest && count > this.maxFailureRate * of) {
       this.#error ??= new TooManyFailures({
+        what: this.what,
         failed: count,
         of,
         maxFailureRate: this.maxFailureRate,

@@ -93,9 +93,9 @@ export const make = (options: {
     const permits = yield* Effect.makeSemaphore(options.window)
     const shared = yield* flights.make<Run, OptimizerError | Exhausted>()
     const asked = new Map<string, Paid>()
-    const failures = new Failures(options.maxFailureRate)
+    const failures = new Failures("runs of the program", options.maxFailureRate)
     // The prompt model may be another one, and dead while that of the program is alive.
-    const unanswered = new Failures(options.maxFailureRate)
+    const unanswered = new Failures("questions to the prompt model", options.maxFailureRate)
     let done = 0
     let replayed = 0
     // A policy of the model keeps a budget too, and its end is the end of the run.
