@@ -170,6 +170,32 @@ export interface Untuned extends Source {
 }
 
 /**
+ * A tool is about to be used; `arguments` are as the model wrote them.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ToolStart extends Source {
+  readonly _tag: "ToolStart"
+  readonly tool: string
+  readonly arguments: JsonRecord
+}
+
+/**
+ * A tool has answered; what it says is told to the model, also where it
+ * `failed`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ToolEnd extends Source {
+  readonly _tag: "ToolEnd"
+  readonly tool: string
+  readonly observation: string
+  readonly failed: boolean
+}
+
+/**
  * A module that tries several times begins its `n`th attempt, counted from 1.
  *
  * @since 0.1.0
@@ -233,6 +259,8 @@ export type Emitted =
   | PredictorEnd
   | PredictorFailed
   | Untuned
+  | ToolStart
+  | ToolEnd
   | Attempt
   | Discarded
   | Status

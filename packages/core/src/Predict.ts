@@ -217,7 +217,7 @@ const predict = (
             signature,
             model,
             path,
-            instructions: advised(entry?.instructions ?? signature.instructions, current),
+            instructions: told(entry?.instructions ?? signature.instructions, current),
             demos,
             settings: settings(options.settings, entry?.settings, current),
             inputs
@@ -233,9 +233,9 @@ const predict = (
     return standing === "unlisted" ? Effect.zipRight(warnUntuned(current), run) : run
   })
 
-const advised = (instructions: string, { advice, path }: frame.Frame): string => {
-  const own = advice?.get(path)
-  return own === undefined ? instructions : `${instructions}\n\nAdvice for this attempt: ${own}`
+const told = (instructions: string, { notes, path }: frame.Frame): string => {
+  const note = notes?.get(path)
+  return note === undefined ? instructions : `${instructions}\n\n${note}`
 }
 
 const shown = (

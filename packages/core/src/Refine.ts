@@ -150,12 +150,12 @@ const advised = <In, Out, E, R>(
   advice: { readonly [name: string]: string }
 ): Module.Module<In, Out, E, R> =>
   Module.surrounded(placed, (current) => {
-    const own = new Map(current.advice)
+    let frame_ = current
     for (const [index, { path }] of predictors.entries()) {
       const told = Object.hasOwn(advice, nameOf(path)) ? advice[nameOf(path)] : undefined
-      if (told !== undefined && told.trim() !== "") {
-        own.set(frame.join(current.path, placed.predictors[index]!.path), told) // the same predictors, in their order
-      }
+      if (told === undefined || told.trim() === "") continue
+      const there = frame.join(current.path, placed.predictors[index]!.path) // the same predictors, in their order
+      frame_ = frame.noted(frame_, there, `Advice for this attempt: ${told}`)
     }
-    return Effect.succeed({ ...current, advice: own })
+    return Effect.succeed(frame_)
   })

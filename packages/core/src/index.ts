@@ -230,6 +230,14 @@ export * as Policy from "./Policy.ts"
 export * as Predict from "./Predict.ts"
 
 /**
+ * `ReAct` answers with the help of tools: the model thinks, uses a tool, reads
+ * what it says, and so on until it knows enough.
+ *
+ * @since 0.1.0
+ */
+export * as ReAct from "./ReAct.ts"
+
+/**
  * `Refine` runs a program several times, and tells it before each new attempt
  * what to do better.
  *
@@ -275,6 +283,14 @@ export * as Signature from "./Signature.ts"
  * @since 0.1.0
  */
 export * as TestLanguageModel from "./TestLanguageModel.ts"
+
+/**
+ * A `Tool` is something a model may ask a program to do: a name, what it is good
+ * for, parameters as schemas, and an Effect.
+ *
+ * @since 0.1.0
+ */
+export * as Tool from "./Tool.ts"
 
 /**
  * A `Trace` is what the predictors of one run were asked and what they

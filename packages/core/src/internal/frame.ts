@@ -50,7 +50,7 @@ export interface Frame {
   readonly rollout: string | undefined
   readonly choice: Choice | undefined
   /** What a predictor is told beside its instructions, by path. */
-  readonly advice: ReadonlyMap<string, string> | undefined
+  readonly notes: ReadonlyMap<string, string> | undefined
 }
 
 const top: Frame = {
@@ -63,7 +63,7 @@ const top: Frame = {
   adapter: undefined,
   rollout: undefined,
   choice: undefined,
-  advice: undefined
+  notes: undefined
 }
 
 export class Current extends Context.Reference<Current>()("@effect-dspy/core/internal/frame", {
@@ -75,6 +75,15 @@ export const with_ = <A, E, R>(f: (frame: Frame) => Effect.Effect<A, E, R>): Eff
 
 export const provide = <A, E, R>(self: Effect.Effect<A, E, R>, frame: Frame): Effect.Effect<A, E, R> =>
   Effect.provideService(self, Current, frame)
+
+/** A note to the predictor at a path, behind those it has. */
+export const noted = (frame: Frame, path: string, note: string): Frame => {
+  const before = frame.notes?.get(path)
+  return {
+    ...frame,
+    notes: new Map([...frame.notes ?? [], [path, before === undefined ? note : `${before}\n\n${note}`]])
+  }
+}
 
 /** Like `provide`, for a frame that may well be the current one. */
 export const enter = <A, E, R>(self: Effect.Effect<A, E, R>, frame: Frame): Effect.Effect<A, E, R> =>
