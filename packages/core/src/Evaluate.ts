@@ -449,6 +449,21 @@ export const estimate = (
 }
 
 /**
+ * How often paired differences at least this far from 0 on average, either way,
+ * would come about if luck had decided the sign of each: a two-sided randomization
+ * test. `seed`, of the tosses, is 0 by default.
+ *
+ * @see Yeh, "More accurate tests for the statistical significance of result differences" (COLING 2000)
+ *
+ * @since 0.1.0
+ * @category comparing
+ */
+export const pValue = (
+  differences: ReadonlyArray<number>,
+  options: { readonly seed?: number | undefined } = {}
+): number => statistics.pValue(differences, options.seed ?? 0)
+
+/**
  * Two reports on the same examples, pair by pair. `difference` is the mean of
  * candidate minus baseline over the `compared` examples that both have a score
  * for; `excluded` are those that only one of them has.
@@ -533,7 +548,7 @@ export const compare = (
     candidate: statistics.mean(pairs.map(({ after }) => after)),
     difference: mean,
     interval,
-    pValue: statistics.pValue(differences, options.seed ?? 0),
+    pValue: pValue(differences, options),
     compared: pairs.length,
     excluded: new Set([...ids(baseline), ...ids(candidate)]).size - pairs.length,
     better: differences.filter((difference) => difference > 0).length,

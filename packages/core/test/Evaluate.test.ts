@@ -302,6 +302,8 @@ describe("compare", () => {
     Effect.gen(function*() {
       const before = yield* reportOf((n) => n % 2 === 0 ? right(n) : wrong)
       const better = Evaluate.compare(before, yield* reportOf(right))
+      assert.strictEqual(Evaluate.pValue([1, -1]), 1)
+      assert.isBelow(Evaluate.pValue(Array.from({ length: 12 }, () => 0.5)), 0.01)
       assert.isTrue(better.interval.lower > 0 && better.pValue < 0.01)
       const same = Evaluate.compare(before, before)
       assert.deepStrictEqual([same.difference, same.pValue], [0, 1])

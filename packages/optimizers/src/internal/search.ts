@@ -709,7 +709,8 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
       _tag: "Plan",
       trials: definition.trials,
       calls: planned * predictors.length + (definition.prompts ?? 0),
-      examples: data.selection.map(({ id }) => id)
+      examples: data.selection.map(({ id }) => id),
+      tests: data.testset.map(({ id }) => id)
     })
     if (yield* budget.expect(2 * data.testset.length)) {
       yield* definition.body({
