@@ -2,6 +2,13 @@
  * The search of GEPA: candidates that are best at something are run on a few
  * training examples, a model reflects on what happened and writes a child, and
  * children that hold their own become candidates too.
+ *
+ * By the classical schedule that is a child whose minibatch adds up to more than
+ * its parent's; it is measured on all selection examples at once. By the racing
+ * one it must not fall behind its parent on a few selection examples, the same
+ * ones for all. What its score on the others would be is told from what its
+ * parents do there, which is enough to choose the next parents by; who leads
+ * for longer is measured on more and more, and who leads in the end on all.
  */
 import type { Example } from "@effect-dspy/core/Example"
 import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
@@ -21,6 +28,7 @@ import * as rng from "./rng.ts"
 import { type Asked, Exhausted, type Run, scoreOf } from "./runs.ts"
 import { mean, type Scores } from "./scores.ts"
 import type { Cell, Contender, Search } from "./search.ts"
+import { supposed } from "./supposed.ts"
 
 export interface Settings {
   readonly schedule: "racing" | "classical"
@@ -72,9 +80,8 @@ interface Slot {
 // behind there. It did better on what it was made from, so that it need not be ahead on so few others.
 const probes = [{ examples: 6, behind: 1 }, { examples: 12, behind: 0 }]
 
-// By how much a child is hoped to be better than its parent, and as how many examples that counts.
+// By how much a child is hoped to be better than its parent.
 const gain = 0.05
-const prior = 8
 
 // How many attempts are shown to the model that reflects, in minibatches.
 const shown = 4
@@ -166,26 +173,11 @@ export const run = <In, Out, R>(
       return places.map((place) => scores[place])
     }
 
-    // What a candidate scores on each example as far as it is known; elsewhere what its parent does, moved by how the two
-    // differ on the examples known. The fewer these are, the less it is moved.
-    const supposed = (hope = gain): ReadonlyMap<Member, ReadonlyArray<number>> => {
-      const all = new Map<Member, ReadonlyArray<number>>()
-      for (const member of members) {
-        const known = inOrder(member.contender)
-        const bases = member.parents.map((parent) => all.get(parent)!) // parents come before their children
-        const base = bases.toSorted((a, b) => mean(b) - mean(a))[0]
-        if (base === undefined) all.set(member, known.map((score) => score ?? mean(known)))
-        else {
-          const { compared, mean: lead } = Racing.difference(known, base)
-          const shift = (lead * compared + hope * prior) / (compared + prior)
-          all.set(member, base.map((score, at) => known[at] ?? score + shift))
-        }
-      }
-      return all
-    }
+    const expected = (hope = gain): ReadonlyMap<Member, ReadonlyArray<number>> =>
+      supposed(members, ({ contender, parents }) => ({ parents, known: inOrder(contender) }), hope)
     // One list of scores for each member.
     const standings = (hope = gain): ReadonlyArray<Scores> =>
-      racing ? Array.from(supposed(hope).values()) : members.map(({ contender }) => inOrder(contender))
+      racing ? Array.from(expected(hope).values()) : members.map(({ contender }) => inOrder(contender))
     const leading = (hope = gain): Member => {
       const means = standings(hope).map(mean)
       return members[means.indexOf(Math.max(...means))]! // the module as given is there
@@ -428,7 +420,7 @@ export const run = <In, Out, R>(
         let racers = children
         for (const { behind, examples } of probes) {
           yield* measure(racers.flatMap(({ contender }) => cells(contender, order.slice(0, examples))))
-          const bases = supposed()
+          const bases = expected()
           racers = yield* Effect.filter(racers, ({ contender, parents }) => {
             const own = inOrder(contender)
             const lead = Math.min(
@@ -494,7 +486,7 @@ export const run = <In, Out, R>(
         const crosses = yield* cross(iteration)
         accepted = false
         if (!racing && crosses[0] !== undefined) return yield* compete(crosses[0], iteration)
-        const enough = mean(supposed(0).get(leader)!) >= (settings.stopAtScore ?? unreachable) // a member
+        const enough = mean(expected(0).get(leader)!) >= (settings.stopAtScore ?? unreachable) // a member
         // Where nobody knows when the end will come, as with a budget of time, who leads is measured now. Elsewhere who has just
         // come to lead may soon be overtaken.
         const sudden = search.purse.limited && affordable.runs === unreachable
