@@ -29,10 +29,14 @@ interface Heard {
 
 // Two candidates race on a third of the examples; the better one is measured on all.
 const racing = (
-  options: Partial<Optimizer.Options<unknown, { readonly box: string }, { readonly box: string }, never, never>> & {
-    readonly promptModel?: Layer.Layer<LanguageModel.LanguageModel> | undefined
-    readonly heard?: Heard | undefined
-  } = {}
+  options:
+    & Partial<
+      Optimizer.Options<{ readonly item: string }, { readonly box: string }, { readonly box: string }, never, never>
+    >
+    & {
+      readonly promptModel?: Layer.Layer<LanguageModel.LanguageModel> | undefined
+      readonly heard?: Heard | undefined
+    } = {}
 ) =>
   search.events({
     optimizer: "Racing",

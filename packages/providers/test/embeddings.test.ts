@@ -37,7 +37,7 @@ const echo = (request: FaultServer.Recorded) =>
     usage: { prompt_tokens: request.json.input.length }
   })
 
-const fails = (script: FaultServer.Script): Effect.Effect<LanguageModelError.LanguageModelError> =>
+const fails = (script: FaultServer.Script): Effect.Effect<LanguageModelError.LanguageModelError, unknown> =>
   over(() => script, (embedder) => Effect.flip(embedder.embed(["a text of some length", "b"])))
 
 describe("OpenAiCompatible.embedder", () => {
