@@ -1,3 +1,4 @@
+import * as Example from "@effect-dspy/core/Example"
 import * as Json from "@effect-dspy/core/Json"
 import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import type { Metric } from "@effect-dspy/core/Metric"
@@ -269,6 +270,78 @@ describe("how long to search", () => {
   }
 })
 
+describe("what children are made of", () => {
+  // Each child knows one kind, and some kinds are more frequent than others.
+  const uneven = [0, 0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 3].map((kind, index) =>
+    Example.make({ inputs: { item: `kind${kind}-${100 + index}` }, labels: { box: boxOf(`kind${kind}`) } })
+  )
+  const specialist = (request: LanguageModel.Request) =>
+    writing(`Sort ${Json.hash(request).slice(0, 6)}. ${rulesOf(sectionOf(request, "attempts"))[0] ?? ""}`)
+
+  // For each child whether its parent was the best of those there were at the time.
+  const choices = (candidateSelectionStrategy: "pareto" | "currentBest" | "epsilonGreedy", seed: number) =>
+    run(GEPA.events(sort, {
+      trainset: examples(32, 4),
+      valset: uneven,
+      metric: told,
+      schedule: "classical",
+      candidateSelectionStrategy,
+      maxMetricCalls: 400,
+      seed
+    })).pipe(
+      Effect.map(({ all }) => {
+        const means = new Map<number, number>()
+        return all.flatMap((event) => {
+          if (event._tag === "TrialEnd") means.set(event.trial.index, event.score.mean)
+          if (event._tag !== "Proposal" || event.parents.length === 0) return []
+          return [means.get(event.parents[0]!) === Math.max(...means.values())]
+        })
+      }),
+      withModel(simulate({ answer: (request) => isAsked(request) ? specialist(request) : solve(request) }))
+    )
+
+  const missing = (best: ReadonlyArray<boolean>) => best.filter((is) => !is).length / best.length
+
+  it.effect("is the best on average, if that is asked for", () =>
+    Effect.gen(function*() {
+      const best = yield* choices("currentBest", 0)
+      assert.isAbove(best.length, 10)
+      assert.strictEqual(missing(best), 0)
+    }))
+
+  it.effect("is now and then another one, if that is asked for", () =>
+    Effect.gen(function*() {
+      const best = (yield* Effect.forEach([0, 1, 2], (seed) => choices("epsilonGreedy", seed))).flat()
+      assert.isAbove(missing(best), 0)
+      assert.isBelow(missing(best), 0.25)
+    }))
+
+  it.effect("are by default all that are best at something", () =>
+    Effect.gen(function*() {
+      const best = (yield* Effect.forEach([0, 1, 2], (seed) => choices("pareto", seed))).flat()
+      assert.isAbove(missing(best), 0.25)
+    }))
+
+  it.effect("are examples that went well too, if they are not to be skipped", () =>
+    Effect.gen(function*() {
+      const perfect = (request: LanguageModel.Request) =>
+        isAsked(request)
+          ? writing(`Sort ${Json.hash(request).slice(0, 6)}.`)
+          : render({ box: boxOf(kindOf(field(textOf(request.messages.at(-1)), "item") ?? "")) })
+      for (const schedule of schedules) {
+        const model = simulate({ answer: perfect })
+        const compiled = yield* GEPA.compile(sort, {
+          ...options,
+          schedule,
+          skipPerfectScore: false,
+          maxMetricCalls: 60
+        }).pipe(withModel(model))
+        assert.isAbove(model.requests.filter(isAsked).length, 0)
+        assert.strictEqual(compiled.difference.mean, 0)
+      }
+    }))
+})
+
 describe("the classical schedule", () => {
   const classical = { ...options, schedule: "classical" as const }
 
@@ -476,8 +549,10 @@ describe("predictors", () => {
         assert.strictEqual(compiled.score.mean, 1)
         assert.deepStrictEqual(compiled.candidates[0]?.parents, [1, 2])
 
-        const apart = yield* compile({ schedule, useMerge: false })
-        assert.isTrue(apart.of("Proposal").every(({ parents }) => parents.length < 2))
+        for (const given of [{ useMerge: false }, { maxMergeInvocations: 0 }]) {
+          const apart = yield* compile({ schedule, ...given })
+          assert.isTrue(apart.of("Proposal").every(({ parents }) => parents.length < 2))
+        }
       }
     }))
 
