@@ -38,6 +38,8 @@ const bounds: Readonly<
   InferRules: ({ d }) => d + 1 + d,
   // Two calls for the summary; trials that wait for others, and full measurements, as of DSPy's light schedule.
   MIPROv2: ({ d }) => Math.max(2, d + 2) + 1 + (d === 1 ? 1 + 2 + 2 : 1 + 12 + 4) * d,
+  // In batches of 8 of 100 examples: run, reflect, curate.
+  ACE: ({ d }) => 13 * (d + 2) + d,
   // The training examples are tried, then programs are measured: neighbours are found without a call.
   KNNFewShot: ({ d }) => 2 * d,
   SIMBA: ({ d }) => 8 * (2 * d + 1) + d,

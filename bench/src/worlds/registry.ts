@@ -5,6 +5,7 @@ import type { Embedder } from "@effect-dspy/core/Embedder"
 import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import type { LanguageModelError } from "@effect-dspy/core/LanguageModelError"
 import type * as Module from "@effect-dspy/core/Module"
+import * as ACE from "@effect-dspy/optimizers/ACE"
 import * as BetterTogether from "@effect-dspy/optimizers/BetterTogether"
 import * as BootstrapFewShot from "@effect-dspy/optimizers/BootstrapFewShot"
 import * as COPRO from "@effect-dspy/optimizers/COPRO"
@@ -51,6 +52,7 @@ export const optimizers: Readonly<Record<string, Run>> = {
   MIPROv2: MIPROv2.events,
   SIMBA: SIMBA.events,
   GEPA: (module, given) => GEPA.events(module, { ...given, auto: "light" }),
+  ACE: ACE.events,
   KNNFewShot: KNNFewShot.events,
   BetterTogether: (module, given) =>
     BetterTogether.events(module, {

@@ -220,6 +220,28 @@ const names = (prompt: string): ReadonlyArray<string> => {
   return Array.from(new Set(listed.length > 0 ? listed : called))
 }
 
+/** A record for each text, where the fields leave room for one: `op: "ADD" | "REMOVE", id?: string, text: string`. */
+const records = (fields: string, texts: ReadonlyArray<string>): ReadonlyArray<unknown> => {
+  const all = Array.from(
+    fields.matchAll(/(\w+)(\??): ("[^"]*"|string)/g),
+    ([, name, optional, type]) => ({ name: name!, optional: optional === "?", type: type! }) // the groups always match
+  )
+  const isText = (name: string) => /text|rule|content|advice|lesson/i.test(name)
+  const isName = (name: string) => /\bid\b|name/i.test(name)
+  if (!all.some(({ name }) => isText(name)) || all.some(({ name, optional }) => isName(name) && !optional)) return []
+  return texts.map((text) =>
+    Object.fromEntries(
+      all.filter(({ name }) => !isName(name)).map(({ name, type }) => [
+        name,
+        isText(name) ? text : type === "string" ? "Rules" : JSON.parse(type) as unknown // a quoted literal
+      ])
+    )
+  )
+}
+
+const same = (a: rules.Rule, b: rules.Rule): boolean =>
+  a.attribute === b.attribute && a.value === b.value && a.step === b.step && a.answer === b.answer
+
 const valueOf = (
   world: World,
   field: Field,
@@ -228,6 +250,8 @@ const valueOf = (
   prompt: string
 ): unknown => {
   const type = field.type.toLowerCase()
+  const record = /^\{ (.*) \}\[\]/.exec(field.type)?.[1]
+  if (record !== undefined) return records(record, found.map((rule) => rules.state(world, rule)))
   if (/^(?:dict|record|object)|^\{/.test(type)) {
     return Object.fromEntries(
       names(prompt).map((name) => {
@@ -243,15 +267,19 @@ const valueOf = (
   if (literal !== undefined) return literal.trim()
   if (/reason|rationale|discussion|thought|critique/i.test(field.name)) return "I compared what I was shown."
   if (/prefix/i.test(field.name)) return "Answer:"
+  // One thing that was learnt: what stands last in a prompt is the latest.
+  if (/lesson|insight/i.test(field.name)) {
+    const last = rules.read(world, prompt).rules.findLast((rule) => found.some((other) => same(rule, other)))
+    return last === undefined ? "Nothing new." : rules.state(world, last)
+  }
   return text
 }
 
 /** Whether the prompt lets the writer say that it has nothing to add. */
 const complete = (prompt: string, found: ReadonlyArray<rules.Rule>, world: World): boolean => {
   if (!/\bCOMPLETE\b/.test(prompt)) return false
-  const key = ({ answer, attribute, step, value }: rules.Rule) => [attribute, value, step, answer].join()
-  const known = new Set(rules.read(world, prompt).rules.map(key))
-  return found.every((rule) => known.has(key(rule)))
+  const known = rules.read(world, prompt).rules
+  return found.every((rule) => known.some((other) => same(rule, other)))
 }
 
 export const answer = (
