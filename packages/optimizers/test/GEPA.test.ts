@@ -702,8 +702,8 @@ describe("time", () => {
       const iterations = of("Front").length
       assert.isAbove(iterations, 3)
       // The program as given beside the first examples; then for each iteration the parents, what is written, what it was
-      // written from, and two parts of the selection; in the end the rest of that.
-      assert.isAtMost(seconds, 1 + 5 * iterations + 1)
+      // written from, and a part of the selection; in the end the rest of that.
+      assert.isAtMost(seconds, 1 + 4 * iterations + 1)
     }))
 })
 

@@ -76,9 +76,9 @@ interface Slot {
   readonly batch: ReadonlyArray<AnyExample>
 }
 
-// Parts of the selection examples on which a child is compared with its parent, and by how many examples' worth it may be
-// behind there. It did better on what it was made from, so that it need not be ahead on so few others.
-const probes = [{ examples: 6, behind: 1 }, { examples: 12, behind: 0 }]
+// On how many selection examples a child is compared with its parent. Since it did better on what it was made from it need
+// not be ahead on so few others, but must not be behind. To look after half of them would spare few runs, and cost a round.
+const probed = 12
 
 // By how much a child is hoped to be better than its parent.
 const gain = 0.05
@@ -111,7 +111,7 @@ export const run = <In, Out, R>(
     const perEpoch = Math.ceil(trainset.length / size)
     const training = new Set(trainset.map(({ id }) => id))
 
-    const probe = Math.min(total, Math.max(...probes.map(({ examples }) => examples)))
+    const probe = Math.min(total, probed)
     // What must remain in the end, so that whoever leads then can be measured on all selection examples.
     const reserve = total - probe
 
@@ -417,23 +417,15 @@ export const run = <In, Out, R>(
     // By a growing part of it, in comparison with the parents.
     const race = (children: ReadonlyArray<Child>): Work<boolean> =>
       Effect.gen(function*() {
-        let racers = children
-        for (const { behind, examples } of probes) {
-          yield* measure(racers.flatMap(({ contender }) => cells(contender, order.slice(0, examples))))
-          const bases = expected()
-          racers = yield* Effect.filter(racers, ({ contender, parents }) => {
-            const own = inOrder(contender)
-            const lead = Math.min(
-              ...parents.map((parent) => {
-                const { compared, mean } = Racing.difference(own, bases.get(parent)!) // a member
-                return mean * compared
-              })
-            )
-            return lead >= -behind - slack
-              ? Effect.succeed(true)
-              : Effect.as(search.retire(contender, "behind its parent"), false)
-          })
-        }
+        yield* measure(children.flatMap(({ contender }) => cells(contender, order.slice(0, probe))))
+        const bases = expected()
+        const racers = yield* Effect.filter(children, ({ contender, parents }) => {
+          const own = inOrder(contender)
+          const lead = Math.min(...parents.map((parent) => Racing.difference(own, bases.get(parent)!).mean)) // a member
+          return lead >= -slack
+            ? Effect.succeed(true)
+            : Effect.as(search.retire(contender, "behind its parent"), false)
+        })
         if (probe === total) yield* settle(racers.map(({ contender }) => contender))
         for (const child of racers) accept(child, probe)
         return true
