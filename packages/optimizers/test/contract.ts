@@ -30,10 +30,10 @@ export const store = (lines: Array<string>, onAppend: (count: number) => Effect.
   )
 
 /** Everything but the module itself, which is a function. */
-export const artifact = (compiled: Optimizer.Compiled<unknown>): string => JSON.stringify(compiled)
+const artifact = (compiled: Optimizer.Compiled<unknown>): string => JSON.stringify(compiled)
 
 /** What of the events does not depend on time; what was bought side by side may come in any order. */
-export const log = (events: Iterable<Optimizer.OptimizerEvent<unknown>>): string =>
+const log = (events: Iterable<Optimizer.OptimizerEvent<unknown>>): string =>
   JSON.stringify(Array.from(events).filter(inOrder).map(timeless))
 
 const inOrder = (event: Optimizer.OptimizerEvent<unknown>): boolean =>
