@@ -7,6 +7,7 @@
 import * as Effect from "effect/Effect"
 import * as Embedder from "./Embedder.ts"
 import type * as frame from "./internal/frame.ts"
+import { unit } from "./internal/vectors.ts"
 import type * as Json from "./Json.ts"
 import type { LanguageModelError } from "./LanguageModelError.ts"
 import * as Module from "./Module.ts"
@@ -121,10 +122,4 @@ const dot = (a: Float32Array, b: Float32Array): number => {
   let sum = 0
   for (let index = 0; index < a.length; index++) sum += a[index]! * (b[index] ?? 0) // within its length
   return sum
-}
-
-// A vector without a length points nowhere, and is near to nothing.
-const unit = (vector: Float32Array): Float32Array => {
-  const length = Math.sqrt(dot(vector, vector))
-  return length === 0 ? vector : vector.map((value) => value / length)
 }

@@ -246,6 +246,14 @@ export * as ReAct from "./ReAct.ts"
 export * as Refine from "./Refine.ts"
 
 /**
+ * The service that finds the passages that a query is about: what programs
+ * with retrieval stand on, whatever index or database is behind it.
+ *
+ * @since 0.1.0
+ */
+export * as Retriever from "./Retriever.ts"
+
+/**
  * A `SavedProgram` is what an optimizer found for a program, as a JSON file:
  * per predictor its instructions, demonstrations and settings, with the names
  * and types of its fields, so that a file of another program is recognised.
