@@ -40,7 +40,8 @@ import type { JournalError } from "./Journal.ts"
  *   then each example is scored without its own demonstrations.
  * - `testset`: what the winner and the module as given are measured on in the
  *   end. Without it the score is the one the winner was selected by, which
- *   flatters it, and is marked so.
+ *   flatters it, and is marked so. Here and in `valset` an example that is listed
+ *   twice counts once.
  * - `seed`: 0 by default.
  * - `concurrency`: how many runs of the program are under way at once;
  *   `Module.window` by default.
@@ -437,8 +438,9 @@ export class InvalidOptions
 }
 
 /**
- * The model fails too often for its scores to mean anything. What was paid for
- * is in the journal, if there is one: run again when the model is back.
+ * The model, or the metric, fails too often for scores to mean anything: more
+ * often than allowed, or in every run of the module as given. What was paid for is
+ * in the journal, if there is one: run again when the model is back.
  *
  * @since 0.1.0
  * @category errors
@@ -454,7 +456,9 @@ export class TooManyFailures
   })
 {
   override get message(): string {
-    return `${this.failed} of the last ${this.of} ${this.what} failed, more than the allowed share of ${this.maxFailureRate}. The latest: ${this.latest}`
+    const { failed, latest, maxFailureRate, of, what } = this
+    const allowed = failed > maxFailureRate * of ? `, more than the allowed share of ${maxFailureRate}` : ""
+    return `${failed} of the last ${of} ${what} failed${allowed}. The latest: ${latest}`
   }
 }
 

@@ -353,6 +353,24 @@ describe("failures of the model", () => {
       assert.strictEqual(artifact(resumed), artifact(expected))
     }))
 
+  it.effect("of a few runs are all the same too many when nothing else is known", () =>
+    Effect.gen(function*() {
+      const few = { ...search, trainset: trainset.slice(0, 1), valset: valset.slice(0, 2), testset: undefined }
+      const error = yield* Effect.flip(
+        LabeledFewShot.compile(sort, few).pipe(Effect.provide(simulate({ fails: () => true }).layer))
+      )
+      assert.strictEqual(error._tag, "TooManyFailures")
+      assert.match(error.message, /^2 of the last 2 runs of the program failed.*try later$/)
+      // A model that dies later leaves the score that is known.
+      let calls = 0
+      const { measuredOn, score } = yield* LabeledFewShot.compile(sort, {
+        ...few,
+        concurrency: 1,
+        testset: valset.slice(6, 8)
+      }).pipe(Effect.provide(simulate({ fails: () => ++calls > 4 }).layer))
+      assert.deepStrictEqual([measuredOn, score.known], ["selection", 2])
+    }))
+
   it.effect("that the journal holds are not held against the model of today", () =>
     Effect.gen(function*() {
       const lines: Array<string> = []

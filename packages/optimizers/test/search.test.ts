@@ -123,6 +123,15 @@ describe("search", () => {
       assert.strictEqual(compiled.spend.calls, 29)
     }))
 
+  it.effect("counts an example once that is listed twice", () =>
+    Effect.gen(function*() {
+      const once = yield* search.compile(racing()).pipe(Effect.provide(simulate({ answer: answering }).layer))
+      const twice = yield* search.compile(racing({ valset: [...valset, ...valset.slice(0, 5)] })).pipe(
+        Effect.provide(simulate({ answer: answering }).layer)
+      )
+      assert.strictEqual(artifact(twice), artifact(once))
+    }))
+
   it.effect("gives the same result whatever runs at once and however long it takes", () =>
     Effect.gen(function*() {
       const artifacts = new Set<string>()

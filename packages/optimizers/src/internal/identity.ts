@@ -19,8 +19,9 @@ type AnyExample = Example<unknown, unknown>
 
 export interface Data<In, Labels> {
   readonly trainset: ReadonlyArray<Example<In, Labels>>
-  /** What candidates are selected on. */
+  /** What candidates are selected on, each once. */
   readonly selection: ReadonlyArray<Example<In, Labels>>
+  /** Each once. */
   readonly testset: ReadonlyArray<Example<In, Labels>>
   /** All of them, each once. */
   readonly examples: ReadonlyArray<Example<In, Labels>>
@@ -38,8 +39,8 @@ export const data = <In, Labels>(options: {
     }
     return {
       trainset,
-      selection: valset ?? trainset,
-      testset: testset ?? [],
+      selection: yield* distinct(valset ?? trainset),
+      testset: yield* distinct(testset ?? []),
       examples: yield* distinct([...trainset, ...valset ?? [], ...testset ?? []])
     }
   })

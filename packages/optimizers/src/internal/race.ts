@@ -28,7 +28,8 @@ export const run = <In, Out, R>(
       const scores = search.scores(contender)
       return order.map((index) => scores[index])
     }
-    let racers = challengers.filter((challenger) => challenger !== leader)
+    // Two that came out the same are one.
+    let racers = Array.from(new Set(challengers)).filter((challenger) => challenger !== leader)
     // Also of two the worse one is mostly found out before the last example.
     for (const round of Racing.halving({ contenders: Math.max(8, racers.length), total, block })) {
       // The last round, or too few examples for any before it.
@@ -73,8 +74,11 @@ export const all = <In, Out, R>(
     return best
   })
 
-/** How many runs a race of so many challengers takes at most. */
-export const cost = (challengers: number, total: number): number => {
+/** How many runs a race of up to so many challengers takes at most; with fewer of them rounds may be longer. */
+export const cost = (challengers: number, total: number): number =>
+  Math.max(0, ...Array.from({ length: challengers }, (_, index) => costOf(index + 1, total)))
+
+const costOf = (challengers: number, total: number): number => {
   let met = 0
   let runs = 0
   for (const { contenders, examples } of Racing.halving({ contenders: Math.max(8, challengers), total, block })) {

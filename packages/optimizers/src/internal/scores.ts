@@ -10,6 +10,19 @@ export const mean = (scores: Scores): number => {
   return known.length === 0 ? 0 : known.reduce((sum, score) => sum + score, 0) / known.length
 }
 
+/** The mean of what has come so far, score by score. */
+export const running = (): (score: number | undefined) => number => {
+  let sum = 0
+  let known = 0
+  return (score) => {
+    if (score !== undefined) {
+      sum += score
+      known++
+    }
+    return known === 0 ? 0 : sum / known
+  }
+}
+
 /** Per example; unknown where either is. */
 export const differences = (a: Scores, b: Scores): Scores =>
   a.map((score, index) => {

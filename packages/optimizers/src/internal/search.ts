@@ -31,7 +31,7 @@ import * as identity from "./identity.ts"
 import * as ordered from "./ordered.ts"
 import * as purse from "./purse.ts"
 import * as runs from "./runs.ts"
-import { beats, differences, mean, type Scores } from "./scores.ts"
+import { beats, differences, mean, running, type Scores } from "./scores.ts"
 import { Sources } from "./sources.ts"
 
 // -----------------------------------------------------------------------------
@@ -196,6 +196,8 @@ interface Standing {
   /** On the selection examples. */
   readonly known: Map<string, runs.Run>
   readonly traced: Set<string>
+  /** What is known in figures, which take their time; none since something came to be known. */
+  soFar: Evaluate.Estimate | undefined
   begun: boolean
   settled: boolean
   retired: boolean
@@ -260,7 +262,8 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
     const journal = yield* Journal
     yield* journal.begin(header)
 
-    const { all, ask, count, run } = yield* runs.make({ window, maxFailureRate: options.maxFailureRate ?? 0.5 })
+    const maxFailureRate = options.maxFailureRate ?? 0.5
+    const { all, ask, count, run } = yield* runs.make({ window, maxFailureRate })
     const budget = yield* purse.make(options.budget, predictors.length)
     const sources = yield* Sources.make(predictors, data.examples)
     const context = yield* Effect.context<Module.Requirements<M> | R | R2>()
@@ -373,6 +376,7 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
           )
         }
         let measurements: Array<runs.Run> = []
+        let average = running()
         const measuring = ordered.run({
           count: plans.length * on.length,
           window,
@@ -386,6 +390,7 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
               const current = trial(plan)
               if (position === 0) {
                 measurements = []
+                average = running()
                 spent(candidate.runs)
                 if (current.on === "selection") {
                   yield* journal.decide(
@@ -405,7 +410,7 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
                 trial: current,
                 done: measurements.length,
                 total: on.length,
-                mean: mean(measurements.map(runs.scoreOf))
+                mean: average(runs.scoreOf(run))
               })
               return position < on.length - 1 ? undefined : yield* ended(current, candidate, measurements)
             })
@@ -427,6 +432,16 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
       Effect.gen(function*() {
         const scores = measurements.map(runs.scoreOf)
         const score = Evaluate.estimate(scores)
+        // Nothing is better or worse than a program that nothing is known of.
+        if (leader === undefined && score.known === 0) {
+          return yield* new Optimizer.TooManyFailures({
+            what: "runs of the program",
+            failed: scores.length,
+            of: scores.length,
+            maxFailureRate,
+            latest: measurements.at(-1)?.failure ?? ""
+          })
+        }
         const latest: Measured = {
           candidate: {
             index: trial.index,
@@ -508,6 +523,7 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
           trial,
           known: new Map(),
           traced: new Set(),
+          soFar: undefined,
           begun: false,
           settled: false,
           retired: false
@@ -539,7 +555,7 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
     ): Effect.Effect<ordered.End, Optimizer.OptimizerError> => {
       const totals = new Map<Contender, number>()
       for (const { contender } of cells) totals.set(contender, (totals.get(contender) ?? 0) + 1)
-      const scores = new Map<Contender, Array<number | undefined>>()
+      const averages = new Map<Contender, { done: number; readonly see: (score: number | undefined) => number }>()
       return ordered.run({
         count: cells.length,
         window,
@@ -562,16 +578,18 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
             if (!now.begun) yield* emit({ _tag: "TrialStart", trial })
             now.begun = true
             if (cell.trace === true) now.traced.add(sample(cell))
-            if (chosen && cell.rollout === undefined) now.known.set(cell.example.id, run)
-            const latest = scores.get(cell.contender) ?? []
-            latest.push(runs.scoreOf(run))
-            scores.set(cell.contender, latest)
+            if (chosen && cell.rollout === undefined) {
+              now.known.set(cell.example.id, run)
+              now.soFar = undefined
+            }
+            const average = averages.get(cell.contender) ?? { done: 0, see: running() }
+            averages.set(cell.contender, average)
             yield* emit({
               _tag: "Scored",
               trial,
-              done: latest.length,
-              total: totals.get(cell.contender) ?? latest.length,
-              mean: mean(latest)
+              done: ++average.done,
+              total: totals.get(cell.contender) ?? average.done,
+              mean: average.see(runs.scoreOf(run))
             })
             return yield* met(run, cell)
           })
@@ -628,7 +646,7 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
       })
 
     const scoreSoFar = (now: Standing): Evaluate.Estimate =>
-      Evaluate.estimate(scoresOf(now).filter((score) => score !== undefined))
+      now.soFar ??= Evaluate.estimate(scoresOf(now).filter((score) => score !== undefined))
 
     const retire: Search<In, Out, never>["retire"] = (contender, why) =>
       Effect.suspend(() => {
@@ -698,7 +716,8 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
               return undefined
             })
         )
-        return end === "finished" ? figures("test", results.at(-1)!, results[0]!) : undefined // one for each finalist
+        const known = results.every((scores) => scores.some((score) => score !== undefined))
+        return end === "finished" && known ? figures("test", results.at(-1)!, results[0]!) : undefined // one for each finalist
       })
 
     // -------------------------------------------------------------------------
