@@ -307,3 +307,17 @@ export * as Tool from "./Tool.ts"
  * @since 0.1.0
  */
 export * as Trace from "./Trace.ts"
+
+/**
+ * Answers as one XML element for each field, for models that are best at that.
+ *
+ * Inputs stand between the field markers of `ChatAdapter`, escaped in the same
+ * way. The content of an element is the text itself, or JSON for everything else.
+ * When reading, only the start tag of an output field outside of an element, its
+ * own end tag inside, and references such as `&lt;` are markup: code and HTML
+ * inside an element may be written as they are. Text outside is left out, as is a
+ * `<think>` block that comes first.
+ *
+ * @since 0.1.0
+ */
+export * as XmlAdapter from "./XmlAdapter.ts"

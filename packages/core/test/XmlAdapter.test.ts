@@ -1,0 +1,173 @@
+import * as Predict from "@effect-dspy/core/Predict"
+import * as Signature from "@effect-dspy/core/Signature"
+import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
+import * as XmlAdapter from "@effect-dspy/core/XmlAdapter"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Either, FastCheck, Schema } from "effect"
+import {
+  cases,
+  damaged,
+  damages,
+  decode,
+  format,
+  nasty,
+  problemOf,
+  qa,
+  read,
+  rendered,
+  split,
+  turns
+} from "./adapters.ts"
+
+const adapter = XmlAdapter.adapter
+
+const two = Signature.make({
+  input: { question: Schema.String },
+  output: { reasoning: Schema.String, answer: Schema.String }
+})
+
+const values = (signature: Signature.Any, text: string) => Either.getOrThrow(decode(adapter, signature, text)).value
+
+const repairs = (signature: Signature.Any, text: string): ReadonlyArray<string> =>
+  Either.getOrThrow(read(adapter, signature, [text]).parsed).repairs
+
+describe("XmlAdapter", () => {
+  it("asks for an element for each field", () => {
+    const signature = Signature.make({
+      input: { question: Schema.String },
+      output: { answer: Schema.String, stars: Schema.Int, note: Schema.optional(Schema.String) },
+      instructions: "Rate it."
+    })
+    const request = format(adapter, signature, {
+      inputs: { question: "Why?" },
+      demos: [{ question: "Is 1 < 2?", answer: "a < b & c", stars: 3 }]
+    })
+    assert.deepStrictEqual(turns(request), [
+      `system: Input fields:
+- \`question\` (string)
+
+Output fields:
+- \`answer\` (string)
+- \`stars\` (integer)
+- \`note\` (string, may be left out)
+
+Answer with these elements in this order, their content being strings as they are, anything else as JSON:
+
+<answer>
+{answer}
+</answer>
+
+<stars>
+{stars}
+</stars>
+
+<note>
+{note}
+</note>
+
+Task:
+Rate it.`,
+      "user: [[ ## question ## ]]\nIs 1 < 2?",
+      "assistant: <answer>\na &lt; b &amp; c\n</answer>\n\n<stars>\n3\n</stars>",
+      "user: [[ ## question ## ]]\nWhy?\n\nAnswer with <answer>, then <stars> (integer), then <note> (string, may be left out)."
+    ])
+  })
+
+  it("reads elements in any order, with whatever is around them left out", () => {
+    const text = "Sure!\n<answer>Paris</answer> and <reasoning>\n  It is.\n</reasoning> <b>done</b>"
+    assert.deepStrictEqual(values(two, text), { reasoning: "It is.", answer: "Paris" })
+    assert.deepStrictEqual(repairs(two, text), ["text outside of the elements was left out"])
+    assert.deepStrictEqual(repairs(two, "<reasoning>a</reasoning>\n\n<answer>b</answer>\n"), [])
+  })
+
+  it("takes markup of any other name for text", () => {
+    const code = "<div class=\"a\">\n  if (a < b && c > d) &nbsp; <reasoning> &#; </div>"
+    assert.deepStrictEqual(values(qa, `<answer>${code}</answer>`), { answer: code })
+    assert.deepStrictEqual(values(two, `<reasoning><answer>no</answer></reasoning><answer>yes</answer>`), {
+      reasoning: "<answer>no</answer>",
+      answer: "yes"
+    })
+  })
+
+  it("reads references, and nothing that is none", () => {
+    assert.deepStrictEqual(values(qa, "<answer>&lt;a&gt; &amp;amp; &quot;&apos; &#65;&#x42;</answer>"), {
+      answer: "<a> &amp; \"' AB"
+    })
+    assert.deepStrictEqual(values(qa, "<answer>AT&T &unknown; &#xd800; &#9999999; &</answer>"), {
+      answer: "AT&T &unknown; &#xd800; &#9999999; &"
+    })
+  })
+
+  it("reads tags that are written in another way", () => {
+    assert.deepStrictEqual(values(qa, "< Answer lang='en' >x</ANSWER >"), { answer: "x" })
+    assert.deepStrictEqual(repairs(qa, "<Answer>x</Answer>"), ["<Answer> was read as <answer>"])
+    assert.deepStrictEqual(values(two, "<reasoning/><answer>x</answer>"), { reasoning: "", answer: "x" })
+    assert.deepStrictEqual(values(qa, "<answer>first</answer><answer>second</answer>"), { answer: "first" })
+    assert.deepStrictEqual(values(qa, "<think><answer>no</answer></think><answer>yes</answer>"), { answer: "yes" })
+  })
+
+  it("says when the last end tag is missing, and takes no part of it for content", () => {
+    for (const end of ["", "<", "</", "</ans", "</answer"]) {
+      assert.deepStrictEqual(values(qa, `<answer>x${end}`), { answer: "x" })
+      assert.deepStrictEqual(repairs(qa, `<answer>x${end}`), ["the end tag </answer> is missing"])
+    }
+    assert.deepStrictEqual(values(qa, "<answer>x</other"), { answer: "x</other" })
+  })
+
+  it("says what is expected where there is nothing", () => {
+    const problem = problemOf(adapter)
+    assert.strictEqual(problem(two, "Paris")?.description, "the answer has none of the elements <reasoning>, <answer>")
+    assert.strictEqual(problem(two, "")?.kind, "empty")
+    assert.deepStrictEqual(
+      Either.mapLeft(decode(adapter, two, "<answer>x</answer>"), ([one]) => one?.kind),
+      Either.left("missing")
+    )
+  })
+
+  it.prop("what is shown is read back as it was", [cases], ([{ encoded, signature, value }]) => {
+    const found = decode(adapter, signature, rendered(adapter, signature, encoded))
+    assert.deepStrictEqual(Either.getOrThrow(found).value, value)
+    assert.deepStrictEqual(Either.getOrThrow(found).repairs, [])
+  }, { fastCheck: { seed: 1, numRuns: 400 } })
+
+  it.prop("text of any kind is read back as it was", [nasty], ([answer]) => {
+    const signature = Signature.make({ input: { q: Schema.String }, output: { answer: Schema.String } })
+    assert.deepStrictEqual(values(signature, rendered(adapter, signature, { answer })), { answer })
+  }, { fastCheck: { seed: 2, numRuns: 400 } })
+
+  it.prop(
+    "wherever an answer is split, the events and the fields are the same",
+    [cases, damages, FastCheck.array(FastCheck.nat(), { maxLength: 8 })],
+    ([{ encoded, signature }, damage, places]) => {
+      const text = damaged(rendered(adapter, signature, encoded), damage)
+      // Which of two repairs was noticed first may depend on the pieces.
+      const reading = (pieces: ReadonlyArray<string>) => {
+        const { events, parsed } = read(adapter, signature, pieces)
+        return { events, parsed: Either.map(parsed, (found) => ({ ...found, repairs: found.repairs.toSorted() })) }
+      }
+      const whole = reading([text])
+      assert.deepStrictEqual(reading(split(text, places)), whole)
+      assert.deepStrictEqual(reading(Array.from(text)), whole)
+      // What is told while it is written is what is found in the end.
+      if (Either.isLeft(whole.parsed)) return
+      for (const [field, raw] of whole.parsed.right.fields) {
+        const told = whole.events.flatMap((event) =>
+          event._tag === "FieldDelta" && event.field === field ? [event.text] : []
+        )
+        assert.strictEqual(told.join(""), raw._tag === "Text" ? raw.text : "")
+      }
+    },
+    { fastCheck: { seed: 3, numRuns: 300 } }
+  )
+
+  it.effect("carries a prediction", () =>
+    Effect.gen(function*() {
+      const ask = Predict.make("question -> reasoning, answer: int", { adapter })
+      const output = yield* ask({ question: "2 + 2?" }).pipe(
+        Effect.provide(TestLanguageModel.layer([
+          TestLanguageModel.text("<reasoning>2 and 2</reasoning>\n<answer>4</answer>")
+        ]))
+      )
+      assert.deepStrictEqual(output, { reasoning: "2 and 2", answer: 4 })
+    }))
+})
