@@ -10,6 +10,7 @@
  * @since 0.1.0
  */
 import * as Budget from "@effect-dspy/core/Budget"
+import * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import * as Module from "@effect-dspy/core/Module"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -18,7 +19,7 @@ import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Stream from "effect/Stream"
 import * as rng from "./internal/rng.ts"
-import { Exhausted } from "./internal/runs.ts"
+import { Exhausted, type Paid } from "./internal/runs.ts"
 import * as search from "./internal/search.ts"
 import * as Journal from "./Journal.ts"
 import * as Optimizer from "./Optimizer.ts"
@@ -56,7 +57,8 @@ const arrow = "->"
 /**
  * The run as a stream of events: for each optimizer those of its own run, as
  * `Step`s, and then the measuring of its result. Only the whole run is measured
- * on the test set.
+ * on the test set. Its `Plan` is of this measuring alone: what a step will do is
+ * in the `Plan` that it begins with.
  *
  * @since 0.1.0
  * @category running
@@ -104,23 +106,28 @@ export const events = <M extends Module.Any, In, Out, Labels, E = never, R = nev
                   valset: options.valset ?? options.trainset,
                   seed: run.seed + index
                 })
+                let spend = nothing
+                const paid = (): Paid => ({ key: `step ${index}`, ...spend, failure: undefined, replayed: false })
                 const last = yield* step.pipe(
-                  Stream.tap((event) => run.emit({ _tag: "Step", name, index, total: names.length, event })),
+                  Stream.tap((event) => {
+                    spend = event.spend
+                    return run.emit({ _tag: "Step", name, index, total: names.length, event })
+                  }),
                   Stream.runLast,
                   // What is left does not do for this step, so it is the end of the run, which has a program.
-                  Effect.catchTag("BudgetTooSmall", () => new Exhausted()),
+                  Effect.catchTag("BudgetTooSmall", () => Effect.zipRight(run.spend([paid()]), new Exhausted())),
                   Effect.mapInputContext((_: Context.Context<never>) =>
                     Context.add(context, Journal.Journal, Journal.within(journal, `step ${index}`))
                   )
                 )
                 const result = Option.flatMap(last, ({ best }) => best)
                 if (Option.isNone(result)) continue
-                const { parameters, spend: { calls, usage } } = result.value
+                const { parameters } = result.value
                 const before = current
                 current = yield* run.enroll({
                   origin: name,
                   parameters,
-                  runs: [{ key: `step ${index}`, calls, usage, failure: undefined, replayed: false }],
+                  runs: [paid()],
                   parents: [before.index]
                 })
                 yield* run.settle([current])
@@ -128,8 +135,21 @@ export const events = <M extends Module.Any, In, Out, Labels, E = never, R = nev
             })
         })
     )
-  )
+  ).pipe(Stream.mapAccum(nothing, (discarded, event): readonly [Optimizer.Spend, Optimizer.OptimizerEvent<M>] => {
+    if (event._tag === "Done") return [discarded, { ...event, discarded: plus(discarded, event.discarded) }]
+    return [
+      event._tag === "Step" && event.event._tag === "Done" ? plus(discarded, event.event.discarded) : discarded,
+      event
+    ]
+  }))
 }
+
+const nothing: Optimizer.Spend = { calls: 0, usage: {} }
+
+const plus = (a: Optimizer.Spend, b: Optimizer.Spend): Optimizer.Spend => ({
+  calls: a.calls + b.calls,
+  usage: LanguageModel.addUsage(a.usage, b.usage)
+})
 
 // Steps draw on the same budget as the run around them.
 const shared = (

@@ -1,5 +1,7 @@
+import type * as Budget from "@effect-dspy/core/Budget"
 import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import * as BetterTogether from "@effect-dspy/optimizers/BetterTogether"
+import * as BootstrapFewShot from "@effect-dspy/optimizers/BootstrapFewShot"
 import * as COPRO from "@effect-dspy/optimizers/COPRO"
 import * as LabeledFewShot from "@effect-dspy/optimizers/LabeledFewShot"
 import type * as Optimizer from "@effect-dspy/optimizers/Optimizer"
@@ -91,6 +93,29 @@ describe("BetterTogether", () => {
       const model = simulate({ answer })
       const { spend } = yield* BetterTogether.compile(sort, options).pipe(Effect.provide(model.layer))
       assert.strictEqual(spend.calls, model.requests.length)
+    }))
+
+  it.effect("also of steps that did more than was needed, or that the budget ended", () =>
+    Effect.gen(function*() {
+      const calls = (limits: { readonly budget?: Budget.Limits; readonly concurrency: number }) =>
+        Effect.gen(function*() {
+          const model = simulate({ answer })
+          const events = yield* Stream.runCollect(BetterTogether.events(sort, {
+            ...options,
+            ...limits,
+            optimizers: { demos: (module, shared) => BootstrapFewShot.events(module, shared), words: optimizers.words }
+          })).pipe(Effect.provide(model.layer))
+          const done = Array.from(events).at(-1)
+          assert.strictEqual(done?._tag, "Done")
+          return [done.spend.calls + (done._tag === "Done" ? done.discarded.calls : 0), model.requests.length]
+        })
+      for (
+        const limits of [{ concurrency: 64 }, ...[1, 64].map((concurrency) => ({ budget: { cost: 2.5 }, concurrency }))]
+      ) {
+        const [counted, asked] = yield* calls(limits)
+        assert.strictEqual(counted, asked)
+        if ("budget" in limits) assert.isAtMost(counted!, 25)
+      }
     }))
 
   it.effect("measures on the test set once, in the end", () =>

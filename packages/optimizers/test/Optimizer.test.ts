@@ -7,6 +7,7 @@ import * as Module from "@effect-dspy/core/Module"
 import * as Parameters from "@effect-dspy/core/Parameters"
 import * as Predict from "@effect-dspy/core/Predict"
 import * as Scoring from "@effect-dspy/core/Scoring"
+import * as COPRO from "@effect-dspy/optimizers/COPRO"
 import * as Journal from "@effect-dspy/optimizers/Journal"
 import * as LabeledFewShot from "@effect-dspy/optimizers/LabeledFewShot"
 import * as Optimizer from "@effect-dspy/optimizers/Optimizer"
@@ -479,6 +480,47 @@ describe("a budget", () => {
         assert.isAtMost(model.requests.length, 30)
         assert.isAtLeast(compiled.candidates.length, 2)
       }
+    }))
+
+  it.effect("of tokens is not overdrawn by runs that start before it is known what one takes", () =>
+    Effect.gen(function*() {
+      for (const limits of [{ tokens: 110 * 5 }, { cost: 0.5 }]) {
+        const model = simulate()
+        const error = yield* Effect.flip(
+          RandomSearch.compile(sort, { ...search, budget: limits, concurrency: 64 })
+        ).pipe(Effect.provide(model.layer))
+        assert.strictEqual(error._tag, "BudgetTooSmall")
+        assert.isAtMost(model.requests.length, 5)
+      }
+    }))
+
+  it.effect("of tokens is not kept for runs as dear as an answer of the prompt model", () =>
+    Effect.gen(function*() {
+      const writer = LanguageModel.make({
+        id: "test/writer",
+        generate: () =>
+          Effect.succeed(
+            LanguageModel.text(render({ proposed_instruction: "Sort." }), "test/writer", {
+              inputTokens: 2000,
+              outputTokens: 0
+            })
+          )
+      })
+      // As given on 12 examples, two instructions of which one is new, and both programs on 10 more.
+      const tokens = 12 * 110 + 2 * 2000 + 12 * 110 + 2 * 10 * 110
+      const { measuredOn, spend } = yield* COPRO.compile(sort, {
+        trainset,
+        valset,
+        testset: examples(10, 6, 500),
+        metric: exact,
+        breadth: 3,
+        depth: 1,
+        promptModel: Layer.succeed(LanguageModel.LanguageModel, writer),
+        budget: { tokens }
+      }).pipe(Effect.provide(simulate().layer))
+      assert.strictEqual(measuredOn, "test")
+      assert.isAtMost((spend.usage.inputTokens ?? 0) + (spend.usage.outputTokens ?? 0), tokens)
+      assert.strictEqual(spend.calls, 12 + 2 + 12 + 10)
     }))
 
   it.effect("of time lets what is under way end", () =>

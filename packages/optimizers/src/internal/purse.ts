@@ -12,17 +12,21 @@ import * as Predicate from "effect/Predicate"
 import * as Scope from "effect/Scope"
 import type { Paid } from "./runs.ts"
 
+/** What is bought: runs of the program, or answers of the prompt model, which cost something else. */
+export type Kind = "run" | "answer"
+
 export interface Purse {
   readonly limited: boolean
-  /** Work that holds what so many runs may cost until it is done, and gives back what they did not; none if that is not there. */
+  /** Work that holds what so many may cost until it is done, and gives back what they did not; none if that is not there. */
   readonly admit: <A, E, R>(
     work: Effect.Effect<A, E, R>,
-    runs: number,
-    made: (value: A) => ReadonlyArray<Paid>
+    count: number,
+    made: (value: A) => ReadonlyArray<Paid>,
+    kind?: Kind
   ) => Effect.Effect<Option.Option<Effect.Effect<A, E, R>>>
-  /** Whether these runs, the next ones to be committed, are within the budget. */
-  readonly commit: (runs: ReadonlyArray<Paid>) => Effect.Effect<boolean>
-  /** Expects of coming runs what those so far have cost, and puts aside what the last ones will; false if that is not there. */
+  /** Whether these, the next ones to be committed, are within the budget. */
+  readonly commit: (paid: ReadonlyArray<Paid>, kind?: Kind) => Effect.Effect<boolean>
+  /** Puts aside what the last runs will cost, as dear as the dearest so far; false if that is not there. */
   readonly expect: (last: number) => Effect.Effect<boolean>
   /** How many runs there is enough for, at what the dearest so far has cost. */
   readonly affordable: Effect.Effect<number>
@@ -49,12 +53,17 @@ export const make = (
     const live = isService(budget) ? budget : yield* Budget.make(budget)
     const { calls, cost, tokens } = yield* live.remaining
     const book = yield* Budget.make({ calls, cost, tokens })
-    // A resource that is named must not be used up, even where nobody knows yet how much of it a run takes.
-    let expected: Budget.Amount = { calls: callsPerRun, tokens: 0, cost: 0 }
+    // A resource that is named must not be used up, even where nobody knows yet how much of it is taken.
+    const start = { run: { calls: callsPerRun, tokens: 0, cost: 0 }, answer: { calls: 1, tokens: 0, cost: 0 } }
+    // The dearest so far: as they came, and in the order of commits.
+    const seen: { [K in Kind]: Budget.Amount } = { ...start }
+    const booked: { [K in Kind]: Budget.Amount } = { ...start }
+    // What a run takes of tokens and money only a run can tell; until then there is one at a time.
+    let unknown = tokens !== undefined || cost !== undefined
+    let probing = false
     const aside: Array<Budget.Reservation> = []
-    const paid = new Set<string>()
-    const booked = new Set<string>()
-    let dearest: Budget.Amount = {}
+    const settled = new Set<string>()
+    const committed = new Set<string>()
 
     const release = Effect.suspend(() =>
       Effect.forEach(aside.splice(0), (reservation) => reservation.settle({}), { discard: true })
@@ -62,24 +71,36 @@ export const make = (
     return {
       limited: true,
       release,
-      affordable: Effect.map(book.remaining, (left) => runsFor(left, expected)),
-      admit: (work, runs, made) =>
+      affordable: Effect.map(book.remaining, (left) => runsFor(left, booked.run)),
+      admit: (work, count, made, kind = "run") =>
         Effect.gen(function*() {
+          const probe = unknown && kind === "run"
+          if (probe && probing) return Option.none()
           const scope = yield* Scope.make()
-          const reservation = yield* Effect.option(Scope.extend(live.reserve(times(runs, expected)), scope))
+          const reservation = yield* Effect.option(Scope.extend(live.reserve(times(count, seen[kind])), scope))
           if (Option.isNone(reservation)) return Option.none()
+          if (probe) probing = true
           return Option.some(
             Effect.interruptible(work).pipe(
-              Effect.tap((value) => reservation.value.settle(costOf(unseen(paid, made(value))))),
-              Effect.ensuring(Scope.close(scope, Exit.void))
+              Effect.tap((value) => {
+                const paid = unseen(settled, made(value))
+                seen[kind] = dearest(seen[kind], paid)
+                if (paid.some(({ calls }) => calls > 0)) unknown = false
+                return reservation.value.settle(costOf(paid))
+              }),
+              Effect.ensuring(Effect.suspend(() => {
+                if (probe) probing = false
+                return Scope.close(scope, Exit.void)
+              }))
             )
           )
         }),
-      commit: (runs) =>
+      commit: (paid, kind = "run") =>
         Effect.suspend(() => {
-          const fresh = unseen(booked, runs)
-          dearest = fresh.map((run) => costOf([run])).reduce(most, dearest)
-          return fresh.length === 0 ? Effect.succeed(true) : book.reserve(times(fresh.length, expected)).pipe(
+          const fresh = unseen(committed, paid)
+          const amount = times(fresh.length, booked[kind])
+          booked[kind] = dearest(booked[kind], fresh)
+          return fresh.length === 0 ? Effect.succeed(true) : book.reserve(amount).pipe(
             Effect.flatMap((reservation) => reservation.settle(costOf(fresh))),
             Effect.scoped,
             Effect.isSuccess
@@ -88,9 +109,8 @@ export const make = (
       expect: (last) =>
         Effect.gen(function*() {
           yield* release
-          expected = most(expected, dearest)
           if (last === 0) return true
-          const amount = times(last, expected)
+          const amount = times(last, booked.run)
           const reserved = yield* Effect.option(
             Scope.extend(Effect.all([live.reserve(amount), book.reserve(amount)]), scope)
           )
@@ -100,6 +120,9 @@ export const make = (
         })
     }
   })
+
+const dearest = (known: Budget.Amount, paid: ReadonlyArray<Paid>): Budget.Amount =>
+  paid.map((one) => costOf([one])).reduce(most, known)
 
 const runsFor = (left: Budget.Amount, each: Budget.Amount): number =>
   Math.min(

@@ -670,11 +670,11 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
         )
         const asked = yield* Effect.uninterruptible(
           Effect.flatMap(
-            budget.admit(answer, 1, (asked) => [asked]),
+            budget.admit(answer, 1, (asked) => [asked], "answer"),
             Option.getOrElse(() => new runs.Exhausted())
           )
         )
-        if (!(yield* budget.commit([asked]))) return yield* new runs.Exhausted()
+        if (!(yield* budget.commit([asked], "answer"))) return yield* new runs.Exhausted()
         yield* emit({ _tag: "Asked", purpose, outcome: Option.isSome(asked.output) ? "answered" : "failed" })
         return asked
       })
