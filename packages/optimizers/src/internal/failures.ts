@@ -9,6 +9,10 @@ import type { Paid } from "./runs.ts"
 const fewest = 10
 const most = 50
 
+// Of so few some more may fail by chance: twice the standard deviation.
+const few = 20
+const allowed = (rate: number, of: number): number => rate * of + (of < few ? 2 * Math.sqrt(rate * (1 - rate) * of) : 0)
+
 export class Failures {
   #latest: Array<boolean> = []
   #error: TooManyFailures | undefined
@@ -25,7 +29,7 @@ export class Failures {
     if (this.#latest.length > most) this.#latest.shift()
     const of = this.#latest.length
     const count = this.#latest.filter((failed) => failed).length
-    if (failure !== undefined && of >= fewest && count > this.maxFailureRate * of) {
+    if (failure !== undefined && of >= fewest && count > allowed(this.maxFailureRate, of)) {
       this.#error ??= new TooManyFailures({
         what: this.what,
         failed: count,
