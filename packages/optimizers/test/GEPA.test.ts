@@ -603,6 +603,19 @@ describe("reflection", () => {
       assert.include(sectionOf(grade, "attempts"), "The program failed after this.")
     }))
 
+  it.effect("sees no more than the beginning of what is long", () =>
+    Effect.gen(function*() {
+      const long = trainset.map(({ inputs, labels }) =>
+        Example.make({ inputs: { item: `${inputs.item} ${"x".repeat(5000)}` }, labels })
+      )
+      const model = simulate({ answer })
+      yield* GEPA.compile(sort, { ...options, trainset: long, maxMetricCalls: 60 }).pipe(withModel(model))
+      const attempts = sectionOf(model.requests.find(isAsked)!, "attempts")
+      assert.match(attempts, /item: kind\d-\d+ x{3000}/)
+      assert.notMatch(attempts, /x{4000}/)
+      assert.include(attempts, "x …\nAnswered:")
+    }))
+
   it.effect("does not see what the model failed to answer", () =>
     Effect.gen(function*() {
       const fails = (hash: string, request: LanguageModel.Request) => !isAsked(request) && chance(3, hash) < 0.3

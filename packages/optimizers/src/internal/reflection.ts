@@ -113,7 +113,14 @@ const attemptText = ({ feedback, inputs, outputs, score }: GEPA.Attempt, index: 
     ...(feedback === undefined ? [] : ["Feedback:", feedback])
   ].join("\n")
 
+// A long document says what it is like by its beginning, and a dozen of them would not fit.
+const longest = 4000
+
+const valueText = (value: Json.Json): string => {
+  const text = typeof value === "string" ? value : JSON.stringify(value)
+  return text.length > longest ? `${text.slice(0, longest)} …` : text
+}
+
 /** Values by name, one a line. */
 export const fieldsText = (values: Json.JsonRecord): string =>
-  Object.entries(values).map(([name, value]) => `${name}: ${typeof value === "string" ? value : JSON.stringify(value)}`)
-    .join("\n")
+  Object.entries(values).map(([name, value]) => `${name}: ${valueText(value)}`).join("\n")
