@@ -98,10 +98,13 @@ export const instructionProposer: InstructionProposer = reflection.proposer
  *
  * The others:
  *
- * - `schedule`: `racing` (the default) accepts a child by growing parts of the
- *   selection examples, in comparison with its parent, and measures only what
- *   leads on all of them; `classical` accepts it by the sum of scores on one
- *   minibatch and measures all that are accepted on all selection examples.
+ * - `schedule`: `racing` (the default) accepts a child that did better on what it
+ *   was made from and is not behind its parent on a few selection examples, the
+ *   same ones for all; who leads is measured on more and more of them, and the
+ *   best in the end on all. The best so far lags behind what was found, so that a
+ *   `budget` of time is a better end than cutting off the stream. `classical`
+ *   accepts a child by the sum of its scores on one minibatch, and measures all
+ *   that are accepted on all selection examples at once.
  * - `proposals`: children made side by side in each iteration, 2 by default and 1
  *   with the classical schedule.
  * - `reflectionMinibatchSize`: training examples that a child is made from, 3 by
