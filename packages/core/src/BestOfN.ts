@@ -87,14 +87,15 @@ export const make = <In, Out, E, R, E2 = never, R2 = never>(
   if (!Number.isInteger(n) || n < 1) throw new RangeError(`BestOfN: n must be a whole number of at least 1, not ${n}`)
   return Module.make({ module }, function*(m, input: In) {
     const path = yield* attempts.place
+    const made: Array<number> = []
     const standing = yield* Stream.range(1, n).pipe(
-      Stream.mapEffect((n) => attempts.run(n, input, attempts.again(m.module, n, path)(input), reward), {
+      Stream.mapEffect((n) => attempts.run(n, input, attempts.again(m.module, n, path)(input), reward, made), {
         concurrency
       }),
       Stream.scan(attempts.none as attempts.Standing<Out, E | E2>, attempts.judge),
       Stream.takeUntil((standing) => attempts.over(standing, { threshold, failCount })),
       Stream.runFold(attempts.none as attempts.Standing<Out, E | E2>, (_, latest) => latest)
     )
-    return yield* attempts.conclude(standing, failCount)
+    return yield* attempts.conclude(standing, failCount, made)
   })
 }

@@ -90,7 +90,7 @@ export const make = <In, Out, E, R, E2 = never, R2 = never>(
   const { n, reward, threshold } = options
   const failCount = options.failCount ?? n
   if (!Number.isInteger(n) || n < 1) throw new RangeError(`Refine: n must be a whole number of at least 1, not ${n}`)
-  const program = module.predictors.map(describe).join("\n\n")
+  const described = module.predictors.map(describe).join("\n\n")
   return Module.make({ module, adviser: Module.freeze(adviser) }, function*(m, input: In) {
     // Calls are told by the path they have in the whole program; advice is by the one they have in this part of it.
     const path = yield* attempts.place
@@ -99,18 +99,18 @@ export const make = <In, Out, E, R, E2 = never, R2 = never>(
     )
     let standing: attempts.Standing<Out, E | E2 | Predict.PredictError> = attempts.none
     let advice: { readonly [name: string]: string } = {}
+    const made: Array<number> = []
     for (let attempt = 1; attempt <= n; attempt++) {
-      const [made, trace] = yield* Trace.capture(
-        attempts.run(attempt, input, advised(attempts.again(m.module, attempt, path), module, advice)(input), reward)
-      )
-      standing = attempts.judge(standing, made)
+      const program = advised(attempts.again(m.module, attempt, path), module, advice)
+      const [judged, trace] = yield* Trace.capture(attempts.run(attempt, input, program(input), reward, made))
+      standing = attempts.judge(standing, judged)
       if (attempt === n || attempts.over(standing, { threshold, failCount })) break
       const asked = yield* Effect.either(m.adviser({
-        program,
+        program: described,
         program_inputs: text(input),
         trajectory: Trace.canonical(trace.map((call) => ({ ...call, path: names.get(call.path) ?? call.path })), module)
           .map(({ inputs, outputs, path }) => `${nameOf(path)}: ${text(inputs)} -> ${text(outputs)}`).join("\n"),
-        ...Either.match(made.exit, {
+        ...Either.match(judged.exit, {
           onLeft: (error) => ({
             program_outputs: "(none: the program failed)",
             reward: error instanceof Error ? error.message : String(error)
@@ -125,7 +125,7 @@ export const make = <In, Out, E, R, E2 = never, R2 = never>(
       if (Either.isRight(asked)) advice = asked.right.advice
       else standing = { ...standing, error: asked.left, failures: standing.failures + 1 }
     }
-    return yield* attempts.conclude(standing, failCount)
+    return yield* attempts.conclude(standing, failCount, made)
   })
 }
 

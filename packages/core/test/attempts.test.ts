@@ -111,6 +111,33 @@ describe("BestOfN", () => {
       assert.deepStrictEqual(inner.map(({ outputs }) => outputs["n"]), [3])
     }))
 
+  it.effect("also where attempts were stopped in the middle, or had ended before the best one", () =>
+    Effect.gen(function*() {
+      const twice = Module.make(
+        { first: guess, second: guess },
+        function*(m, input: typeof ask) {
+          const { n } = yield* m.first(input)
+          return yield* m.second({ question: `${n}` })
+        }
+      )
+      // The first attempt takes 4 seconds; by then the second has ended, and the third is half through.
+      const model = TestLanguageModel.layer((request) => {
+        const rollout = request.settings?.rollout
+        const n = rollout === undefined ? 1 : 0
+        return TestLanguageModel.fields({ n }).pipe(
+          TestLanguageModel.delayed(
+            rollout === undefined ? "2 seconds" : rollout.startsWith("attempt 2") ? "1 second" : "3 seconds"
+          )
+        )
+      })
+      const best = BestOfN.make(twice, { n: 3, reward: largest, threshold: 1, concurrency: 3 })
+      const fiber = yield* Effect.fork(Trace.capture(best(ask)).pipe(Effect.provide(model)))
+      yield* TestClock.adjust("10 seconds")
+      const [output, trace] = yield* Fiber.join(fiber)
+      assert.deepStrictEqual(output, { n: 1 })
+      assert.deepStrictEqual(trace.map(({ outputs }) => outputs["n"]), [1, 1])
+    }))
+
   it.effect("tells of every attempt", () =>
     Effect.gen(function*() {
       const events: Array<ModuleEvent.Emitted> = []

@@ -16,12 +16,13 @@ export interface Attempt<Out, E> {
   readonly calls: ReadonlyArray<number>
 }
 
-/** The `n`th attempt, and how good it is. */
+/** The `n`th attempt, and how good it is. `made` gets its calls as they are answered, also if it is then stopped. */
 export const run = <In, Out, E, R, E2, R2>(
   n: number,
   input: In,
   attempt: Effect.Effect<Out, E, R>,
-  reward: Reward<In, Out, E2, R2>
+  reward: Reward<In, Out, E2, R2>,
+  made: Array<number>
 ): Effect.Effect<Attempt<Out, E | E2>, never, R | R2> => {
   const judged = attempt.pipe(
     Effect.flatMap((output) =>
@@ -35,13 +36,13 @@ export const run = <In, Out, E, R, E2, R2>(
   return frame.with_(({ call, listener, path }) =>
     Effect.zipRight(
       listener === undefined ? Effect.void : listener.emit([{ _tag: "Attempt", path, call, n }]),
-      numbered(judged)
+      numbered(judged, made)
     )
   )
 }
 
 /** What an attempt came to, and its calls, as far as somebody listens. */
-export const numbered = <A, R>(attempt: Effect.Effect<A, never, R>) =>
+export const numbered = <A, R>(attempt: Effect.Effect<A, never, R>, made: Array<number> = []) =>
   frame.with_(({ listener }) => {
     const calls: Array<number> = []
     return Effect.map(
@@ -49,7 +50,11 @@ export const numbered = <A, R>(attempt: Effect.Effect<A, never, R>) =>
         deltas: false,
         emit: (events) =>
           Effect.sync(() => {
-            for (const event of events) if (event._tag === "PredictorEnd") calls.push(event.call)
+            for (const event of events) {
+              if (event._tag !== "PredictorEnd") continue
+              calls.push(event.call)
+              made.push(event.call)
+            }
           })
       }),
       (exit): { readonly exit: A; readonly calls: ReadonlyArray<number> } => ({ exit, calls })
@@ -71,20 +76,17 @@ export interface Standing<Out, E> {
     | undefined
   readonly error: E | undefined
   readonly failures: number
-  readonly discarded: ReadonlyArray<number>
 }
 
-export const none: Standing<never, never> = { best: undefined, error: undefined, failures: 0, discarded: [] }
+export const none: Standing<never, never> = { best: undefined, error: undefined, failures: 0 }
 
 /** Of equally good attempts the first stays. */
 export const judge = <Out, E>(standing: Standing<Out, E>, { calls, exit }: Attempt<Out, E>): Standing<Out, E> => {
-  const { best, discarded } = standing
-  if (Either.isLeft(exit)) {
-    return { ...standing, error: exit.left, failures: standing.failures + 1, discarded: [...discarded, ...calls] }
-  }
+  if (Either.isLeft(exit)) return { ...standing, error: exit.left, failures: standing.failures + 1 }
+  const { best } = standing
   return best !== undefined && best.score.value >= exit.right.score.value
-    ? { ...standing, discarded: [...discarded, ...calls] }
-    : { ...standing, best: { ...exit.right, calls }, discarded: [...discarded, ...best?.calls ?? []] }
+    ? standing
+    : { ...standing, best: { ...exit.right, calls } }
 }
 
 /** Whether there is nothing more to try. */
@@ -109,11 +111,13 @@ export const again = <M extends Module.Any>(module: M, n: number, path: string):
 /** Where this is in the program. */
 export const place: Effect.Effect<string> = frame.with_(({ path }) => Effect.succeed(path))
 
-/** The best output; the latest failure if there is none, or were too many. */
+/** The best output, and nothing else of what all attempts `made`; the latest failure if there is none, or were too many. */
 export const conclude = <Out, E>(
-  { best, discarded, error, failures }: Standing<Out, E>,
-  failCount: number
-): Effect.Effect<Out, E> =>
-  best === undefined || failures > failCount
-    ? Effect.fail(error as E) // without a best one all have failed
-    : Effect.as(discard(discarded), best.output)
+  { best, error, failures }: Standing<Out, E>,
+  failCount: number,
+  made: ReadonlyArray<number>
+): Effect.Effect<Out, E> => {
+  if (best === undefined || failures > failCount) return Effect.fail(error as E) // without a best one all have failed
+  const own = new Set(best.calls)
+  return Effect.as(discard(made.filter((call) => !own.has(call))), best.output)
+}
