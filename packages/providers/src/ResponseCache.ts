@@ -33,8 +33,9 @@ import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import * as cacheFile from "./internal/cacheFile.ts"
 import { spanEvent } from "./internal/spanEvent.ts"
-import * as sqliteFile from "./internal/sqlite.ts"
+import type { Fault } from "./internal/sqlite.ts"
 
 // =============================================================================
 // Errors
@@ -465,7 +466,7 @@ export interface SqliteOptions extends Bound {
  * @category stores
  */
 export const sqliteStore = (options: SqliteOptions): Effect.Effect<Store, ResponseCacheError, Scope.Scope> =>
-  Effect.mapBoth(sqliteFile.open(options.path, options.maxBytes ?? 1024 * 1024 * 1024), {
+  Effect.mapBoth(cacheFile.open(options.path, options.maxBytes ?? 1024 * 1024 * 1024), {
     onFailure: toError,
     onSuccess: (file): Store => ({
       get: (key) => Effect.mapError(file.get(key), toError),
@@ -476,8 +477,7 @@ export const sqliteStore = (options: SqliteOptions): Effect.Effect<Store, Respon
     })
   })
 
-const toError = ({ description, reason }: sqliteFile.Fault): ResponseCacheError =>
-  new ResponseCacheError({ reason, description })
+const toError = ({ description, reason }: Fault): ResponseCacheError => new ResponseCacheError({ reason, description })
 
 /**
  * A cache in one SQLite file, which lasts and may be shared by processes; see

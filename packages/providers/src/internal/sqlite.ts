@@ -1,20 +1,27 @@
 /**
- * Texts under keys in one SQLite file that processes share, by the synchronous
- * driver `libsql`: where a response cache on disk is kept.
+ * One SQLite file that processes share, by the synchronous driver `libsql`: who
+ * may open it, what it says that it is, and how long its locks are waited for.
  *
  * @since 0.1.0
  */
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Schedule from "effect/Schedule"
-import type * as Scope from "effect/Scope"
 import type Libsql from "libsql"
 import type * as NodeFs from "node:fs/promises"
 import type * as NodeOs from "node:os"
 import type * as NodePath from "node:path"
 import { load } from "./load.ts"
+
+/**
+ * What a file is: `name` for people, `applicationId` in the header of the file,
+ * at byte 68; and the statements that make its tables.
+ */
+export interface Kind {
+  readonly name: string
+  readonly applicationId: number
+  readonly tables: string
+}
 
 /**
  * Why the file cannot be used; `code` is what the system or the driver calls it.
@@ -32,96 +39,7 @@ export class Fault {
   }
 }
 
-/**
- * An open file. Operations wait for the locks of other processes, and repair a
- * file that turns out to be damaged by beginning it anew.
- */
-export interface File {
-  readonly get: (key: string) => Effect.Effect<Option.Option<string>, Fault>
-  readonly set: (key: string, value: string, expires: number | undefined) => Effect.Effect<void, Fault>
-  readonly remove: (key: string) => Effect.Effect<void, Fault>
-  readonly clear: Effect.Effect<void, Fault>
-  readonly size: Effect.Effect<{ readonly entries: number; readonly bytes: number }, Fault>
-}
-
-/**
- * Opens the file, or makes it; it is closed with the scope.
- */
-export const open = (path: string, maxBytes: number): Effect.Effect<File, Fault, Scope.Scope> =>
-  Effect.gen(function*() {
-    const node = yield* loadNode
-    const file = node.path.resolve(path)
-    const fault = (cause: unknown) => toFault(file, cause)
-    const disk = <A>(use: () => Promise<A>) => Effect.tryPromise({ try: use, catch: fault })
-    const attempt = <A>(use: () => A) => Effect.try({ try: use, catch: fault })
-
-    const inode = disk(async () => (await node.fs.stat(file)).ino)
-    const secured = disk(() => secure(node, file))
-    const connection = patiently(attempt(() => connect(new node.Database(file), file, maxBytes)))
-
-    // Unless another process has done it by now.
-    const beginAnew = (damaged: number): Effect.Effect<void, Fault> =>
-      Effect.flatMap(inode, (now) =>
-        now === damaged
-          ? Effect.zipRight(
-            Effect.logWarning(`ResponseCache: ${file} was damaged and is begun anew`),
-            disk(() => discard(node, file))
-          )
-          : Effect.void)
-
-    const connected: Effect.Effect<Connected, Fault> = Effect.gen(function*() {
-      yield* secured
-      const found = yield* inode
-      const opened = yield* Effect.catchIf(
-        connection,
-        isDamage,
-        () => Effect.zipRight(beginAnew(found), Effect.zipRight(secured, connection))
-      )
-      yield* disk(() => restrict(node, file))
-      return { ...opened, inode: yield* inode }
-    })
-
-    const held = yield* Effect.uninterruptibleMask((restore) =>
-      Effect.tap(
-        Effect.map(restore(connected), (current) => ({ current })),
-        (held) => Effect.addFinalizer(() => Effect.sync(() => held.current.close()))
-      )
-    )
-    const repairing = yield* Effect.makeSemaphore(1)
-
-    // Several fibers may notice the same damage; the first one repairs it.
-    const repair = (damaged: Connected): Effect.Effect<void, Fault> =>
-      repairing.withPermits(1)(Effect.uninterruptible(Effect.gen(function*() {
-        if (held.current !== damaged) return
-        yield* Effect.option(beginAnew(damaged.inode)) // it may have been deleted already
-        held.current = yield* connected
-        damaged.close()
-      })))
-
-    const use = <A>(f: (connection: Connection, now: number) => A): Effect.Effect<A, Fault> => {
-      const once = patiently(
-        Effect.flatMap(Clock.currentTimeMillis, (now) => attempt(() => f(held.current, now)))
-      )
-      return Effect.suspend(() => {
-        const before = held.current
-        return Effect.catchIf(once, isDamage, () => Effect.zipRight(repair(before), once))
-      })
-    }
-
-    return {
-      get: (key) => use((connection, now) => connection.get(key, now)),
-      set: (key, value, expires) => use((connection, now) => connection.set(key, value, expires, now)),
-      remove: (key) => use((connection) => connection.remove(key)),
-      clear: use((connection) => connection.clear()),
-      size: use((connection) => connection.size())
-    }
-  })
-
-interface Connected extends Connection {
-  readonly inode: number
-}
-
-const toFault = (file: string, cause: unknown): Fault =>
+export const toFault = (file: string, cause: unknown): Fault =>
   cause instanceof Fault
     ? cause
     : new Fault(
@@ -130,32 +48,28 @@ const toFault = (file: string, cause: unknown): Fault =>
       codeOf(cause)
     )
 
-const codeOf = (cause: unknown): string => Predicate.hasProperty(cause, "code") ? String(cause.code) : ""
+export const codeOf = (cause: unknown): string => Predicate.hasProperty(cause, "code") ? String(cause.code) : ""
 
-const isDamage = ({ code }: Fault): boolean => /^SQLITE_(CORRUPT|NOTADB)/.test(code)
+export const isDamage = ({ code }: Fault): boolean => /^SQLITE_(CORRUPT|NOTADB)/.test(code)
 
-const isBusy = (code: string): boolean => /^SQLITE_(BUSY|LOCKED)/.test(code)
+export const isBusy = (code: string): boolean => /^SQLITE_(BUSY|LOCKED)/.test(code)
 
 // How long the driver itself waits for a lock, in milliseconds; it blocks the thread meanwhile.
 const busyTimeout = 20
 
 const patience = Schedule.spaced("10 millis").pipe(Schedule.jittered, Schedule.upTo("2 seconds"))
 
-const patiently = <A>(use: Effect.Effect<A, Fault>): Effect.Effect<A, Fault> =>
+export const patiently = <A>(use: Effect.Effect<A, Fault>): Effect.Effect<A, Fault> =>
   Effect.retry(use, { schedule: patience, while: ({ code }) => isBusy(code) })
 
-// =============================================================================
-// The file
-// =============================================================================
-
-interface Node {
+export interface Node {
   readonly Database: typeof Libsql
   readonly fs: typeof NodeFs
   readonly os: typeof NodeOs
   readonly path: typeof NodePath
 }
 
-const loadNode: Effect.Effect<Node, Fault> = Effect.tryPromise({
+export const loadNode: Effect.Effect<Node, Fault> = Effect.tryPromise({
   try: async () => {
     const [libsql, fs, os, path] = await Promise.all([
       load<{ readonly default: typeof Libsql }>("libsql"),
@@ -174,14 +88,13 @@ const loadNode: Effect.Effect<Node, Fault> = Effect.tryPromise({
     )
 })
 
-const namesOf = (file: string): ReadonlyArray<string> => [file, `${file}-wal`, `${file}-shm`]
+/** The file and those that the driver puts beside it. */
+export const namesOf = (file: string): ReadonlyArray<string> => [file, `${file}-wal`, `${file}-shm`]
 
-// Says in the header of a file, at byte 68, what it is.
-const applicationId = 0x65647370
 const magic = "SQLite format 3\0"
 
-// Makes sure that the file is there, and that nobody else can replace it.
-const secure = async (node: Node, file: string): Promise<void> => {
+/** Makes sure that the file is there, and that nobody else can replace it. */
+export const secure = async (node: Node, file: string, kind: Kind): Promise<void> => {
   const { fs, os, path } = node
   const folder = path.dirname(file)
   await fs.mkdir(folder, { recursive: true, mode: 0o700 })
@@ -206,11 +119,11 @@ const secure = async (node: Node, file: string): Promise<void> => {
   }
   // The driver takes any file of a few bytes for an empty database, and writes to it.
   const header = await headerOf(node, file)
-  if (header.length > 0 && !header.toString("latin1").startsWith(magic)) throw foreign(file)
+  if (header.length > 0 && !header.toString("latin1").startsWith(magic)) throw foreign(file, kind)
 }
 
-// Keeps a file that is known to be a cache from the eyes of others.
-const restrict = async (node: Node, file: string): Promise<void> => {
+/** Keeps a file that is known to be ours from the eyes of others. */
+export const restrict = async (node: Node, file: string): Promise<void> => {
   const open = (await statsOf(node, file)).filter(({ mode }) => (mode & 0o077) !== 0)
   await Promise.all(open.map(({ name }) => node.fs.chmod(name, 0o600)))
 }
@@ -225,13 +138,13 @@ const statsOf = async ({ fs }: Node, file: string) => {
   return stats.flat()
 }
 
-const foreign = (file: string): Fault =>
+export const foreign = (file: string, kind: Kind): Fault =>
   new Fault(
     "Foreign",
-    `${file} is no response cache, or cannot be recognised as one any more; choose another path, or delete it`
+    `${file} is no ${kind.name}, or cannot be recognised as one any more; choose another path, or delete it`
   )
 
-const headerOf = async ({ fs }: Node, file: string): Promise<Buffer> => {
+export const headerOf = async ({ fs }: Node, file: string): Promise<Buffer> => {
   const handle = await fs.open(file, "r")
   try {
     const { buffer, bytesRead } = await handle.read(Buffer.alloc(100), 0, 100, 0)
@@ -241,85 +154,33 @@ const headerOf = async ({ fs }: Node, file: string): Promise<Buffer> => {
   }
 }
 
-// Deletes a damaged cache, and nothing that is not known to be one.
-const discard = async (node: Node, file: string): Promise<void> => {
-  const header = await headerOf(node, file)
-  if (header.length < 100 || header.readUInt32BE(68) !== applicationId) throw foreign(file)
-  await Promise.all(namesOf(file).map((name) => node.fs.rm(name, { force: true })))
-}
-
-// =============================================================================
-// The database
-// =============================================================================
-
-const utf8 = new TextEncoder()
-const text = new TextDecoder()
-
-interface Connection {
-  readonly get: (key: string, now: number) => Option.Option<string>
-  readonly set: (key: string, value: string, expires: number | undefined, now: number) => void
-  readonly remove: (key: string) => void
-  readonly clear: () => void
-  readonly size: () => { readonly entries: number; readonly bytes: number }
-  readonly close: () => void
-}
-
-// Totals are kept by triggers: counting would read the whole file.
-const tables = `
-  CREATE TABLE entries (
-    key TEXT PRIMARY KEY, value TEXT NOT NULL, bytes INTEGER NOT NULL, used INTEGER NOT NULL, expires INTEGER
-  );
-  CREATE INDEX entries_used ON entries (used);
-  CREATE INDEX entries_expires ON entries (expires) WHERE expires IS NOT NULL;
-  CREATE TABLE total (entries INTEGER NOT NULL, bytes INTEGER NOT NULL);
-  INSERT INTO total VALUES (0, 0);
-  CREATE TRIGGER entries_insert AFTER INSERT ON entries BEGIN
-    UPDATE total SET entries = entries + 1, bytes = bytes + new.bytes;
-  END;
-  CREATE TRIGGER entries_update AFTER UPDATE OF bytes ON entries BEGIN
-    UPDATE total SET bytes = bytes + new.bytes - old.bytes;
-  END;
-  CREATE TRIGGER entries_delete AFTER DELETE ON entries BEGIN
-    UPDATE total SET entries = entries - 1, bytes = bytes - old.bytes;
-  END;
-  PRAGMA application_id = ${applicationId};
-`
-
-// An entry is marked as used at most so often, in milliseconds: a hit should not have to write.
-const useInterval = 60_000
-
-// What one write may forget at most, so that a bound that was lowered does not block the thread.
-const maxEvictions = 256
-
-const connect = (db: Libsql.Database, file: string, maxBytes: number): Connection => {
+/**
+ * Makes the tables unless they are there, and hands the connection on; it is
+ * closed if that fails.
+ */
+export const prepared = <A>(
+  db: Libsql.Database,
+  file: string,
+  kind: Kind,
+  use: (db: Libsql.Database) => A
+): A => {
   try {
-    return prepare(db, file, maxBytes)
+    initialise(db, file, kind)
+    return use(db)
   } catch (cause) {
     db.close()
     throw cause
   }
 }
 
-const prepare = (db: Libsql.Database, file: string, maxBytes: number): Connection => {
+const initialise = (db: Libsql.Database, file: string, kind: Kind): void => {
   const number = (sql: string, column: string): number => {
     const row = db.prepare(sql).get()
     return Predicate.hasProperty(row, column) ? Number(row[column]) : 0
   }
-  const transaction = (run: () => void): void => {
-    db.exec("BEGIN IMMEDIATE")
-    try {
-      run()
-      db.exec("COMMIT")
-    } catch (cause) {
-      // It may have been rolled back already; the first failure is the one to report.
-      if (db.inTransaction) db.exec("ROLLBACK")
-      throw cause
-    }
-  }
-
-  const known = () => number("PRAGMA application_id", "application_id") === applicationId
+  const known = () => number("PRAGMA application_id", "application_id") === kind.applicationId
   const refuseForeign = () => {
-    if (number("SELECT count(*) AS n FROM sqlite_master", "n") > 0) throw foreign(file)
+    if (number("SELECT count(*) AS n FROM sqlite_master", "n") > 0) throw foreign(file, kind)
   }
   db.exec(`PRAGMA busy_timeout = ${busyTimeout}`) // first: the others may need a lock
   const fresh = !known()
@@ -327,74 +188,26 @@ const prepare = (db: Libsql.Database, file: string, maxBytes: number): Connectio
   db.exec("PRAGMA journal_mode = WAL")
   db.exec("PRAGMA synchronous = NORMAL")
   if (fresh) {
-    transaction(() => {
+    transaction(db, () => {
       if (known()) return // another process was faster
       refuseForeign()
-      db.exec(tables)
+      db.exec(kind.tables)
+      db.exec(`PRAGMA application_id = ${kind.applicationId}`)
     })
     // So that the file itself says what it is, whatever becomes of its log.
     db.exec("PRAGMA wal_checkpoint(PASSIVE)")
   }
+}
 
-  // The driver ends the process on a text that is not UTF-8, as in a damaged file; so it is never given one.
-  const select = db.prepare(
-    "SELECT CAST(value AS BLOB) AS value, CAST(used AS INTEGER) AS used FROM entries WHERE key = ?"
-  )
-  const touch = db.prepare("UPDATE entries SET used = ? WHERE key = ?")
-  const remove = db.prepare("DELETE FROM entries WHERE key = ?")
-  const upsert = db.prepare(`
-    INSERT INTO entries (key, value, bytes, used, expires) VALUES (?, ?, ?, ?, ?)
-    ON CONFLICT (key) DO UPDATE
-    SET value = excluded.value, bytes = excluded.bytes, used = excluded.used, expires = excluded.expires
-  `)
-  const total = db.prepare("SELECT CAST(entries AS INTEGER) AS entries, CAST(bytes AS INTEGER) AS bytes FROM total")
-  const removeExpired = db.prepare(
-    `DELETE FROM entries WHERE rowid IN (SELECT rowid FROM entries WHERE expires <= ? LIMIT ${maxEvictions})`
-  )
-  const removeOldest = db.prepare(
-    "DELETE FROM entries WHERE rowid = (SELECT rowid FROM entries ORDER BY used, rowid LIMIT 1)"
-  )
-  // The only row of that table, made with it.
-  const size = () => total.get() as { readonly entries: number; readonly bytes: number }
-
-  return {
-    get: (key, now) => {
-      const row = select.get(key) as { readonly value: Uint8Array | null; readonly used: number } | undefined
-      if (row === undefined || row.value === null) return Option.none()
-      if (Math.abs(now - row.used) > useInterval) {
-        try {
-          touch.run(now, key)
-        } catch (cause) {
-          // Another process writes; the mark can wait.
-          if (!isBusy(codeOf(cause))) throw cause
-        }
-      }
-      return Option.some(text.decode(row.value))
-    },
-    set: (key, value, expires, now) => {
-      const bytes = key.length + utf8.encode(value).length
-      if (bytes > maxBytes) return
-      transaction(() => {
-        removeExpired.run(now)
-        upsert.run(key, value, bytes, now, expires ?? null)
-        for (let n = 0; n < maxEvictions && size().bytes > maxBytes; n++) removeOldest.run()
-      })
-    },
-    remove: (key) => {
-      remove.run(key)
-    },
-    clear: () => {
-      db.exec("DELETE FROM entries")
-      // What was forgotten is to be gone from the disk, too.
-      db.exec("VACUUM")
-      db.exec("PRAGMA wal_checkpoint(TRUNCATE)")
-    },
-    size: () => {
-      const { bytes, entries } = size()
-      return { entries, bytes }
-    },
-    close: () => {
-      db.close()
-    }
+/** All of it or nothing. */
+export const transaction = (db: Libsql.Database, run: () => void): void => {
+  db.exec("BEGIN IMMEDIATE")
+  try {
+    run()
+    db.exec("COMMIT")
+  } catch (cause) {
+    // It may have been rolled back already; the first failure is the one to report.
+    if (db.inTransaction) db.exec("ROLLBACK")
+    throw cause
   }
 }
