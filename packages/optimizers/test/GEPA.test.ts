@@ -8,7 +8,7 @@ import * as Predict from "@effect-dspy/core/Predict"
 import * as GEPA from "@effect-dspy/optimizers/GEPA"
 import type * as Optimizer from "@effect-dspy/optimizers/Optimizer"
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Effect, Either, Option, Stream, TestClock } from "effect"
+import { Clock, Effect, Either, Fiber, Option, Stream, TestClock } from "effect"
 import { contract } from "./contract.ts"
 import { boxOf, chance, examples, field, render, simulate, sort, textOf } from "./utilities.ts"
 
@@ -446,6 +446,19 @@ describe("the racing schedule", () => {
         // It was not spent on measuring all the others.
         assert.isAtMost(compiled.candidates.filter(({ complete }) => complete).length, 3)
       }
+    }))
+
+  it.effect("measures at once who leads where the time is limited", () =>
+    Effect.gen(function*() {
+      const model = simulate({ answer, latency: () => Effect.sleep("1 second") })
+      const searching = yield* run(
+        GEPA.events(sort, { ...options, concurrency: 1000, budget: { time: "40 seconds" } })
+      ).pipe(withModel(model), Effect.fork)
+      yield* Effect.repeat(TestClock.adjust("1 second"), { until: () => searching.unsafePoll() !== null, times: 100 })
+      const { compiled, done, of } = yield* Fiber.join(searching)
+      assert.strictEqual(done.reason, "budget")
+      assert.isAbove(of("NewBest").length, 2)
+      assert.isAtLeast(compiled.score.mean, 0.3)
     }))
 
   it.effect("finds at least as much as the classical one with fewer runs", () =>
