@@ -218,6 +218,20 @@ export * as Retry from "./Retry.ts"
 export * as SingleFlight from "./SingleFlight.ts"
 
 /**
+ * A `Retriever` over documents in one SQLite file, which lasts, grows and may
+ * be shared by processes. It needs the package `libsql`, whose vector functions
+ * do the comparing.
+ *
+ * The search is exact: it reads every vector, in the order of 3 milliseconds
+ * for a thousand of 384 dimensions, and lets other fibers run meanwhile. For
+ * some hundred thousand documents that is fine; for millions take a database
+ * with an approximate index, and `Retriever.make`.
+ *
+ * @since 0.1.0
+ */
+export * as SqliteRetriever from "./SqliteRetriever.ts"
+
+/**
  * Ends calls that take too long: a policy.
  *
  * @since 0.1.0
