@@ -269,6 +269,20 @@ export * as Racing from "./Racing.ts"
 export * as RandomSearch from "./RandomSearch.ts"
 
 /**
+ * `Report` is the run of an optimizer as one page of HTML: scores by candidate,
+ * the best so far against calls and cost, who is best at what and who was made of
+ * whom, the prompt before and after, and the examples won and lost.
+ *
+ * The page is complete in itself. It has no script and loads nothing; what comes
+ * from data and prompts is text in it, whatever it says. It follows light and dark,
+ * fits a telephone, and prints. The figures are drawn with D3 when the page is
+ * made, which is loaded only then.
+ *
+ * @since 0.1.0
+ */
+export * as Report from "./Report.ts"
+
+/**
  * Learns from its own ups and downs: runs the program several times on a few
  * examples, looks where the results differ most, and turns what the better runs
  * did into demonstrations, or into rules that a model writes after comparing a
