@@ -28,6 +28,7 @@ import * as ordered from "./internal/ordered.ts"
 import * as purse from "./internal/purse.ts"
 import * as rng from "./internal/rng.ts"
 import * as runs from "./internal/runs.ts"
+import { limit } from "./internal/search.ts"
 import { Journal } from "./Journal.ts"
 import * as Optimizer from "./Optimizer.ts"
 
@@ -212,7 +213,7 @@ const collect = <M extends Module.Any, In, Out, Labels, E, R, R2>(
     })
     const journal = yield* Journal
     yield* journal.begin(header)
-    const window = options.concurrency ?? (yield* Module.window)
+    const window = yield* limit(options.concurrency)
     const { run } = yield* runs.make({ window, maxFailureRate: options.maxFailureRate ?? 0.5 })
     const budget = yield* purse.make(options.budget, module.predictors.length)
     const context = yield* Effect.context<Module.Requirements<M> | R | R2>()

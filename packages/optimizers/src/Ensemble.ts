@@ -18,7 +18,7 @@ import type * as Optimizer from "./Optimizer.ts"
 
 /**
  * - `reduce`: makes one answer of those of the members that answered, in their
- *   order; by default the one most agree on, as \`Majority.of\` finds it.
+ *   order; by default the one most agree on, as `Majority.of` finds it.
  * - `size`: how many members are asked, a different choice for every input, the
  *   same for the same input; all by default.
  * - `seed`: of that choice, 0 by default.
@@ -39,8 +39,7 @@ export interface Options<Out> {
  *
  * @example
  * ```ts
- * import * as Majority from "@effect-dspy/core/Majority"
-import * as Module from "@effect-dspy/core/Module"
+ * import * as Module from "@effect-dspy/core/Module"
  * import * as Predict from "@effect-dspy/core/Predict"
  * import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
  * import * as Ensemble from "@effect-dspy/optimizers/Ensemble"

@@ -113,15 +113,13 @@ export const events = <M extends Module.Any, In, Out, Labels, E = never, R = nev
           place: "bootstrapped"
         })
         const base = yield* run.enroll({ origin: "bootstrapped", parents: [0], ...proposed })
-        const leader = yield* race.all(run, [given, base], given)
-
         const learnt = module.predictors.map((predictor) => ({
           predictor,
           solved: solvedBy(run, options.trainset, base.parameters, predictor)
         })).filter(({ solved }) => solved.length > 0)
 
-        // A set of rules for every predictor of which there are solved examples.
-        const written = yield* Effect.forEach(
+        // A set of rules for every predictor of which there are solved examples. They do not depend on scores.
+        const writing = Effect.forEach(
           Array.from({ length: numCandidates }, (_, candidate) => candidate),
           (candidate) =>
             Effect.forEach(
@@ -132,6 +130,9 @@ export const events = <M extends Module.Any, In, Out, Labels, E = never, R = nev
             ),
           { concurrency: run.side }
         )
+        const [leader, written] = yield* Effect.all([race.all(run, [given, base], given), writing], {
+          concurrency: run.side
+        })
         const contenders: Array<search.Contender> = []
         for (const sets of written) {
           const runs = sets.flatMap(({ paid }) => paid)

@@ -20,7 +20,7 @@ import * as FileSystem from "@effect/platform/FileSystem"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
-import type * as Exit from "effect/Exit"
+import * as Exit from "effect/Exit"
 import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -342,8 +342,10 @@ const openFile = (path: string): Effect.Effect<Store, JournalError, FileSystem.F
     const text = new TextDecoder().decode(bytes.subarray(0, complete))
     const lock = yield* Effect.makeSemaphore(1)
     let batch = emptyBatch()
+    // What is written after half a line is no record, so that nothing is.
+    let broken: Exit.Exit<void, JournalError> | undefined
     const write = (full: Batch): Effect.Effect<void, JournalError> =>
-      file.writeAll(new TextEncoder().encode(full.text)).pipe(
+      broken ?? file.writeAll(new TextEncoder().encode(full.text)).pipe(
         Effect.zipRight(full.durable ? file.sync : Effect.void),
         Effect.mapError(storage)
       )
@@ -357,7 +359,10 @@ const openFile = (path: string): Effect.Effect<Store, JournalError, FileSystem.F
           return lock.withPermits(1)(Effect.suspend(() => {
             if (mine.written !== undefined) return mine.written
             batch = emptyBatch()
-            return Effect.flatMap(Effect.exit(write(mine)), (exit) => mine.written = exit)
+            return Effect.flatMap(Effect.exit(write(mine)), (exit) => {
+              if (Exit.isFailure(exit)) broken = exit
+              return mine.written = exit
+            })
           }))
         })
     } satisfies Store

@@ -182,6 +182,12 @@ describe("BootstrapFinetune", () => {
       assert.strictEqual(error._tag, "TooManyFailures")
     }))
 
+  it.effect("refuses to make nothing of it", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(BootstrapFinetune.compile(sort, { trainset, concurrency: 0 }))
+      assert.strictEqual(error.message, "concurrency must be at least 1")
+    }).pipe(Effect.provide(simulate({ answer }).layer)))
+
   it.effect("says that a picture has no place in it", () =>
     Effect.gen(function*() {
       const pictures = Adapter.make({

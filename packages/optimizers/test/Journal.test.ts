@@ -1,5 +1,5 @@
 import * as Journal from "@effect-dspy/optimizers/Journal"
-import { FileSystem } from "@effect/platform"
+import { Error as PlatformError, FileSystem } from "@effect/platform"
 import { NodeFileSystem } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Layer, Schema } from "effect"
@@ -208,6 +208,35 @@ describe("layerFile", () => {
           )).size,
           200
         )
+      })
+    ))
+
+  it.effect("writes nothing more after a line that it could write but half", () =>
+    onDisk((path, fs) =>
+      Effect.gen(function*() {
+        let writes = 0
+        // A disk that is full for a moment.
+        const full = FileSystem.FileSystem.of({
+          ...fs,
+          open: (...args) =>
+            Effect.map(fs.open(...args), (file) => ({
+              ...file,
+              writeAll: (bytes) =>
+                ++writes !== 2 ? file.writeAll(bytes) : Effect.zipRight(
+                  file.writeAll(bytes.subarray(0, 5)),
+                  new PlatformError.SystemError({ reason: "WriteZero", module: "FileSystem", method: "writeAll" })
+                )
+            }))
+        })
+        const exits = yield* Effect.forEach(["a", "b", "c"], (key) => Effect.exit(record(key, 1))).pipe(
+          Effect.provide(Layer.provide(Journal.layerFile(path), Layer.succeed(FileSystem.FileSystem, full)))
+        )
+        assert.deepStrictEqual(exits.map(Exit.isSuccess), [true, false, false])
+        const again = yield* Effect.all([record("b", 2), record("c", 3)]).pipe(
+          Effect.zipRight(fs.readFileString(path)),
+          Effect.provide(Journal.layerFile(path))
+        )
+        assert.strictEqual(again, `{"key":"a","value":1}\n{"key":"b","value":2}\n{"key":"c","value":3}\n`)
       })
     ))
 

@@ -223,7 +223,8 @@ const plus = (spend: Optimizer.Spend, paid: runs.Paid): Optimizer.Spend => ({
   usage: LanguageModel.addUsage(spend.usage, paid.usage)
 })
 
-const limit = (concurrency: number | undefined): Effect.Effect<number, Optimizer.InvalidOptions> =>
+/** How many runs may be under way at once. */
+export const limit = (concurrency: number | undefined): Effect.Effect<number, Optimizer.InvalidOptions> =>
   concurrency === undefined
     ? Module.window
     : concurrency >= 1
