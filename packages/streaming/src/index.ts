@@ -7,3 +7,12 @@
  * @since 0.1.0
  */
 export * as ModuleStream from "./ModuleStream.ts"
+
+/**
+ * A stream of items, such as messages as they come in, run through a module in
+ * batches: by size, and by the time an item may wait. The module takes a list
+ * of items; `Module.batch` makes one of a module that takes a single item.
+ *
+ * @since 0.1.0
+ */
+export * as StreamProcessor from "./StreamProcessor.ts"
