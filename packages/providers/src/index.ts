@@ -112,6 +112,22 @@ export * as Fallback from "./Fallback.ts"
 export * as Gemini from "./Gemini.ts"
 
 /**
+ * A model in a GGUF file, run inside of this process by llama.cpp: no server, no
+ * key, no network.
+ *
+ * It needs the package `node-llama-cpp` and its binary for the machine, which
+ * are loaded when the first model is made. Nothing is downloaded or compiled:
+ * where there is no binary, that is an error.
+ *
+ * It takes text and gives text, or JSON that a grammar keeps to its schema. For
+ * tools and images run llama.cpp's server, and `OpenAiCompatible` with the
+ * dialect `llamacpp`.
+ *
+ * @since 0.1.0
+ */
+export * as LlamaCpp from "./LlamaCpp.ts"
+
+/**
  * Models by the names that users of LiteLLM and DSPy write: `openai/gpt-4o-mini`,
  * `ollama_chat/llama3.2`, `anthropic/claude-haiku-4-5`. What is before the first
  * `/` is the provider, the rest is the name that it knows the model by. Keys and
