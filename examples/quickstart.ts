@@ -4,9 +4,11 @@
  *
  *     npx -y pnpm@12 demo
  *     npx -y pnpm@12 demo my.csv --text question --label topic --label urgency
+ *     npx -y pnpm@12 demo --report report.html
  *
  * On a JSONL, JSON or CSV file of yours it learns each `--label` column from
- * the `--text` column and the labels before it. The model is chosen by the
+ * the `--text` column and the labels before it. With `--report` the search is also
+ * a page, to be looked at from its beginning. The model is chosen by the
  * environment: see `model.ts`.
  */
 import {
@@ -20,7 +22,7 @@ import {
   SavedProgram,
   Signature
 } from "@effect-dspy/core"
-import { Optimizer, Progress, RandomSearch } from "@effect-dspy/optimizers"
+import { Optimizer, Progress, RandomSearch, Report } from "@effect-dspy/optimizers"
 import { Embedded } from "@effect-dspy/providers"
 import { ModuleStream } from "@effect-dspy/streaming"
 import { FileSystem } from "@effect/platform"
@@ -86,9 +88,10 @@ const job = <In, Out, E, Labels, E2>(options: {
   readonly train: ReadonlyArray<Example.Example<In, Labels>>
   readonly validation: ReadonlyArray<Example.Example<In, Labels>>
   readonly test: ReadonlyArray<Example.Example<In, Labels>>
+  readonly report: string | undefined
 }) =>
   Effect.gen(function*() {
-    const { metric, program, test, train, validation } = options
+    const { metric, program, report, test, train, validation } = options
     const model = yield* LanguageModel.LanguageModel
     yield* Console.log(`model: ${model.id}`)
     if (model.id === Embedded.id) yield* Console.log(`       ${Embedded.notice}`)
@@ -101,11 +104,13 @@ const job = <In, Out, E, Labels, E2>(options: {
     yield* Console.log(Evaluate.format(before, { rows: 3 }))
 
     yield* Console.log("\nLooking for better demonstrations")
-    const last = yield* RandomSearch.events(program, { trainset: train, valset: validation, metric, seed: 1 }).pipe(
+    const search = RandomSearch.events(program, { trainset: train, valset: validation, metric, seed: 1 })
+    const last = yield* (report === undefined ? search : Report.write(report, { examples: validation })(search)).pipe(
       Progress.show({ log: true }),
       Optimizer.best
     )
     const compiled = yield* last
+    if (report !== undefined) yield* Console.log(`\nThe search as a page: ${report}`)
 
     yield* Console.log("\nThe optimized program, on the same test set")
     const after = yield* measure(compiled.module, { examples: test, metric })
@@ -171,13 +176,17 @@ const main = Effect.gen(function*() {
         allowPositionals: true,
         options: {
           text: { type: "string", default: "text" },
-          label: { type: "string", multiple: true, default: ["label"] }
+          label: { type: "string", multiple: true, default: ["label"] },
+          report: { type: "string" }
         }
       }),
     catch: (error) => new Cause.IllegalArgumentException(error instanceof Error ? error.message : String(error))
   })
-  if (file === undefined) return yield* job(yield* tickets)
-  return yield* job(yield* Classifier.load(file, { text: values.text, labels: values.label }))
+  if (file === undefined) return yield* job({ ...yield* tickets, report: values.report })
+  return yield* job({
+    ...yield* Classifier.load(file, { text: values.text, labels: values.label }),
+    report: values.report
+  })
 })
 
 main.pipe(
