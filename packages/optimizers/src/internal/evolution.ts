@@ -472,12 +472,23 @@ export const run = <In, Out, R>(
     const room = (left: number, kept: number): number =>
       Math.max(0, Math.min(settings.proposals, Math.floor((left - kept) / (2 * size + asks + (racing ? probe : 0)))))
 
+    const tell = (iteration: number): Effect.Effect<void> =>
+      Effect.suspend(() =>
+        search.emit({
+          _tag: "Front",
+          iteration,
+          candidates: Pareto.members(standings()).map(({ candidate }) => members[candidate]!.contender.index) // its places
+        })
+      )
+
     const iterate = (iteration: number, leader: Member, stale: number): Work<boolean> =>
       Effect.gen(function*() {
         yield* lookUp
         const crosses = yield* cross(iteration)
         accepted = false
-        if (!racing && crosses[0] !== undefined) return yield* compete(crosses[0], iteration)
+        if (!racing && crosses[0] !== undefined) {
+          return yield* Effect.tap(compete(crosses[0], iteration), tell(iteration))
+        }
         const enough = mean(expected(0).get(leader)!) >= (settings.stopAtScore ?? unreachable) // a member
         // Where nobody knows when the end will come, as with a budget of time, who leads is measured now. Elsewhere who has just
         // come to lead may soon be overtaken.
@@ -502,11 +513,7 @@ export const run = <In, Out, R>(
         if (reach > leader.reach) yield* grow(leader, reach)
         const children = yield* improving([...yield* propose(iteration, work), ...crosses])
         const goesOn = racing ? yield* race(children) : yield* validate(children)
-        yield* search.emit({
-          _tag: "Front",
-          iteration,
-          candidates: Pareto.members(standings()).map(({ candidate }) => members[candidate]!.contender.index) // its places
-        })
+        yield* tell(iteration)
         return goesOn
       })
 
