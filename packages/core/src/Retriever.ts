@@ -391,24 +391,24 @@ export const bm25 = (
         }
       }), { discard: true })
     const average = total / documents.length
+    const damped = lengths.map((length) => saturation * (1 - normalization + normalization * length / average))
 
     return make((query, k) =>
       Effect.sync(() => {
-        const scores = new Map<number, number>()
+        const scores = new Float64Array(documents.length)
         for (const word of wordsOf(query)) {
           const posting = postings.get(word) ?? []
           const having = posting.length / 2
-          const rarity = Math.log(1 + (documents.length - having + 0.5) / (having + 0.5))
+          const rarity = Math.log(1 + (documents.length - having + 0.5) / (having + 0.5)) * (saturation + 1)
           for (let place = 0; place < posting.length; place += 2) {
             const [index, count] = [posting[place]!, posting[place + 1]!] // they come in pairs
-            const length = lengths[index]! / average // of a document
-            const weight = count * (saturation + 1) /
-              (count + saturation * (1 - normalization + normalization * length))
-            scores.set(index, (scores.get(index) ?? 0) + rarity * weight)
+            scores[index]! += rarity * count / (count + damped[index]!) // of a document
           }
         }
         const top = topK.make(k)
-        for (const [index, score] of scores) top.offer(index, score)
+        for (const [index, score] of scores.entries()) {
+          if (score > 0) top.offer(index, score)
+        }
         return passages(documents, top)
       })
     )
