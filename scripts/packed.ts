@@ -102,7 +102,16 @@ try {
   ])
   const internals = packages.flatMap(({ internals, manifest }) => internals.map((file) => `${manifest.name}/${file}`))
   write("package.json", { name: "consumer", private: true, type: "module", dependencies: { ...tarballs, ...peers } })
-  write("pnpm-workspace.yaml", JSON.stringify({ overrides: tarballs, autoInstallPeers: false, ignoreScripts: true }))
+  write(
+    "pnpm-workspace.yaml",
+    JSON.stringify({
+      overrides: tarballs,
+      autoInstallPeers: false,
+      ignoreScripts: true,
+      // 700 MB that are loaded only when a model is.
+      ignoredOptionalDependencies: ["@node-llama-cpp/*"]
+    })
+  )
   write("imports.ts", specifiers.map((name, n) => `export * as m${n} from "${name}"\n`).join(""))
   write(
     "internals.ts",
