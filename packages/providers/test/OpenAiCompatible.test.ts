@@ -490,6 +490,15 @@ describe("OpenAiCompatible", () => {
           client: FetchHttpClient.layer
         })
         assert.strictEqual(bounded.reason._tag, "ResponseTooLarge")
+        const twice = gzipSync(gzipSync(JSON.stringify(completion({ content: "Paris" }))))
+        for (const client of [NodeHttpClient.layerUndici, FetchHttpClient.layer]) {
+          const layered = yield* over(
+            [FaultServer.head(200, { "content-encoding": "gzip, gzip" }), FaultServer.write(twice)],
+            (model) => Effect.flip(model.generate(question)),
+            { client }
+          )
+          assert.isTrue(layered.reason._tag === "MalformedResponse" && layered.message.includes("several times"))
+        }
       }), 20_000)
 
     it.live("that are too large are refused before and while they are read", () =>

@@ -166,6 +166,17 @@ export const connect = (server: Server): Effect.Effect<Connection, never, HttpCl
                   clean
                 })).pipe(Effect.flatMap((reason) => fail(reason, response)))
             }
+            // A `fetch` that fails to undo several encodings never says so, or ends the process.
+            if (headers["content-encoding"]?.includes(",")) {
+              return fail(
+                new LanguageModelError.MalformedResponse({
+                  kind: "shape",
+                  description:
+                    "the body is compressed several times, which was not asked for; look for a proxy that does that"
+                }),
+                response
+              )
+            }
             const length = Number(headers["content-length"])
             if (length > answer.maxBody) {
               return fail(new LanguageModelError.ResponseTooLarge({ limit: answer.maxBody }), response)
