@@ -13,6 +13,7 @@ import type { AddressInfo, Socket } from "node:net"
  */
 export type Step =
   | { readonly _tag: "Write"; readonly bytes: Uint8Array }
+  | { readonly _tag: "Repeat"; readonly bytes: Uint8Array; readonly times: number }
   | { readonly _tag: "Delay"; readonly millis: number }
   | { readonly _tag: "Fin" }
   | { readonly _tag: "Rst" }
@@ -27,6 +28,8 @@ export interface Recorded {
   readonly body: string
   /** The body as JSON. */
   readonly json: any
+  /** How many bytes of the answer the network has taken so far. */
+  readonly sent: () => number
   /** Completes when the socket of this request is closed, by whichever side. */
   readonly closed: Effect.Effect<void>
 }
@@ -38,6 +41,8 @@ export interface FaultServer {
   readonly requests: ReadonlyArray<Recorded>
   /** How many connections were opened so far. */
   readonly connections: () => number
+  /** How many of them are open. */
+  readonly open: () => number
   /** The next request, once it has arrived completely. */
   readonly next: Effect.Effect<Recorded>
 }
@@ -53,6 +58,13 @@ export const bytes = (text: string): Uint8Array => encoder.encode(text)
 export const write = (content: string | Uint8Array): Step => ({
   _tag: "Write",
   bytes: typeof content === "string" ? bytes(content) : content
+})
+
+/** The same content over and over, each time when the last one has been taken. */
+export const repeat = (content: string | Uint8Array, times: number): Step => ({
+  _tag: "Repeat",
+  bytes: typeof content === "string" ? bytes(content) : content,
+  times
 })
 
 export const delay = (millis: number): Step => ({ _tag: "Delay", millis })
@@ -176,6 +188,7 @@ export const make = (
       incoming.on("data", (chunk: Buffer) => chunks.push(chunk))
       incoming.on("end", () => {
         const body = Buffer.concat(chunks).toString("utf8")
+        let sent = 0
         const recorded: Recorded = {
           method: incoming.method ?? "",
           path: incoming.url ?? "",
@@ -184,13 +197,14 @@ export const make = (
           get json() {
             return JSON.parse(body)
           },
+          sent: () => sent,
           closed: Deferred.await(closed)
         }
         requests.push(recorded)
         for (const resume of waiting) resume(recorded)
         waiting = []
         // The default runtime: a script waits in real time also under `TestClock`.
-        Effect.runFork(play(socket, handler(recorded, requests.length - 1)))
+        Effect.runFork(play(socket, handler(recorded, requests.length - 1), (size) => void (sent += size)))
       })
       socket.once("close", () => Deferred.unsafeDone(closed, Effect.void))
     })
@@ -199,6 +213,8 @@ export const make = (
       connections++
       sockets.add(socket)
       socket.setNoDelay(true)
+      // One for each request that it carries.
+      socket.setMaxListeners(0)
       socket.on("error", () => {})
       socket.once("close", () => sockets.delete(socket))
     })
@@ -218,6 +234,7 @@ export const make = (
       url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
       requests,
       connections: () => connections,
+      open: () => sockets.size,
       next: Effect.async<Recorded>((resume) => {
         const known = requests[taken++]
         if (known === undefined) waiting.push((recorded) => resume(Effect.succeed(recorded)))
@@ -226,15 +243,23 @@ export const make = (
     }
   })
 
-const play = (socket: Socket, script: Script): Effect.Effect<void> =>
+const play = (socket: Socket, script: Script, onSent: (size: number) => void): Effect.Effect<void> =>
   Effect.gen(function*() {
+    const send = (bytes: Uint8Array) =>
+      Effect.async<void>((resume) => {
+        socket.write(bytes, (error) => {
+          if (error == null) onSent(bytes.length)
+          resume(Effect.void)
+        })
+      })
     for (const step of script) {
       if (socket.destroyed) return
       switch (step._tag) {
         case "Write":
-          yield* Effect.async<void>((resume) => {
-            socket.write(step.bytes, () => resume(Effect.void))
-          })
+          yield* send(step.bytes)
+          break
+        case "Repeat":
+          for (let n = 0; n < step.times && !socket.destroyed; n++) yield* send(step.bytes)
           break
         case "Delay":
           yield* Effect.sleep(step.millis)
