@@ -9,6 +9,16 @@
 export * as ModuleStream from "./ModuleStream.ts"
 
 /**
+ * Requests to one module, under control: each has an id, can be listed and
+ * cancelled, and has a limit of time; so many run at once, so many wait, and
+ * more are refused. Equal ones can share a run. For a server, or anything else
+ * whose requests come from outside and whose end must be orderly.
+ *
+ * @since 0.1.0
+ */
+export * as RequestManager from "./RequestManager.ts"
+
+/**
  * A stream of items, such as messages as they come in, run through a module in
  * batches: by size, and by the time an item may wait. The module takes a list
  * of items; `Module.batch` makes one of a module that takes a single item.

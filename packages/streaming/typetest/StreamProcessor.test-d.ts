@@ -1,6 +1,6 @@
 import * as Module from "@effect-dspy/core/Module"
 import * as StreamProcessor from "@effect-dspy/streaming/StreamProcessor"
-import { Effect, Stream } from "effect"
+import { type Effect, Stream } from "effect"
 import { describe, expectTypeOf, it } from "vitest"
 
 declare const source: Stream.Stream<string, "lost", "source">
