@@ -1,4 +1,13 @@
 /**
+ * Typed events between parts of a program that do not know each other: whoever
+ * publishes one does not wait for whoever hears it, unless a subscriber is
+ * subscribed in that way.
+ *
+ * @since 0.1.0
+ */
+export * as EventBus from "./EventBus.ts"
+
+/**
  * A running module as a Stream: everything it does, its fields as they are
  * written, or values that grow. The program itself is not changed, and there is
  * no second way of running it: the stream listens, the module answers. Any
