@@ -75,7 +75,10 @@ describe("html", () => {
   it.effect("says that a score on the examples it was selected on flatters, and compares on these", () =>
     Effect.gen(function*() {
       const page = yield* Effect.flatMap(collect(RandomSearch.events(sort, search)), (events) => Report.html(events))
-      assert.include(page, "Measured on 12 examples that the best was also selected on, which flatters it")
+      assert.include(
+        page,
+        "Measured on 12 examples that the best was also selected on, which flatters it; a test set would"
+      )
       assert.include(page, "on 12 examples that were selected on: better on")
     }).pipe(Effect.provide(simulate().layer)))
 
@@ -89,6 +92,10 @@ describe("html", () => {
         assert.notInclude(page, "NaN")
         assert.notInclude(page, "undefined")
       }
+      assert.include(
+        yield* Report.html(events.slice(0, events.findIndex(({ _tag }) => _tag === "NewBest") + 1)),
+        "selected on, which flatters it; the test set was not reached yet"
+      )
       assert.include(yield* Report.html(events), "Finished")
     }).pipe(Effect.provide(simulate().layer)))
 

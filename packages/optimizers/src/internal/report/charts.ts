@@ -206,25 +206,27 @@ export const matrix = (rows: ReadonlyArray<Row>): Markup =>
     const left = width === wide ? 150 : 110
     const height = 18
     const cell = Math.min(24, (width - left) / Math.max(1, examples))
-    const gap = cell > 6 ? 1 : 0
     const paths = Array.from({ length: shades + 1 }, () => "")
     for (const [row, { scores }] of rows.entries()) {
       for (const [column, score] of scores.entries()) {
         const shade = score === undefined ? shades : Math.min(shades - 1, Math.floor(score * shades))
-        paths[shade] += `M${at(left + column * cell)} ${row * height}h${at(cell - gap)}v${height - 2}h-${
-          at(cell - gap)
-        }z`
+        paths[shade] += `M${column} ${row}h1v.9h-1z`
       }
     }
     return svg(
       { width, height: rows.length * height + 4 },
       `Scores of ${rows.length} candidates on ${examples} examples`,
       [
-        paths.map((path, shade) =>
-          path === ""
-            ? undefined
-            : markup`<path class="${shade === shades ? "unknown" : `shade${shade}`}" d="${path}"/>`
-        ),
+        // In units of squares, which keeps a page of many small.
+        markup`<g class="${cell > 6 ? "squares apart" : "squares"}" transform="translate(${left} 0) scale(${
+          cell.toFixed(3)
+        } ${height})">${
+          paths.map((path, shade) =>
+            path === ""
+              ? undefined
+              : markup`<path class="${shade === shades ? "unknown" : `shade${shade}`}" d="${path}"/>`
+          )
+        }</g>`,
         rows.map(({ marked, name }, row) =>
           markup`<text class="${marked ? "tick end marked" : "tick end"}" x="${left - 8}" y="${row * height + 12}">${
             marked ? "◆ " : ""

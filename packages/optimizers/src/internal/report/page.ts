@@ -93,7 +93,8 @@ const stateOf = ({ done, latest, plan }: Run, { end }: Options): string => {
   return end === undefined ? "Cut short" : `Cut short: ${end.message}`
 }
 
-const cards = ({ done, latest, ...run }: Run, best: Compiled | undefined): Content => {
+const cards = (run: Run, best: Compiled | undefined): Content => {
+  const { done, latest } = run
   if (latest === undefined) return undefined
   const [calls, ...others] = spend(latest.spend)
   return markup`<div class="cards">${
@@ -102,7 +103,7 @@ const cards = ({ done, latest, ...run }: Run, best: Compiled | undefined): Conte
       card("Best", percent(best.score.mean), [interval(best.score.interval)]),
       card("Difference", points(best.difference.mean), [
         change(best.difference.interval),
-        `p = ${probability(pairs({ done, latest, ...run }, best).map((pair) => pair.best - pair.given))}`
+        `p = ${probability(pairs(run, best).map((pair) => pair.best - pair.given))}`
       ])
     ]
   }${
@@ -113,7 +114,7 @@ const cards = ({ done, latest, ...run }: Run, best: Compiled | undefined): Conte
         ? []
         : [`and ${several(done.discarded.calls, "call")} started ahead and not needed`])
     ])
-  }</div>${best === undefined ? undefined : markup`<p>${measured(best)}</p>`}`
+  }</div>${best === undefined ? undefined : markup`<p>${measured(run, best)}</p>`}`
 }
 
 const card = (title: string, figure: string, notes: ReadonlyArray<string>): Markup =>
@@ -124,11 +125,15 @@ const card = (title: string, figure: string, notes: ReadonlyArray<string>): Mark
 const probability = (differences: ReadonlyArray<number>): string =>
   String(Number(Evaluate.pValue(differences).toPrecision(2)))
 
-const measured = ({ difference, measuredOn, score }: Compiled): string =>
+const measured = ({ plan }: Pick<Run, "plan">, { difference, measuredOn, score }: Compiled): string =>
   `Measured on ${several(score.known, "example")} ${
     measuredOn === "test"
       ? "of the test set, which had no part in choosing the best."
-      : "that the best was also selected on, which flatters it; a test set would tell how much."
+      : `that the best was also selected on, which flatters it; ${
+        plan === undefined || plan.tests.length === 0
+          ? "a test set would tell how much"
+          : "the test set was not reached yet"
+      }.`
   } ${
     difference.interval.lower > 0
       ? "The interval of the difference lies above 0."

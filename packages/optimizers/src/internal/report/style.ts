@@ -77,7 +77,9 @@ text { font: 12px system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", san
 .shade2 { fill: var(--good); fill-opacity: .5; }
 .shade3 { fill: var(--good); fill-opacity: .75; }
 .shade4 { fill: var(--good); }
-.unknown { fill: none; stroke: var(--bad); stroke-width: 1; }
+.unknown { fill: var(--bad); fill-opacity: .35; }
+.squares path { vector-effect: non-scaling-stroke; }
+.apart path { stroke: var(--ground); stroke-width: 1.5; }
 .key { display: inline-flex; flex-wrap: wrap; gap: .1rem 1.1rem; margin: .25rem 0 0; padding: 0; list-style: none; font-size: .8125rem; color: var(--quiet); }
 .key li { display: inline-flex; align-items: center; gap: .4rem; }
 .key svg { width: 22px; height: 12px; }
@@ -97,7 +99,8 @@ dl.fields { margin: 0; padding: .25rem .75rem .6rem; }
 dl.fields dt { font-size: .8125rem; color: var(--quiet); }
 dl.fields dd { margin: 0 0 .35rem; white-space: pre-wrap; overflow-wrap: anywhere; }
 details > .scroll { padding: 0 .75rem; }
-td dl.fields { padding: .15rem 0 0; }
+td dl.fields { display: grid; grid-template-columns: minmax(3rem, max-content) 1fr; gap: 0 .75rem; padding: .15rem 0 0; }
+td dl.fields dd { margin: 0; }
 footer { margin-top: 3rem; font-size: .8125rem; color: var(--quiet); }
 @media (max-width: 36rem) {
   body { padding-top: 1rem; }
