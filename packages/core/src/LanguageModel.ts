@@ -300,8 +300,8 @@ export const Response = Schema.Struct({
 
 /**
  * The whole answer to a request: `settings.n` outputs, one by default. A
- * `cached` one was given before: no model was called and nothing was paid for
- * it now, so its usage is 0.
+ * `cached` one was given before, or to an equal call at the same time: no model
+ * was called and nothing was paid for it now, so its usage is 0.
  *
  * @since 0.1.0
  * @category responses

@@ -195,7 +195,9 @@ export interface Options {
  * n-th recording, counted from when the model is made; equal requests that are
  * under way together are told apart by when they began. A recording of a stream
  * answers a call that is not streamed, and the other way round. Usage is played
- * back too.
+ * back too, and no answer is `cached` that was not when it was recorded: budgets
+ * and ledgers count what they counted then, or a program that a budget ends
+ * would go on to what nobody has recorded.
  *
  * Recorded are complete answers, and failures of which the request itself is the
  * cause (`InvalidRequest`, `RequestTooLarge`, `ContextWindowExceeded`,

@@ -36,6 +36,7 @@ import type * as Scope from "effect/Scope"
 import * as cacheFile from "./internal/cacheFile.ts"
 import { spanEvent } from "./internal/spanEvent.ts"
 import type { Fault } from "./internal/sqlite.ts"
+import { unpaid } from "./internal/unpaid.ts"
 
 // =============================================================================
 // Errors
@@ -220,13 +221,6 @@ const unseal = (key: string, value: string): Option.Option<Entry> => {
 const endedByItself = (response: LanguageModel.Response): boolean =>
   response.outputs.every(({ finishReason }) => finishReason === "stop" || finishReason === "toolCalls")
 
-const replayed = (response: LanguageModel.Response): LanguageModel.Response => {
-  const usage: { -readonly [K in keyof LanguageModel.Usage]: LanguageModel.Usage[K] } = {}
-  // Keys of a Usage are keyof Usage.
-  for (const count of Object.keys(response.usage) as Array<keyof LanguageModel.Usage>) usage[count] = 0
-  return { ...response, usage, cached: true }
-}
-
 /**
  * A cache over a store. Answers are replayed whole or as a stream, whichever is
  * asked for, with `cached` set and a usage of 0.
@@ -300,7 +294,7 @@ export const make = (store: Store, options: Options = {}): Effect.Effect<Respons
           const entry = unseal(key, value.value)
           return entry._tag === "None" || (entry.value.expires ?? Infinity) <= now
             ? Effect.zipRight(guarded(store.remove(key), undefined), miss)
-            : Effect.as(hit, Option.some(replayed(entry.value.response)))
+            : Effect.as(hit, Option.some(unpaid(entry.value.response)))
         }))
 
     const remember = (key: string, response: LanguageModel.Response): Effect.Effect<void> =>

@@ -18,6 +18,7 @@ import type * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { spanEvent } from "./internal/spanEvent.ts"
+import { unpaid } from "./internal/unpaid.ts"
 
 /**
  * Counts calls that were answered by another one that was under way, tagged by
@@ -40,6 +41,10 @@ export const joined = Metric.counter("effect_dspy_single_flight_joined", {
  * for it, and is interrupted when the last one leaves. Each reader of a shared
  * stream gets all of it from the beginning, at its own pace; the model is asked
  * for more when the fastest wants it. What was read is kept until all have left.
+ *
+ * The call is paid for once: the first one to get the answer gets it with its
+ * usage, for all others it is `cached`, and budgets and ledgers further out do
+ * not count it.
  *
  * The call runs in the context of the one who came first, whose spans it
  * belongs to.
@@ -69,21 +74,17 @@ export const joined = Metric.counter("effect_dspy_single_flight_joined", {
  */
 export const make = (): Policy.Policy<never, Scope.Scope> => (inner) =>
   Effect.map(Effect.scope, (scope) => {
-    const wholes = new Flights<Deferred.Deferred<LanguageModel.Response, LanguageModelError>>(inner.id, scope)
+    const wholes = new Flights<Whole>(inner.id, scope)
     const streams = new Flights<Tape>(inner.id, scope)
     return {
       ...inner,
       generate: (request) =>
         Effect.scoped(Effect.flatMap(
           wholes.board(request, () => {
-            const answer = Deferred.unsafeMake<LanguageModel.Response, LanguageModelError>(FiberId.none)
-            return {
-              shared: answer,
-              call: inner.generate(request),
-              landed: (exit) => Deferred.unsafeDone(answer, exit)
-            }
+            const whole = new Whole()
+            return { shared: whole, call: inner.generate(request), landed: (exit) => whole.end(exit) }
           }),
-          Deferred.await
+          (whole) => whole.answer
         )),
       stream: (request) =>
         Stream.unwrapScoped(Effect.map(
@@ -174,13 +175,36 @@ class Flights<A> {
 }
 
 // =============================================================================
-// Streams
+// Answers
 // =============================================================================
+
+// Who gets an answer first has paid for it. That is not always the one who asked first, who may have left.
+class Bill {
+  #paid = false
+
+  share<A extends LanguageModel.Response | LanguageModel.Completed>(answer: A): A {
+    if (this.#paid) return unpaid(answer)
+    this.#paid = true
+    return answer
+  }
+}
+
+// An answer that comes at once.
+class Whole {
+  readonly #bill = new Bill()
+  readonly #answer = Deferred.unsafeMake<LanguageModel.Response, LanguageModelError>(FiberId.none)
+  readonly answer = Effect.map(Deferred.await(this.#answer), (response) => this.#bill.share(response))
+
+  end(exit: Exit.Exit<LanguageModel.Response, LanguageModelError>): void {
+    Deferred.unsafeDone(this.#answer, exit)
+  }
+}
 
 type Pull = Effect.Effect<Chunk.Chunk<LanguageModel.Delta>, Option.Option<LanguageModelError>>
 
 // What has been read of a stream, for all its readers.
 class Tape {
+  readonly #bill = new Bill()
   readonly #chunks: Array<Chunk.Chunk<LanguageModel.Delta>> = []
   readonly #wanted = Effect.unsafeMakeLatch(false)
   readonly #waiting = new Set<() => void>()
@@ -213,9 +237,15 @@ class Tape {
       const chunk = this.#chunks[at]
       if (chunk === undefined) return this.#end ?? Effect.zipRight(this.#news, read)
       at++
-      return Effect.succeed(chunk)
+      return Effect.succeed(this.#shared(chunk))
     })
     return read
+  }
+
+  #shared(chunk: Chunk.Chunk<LanguageModel.Delta>): Chunk.Chunk<LanguageModel.Delta> {
+    return Chunk.some(chunk, ({ _tag }) => _tag === "Completed")
+      ? Chunk.map(chunk, (delta) => delta._tag === "Completed" ? this.#bill.share(delta) : delta)
+      : chunk
   }
 
   readonly #news = Effect.async<void>((resume) => {

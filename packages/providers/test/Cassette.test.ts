@@ -1,3 +1,4 @@
+import * as Budget from "@effect-dspy/core/Budget"
 import * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
 import * as Policy from "@effect-dspy/core/Policy"
@@ -7,8 +8,10 @@ import { Error as PlatformError, FileSystem } from "@effect/platform"
 import { NodeContext, NodeHttpClient } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Chunk, Clock, Effect, Layer, Logger, Redacted, Scope, Stream } from "effect"
+import * as BudgetPolicy from "../src/BudgetPolicy.ts"
 import * as Cassette from "../src/Cassette.ts"
 import * as OpenAiCompatible from "../src/OpenAiCompatible.ts"
+import * as UsageLedger from "../src/UsageLedger.ts"
 import * as FaultServer from "./FaultServer.ts"
 import { spanEvents } from "./policing.ts"
 
@@ -88,6 +91,30 @@ describe("Cassette", () => {
           )
           assert.deepStrictEqual((yield* model.generate(asking("four"))).usage, { inputTokens: 5 })
         }))
+    }).pipe(Effect.provide(NodeContext.layer)))
+
+  it.scoped("budgets and ledgers around it count what they counted when it was recorded", () =>
+    Effect.gen(function*() {
+      const path = yield* newFile
+      const answer = TestLanguageModel.withUsage(TestLanguageModel.text("hello"), { inputTokens: 5, outputTokens: 2 })
+      const counted = (model: LanguageModel.Service, options: Cassette.Options) =>
+        using(model, options, (model) =>
+          Effect.gen(function*() {
+            const budget = yield* Budget.make({ calls: 2, tokens: 1_000_000 })
+            const ledger = yield* UsageLedger.make()
+            const metered = yield* UsageLedger.policy(yield* BudgetPolicy.fromBudget(budget)(model)).pipe(
+              Effect.provideService(UsageLedger.UsageLedger, ledger)
+            )
+            yield* metered.generate(asking("one"))
+            yield* Stream.runDrain(metered.stream(asking("two")))
+            const refused = yield* Effect.flip(metered.generate(asking("three")))
+            const { calls, inputTokens, outputTokens } = UsageLedger.total(yield* ledger.snapshot)
+            return { refused: refused.reason._tag, left: yield* budget.remaining, calls, inputTokens, outputTokens }
+          }))
+      const recorded = yield* counted(yield* scripted([answer, answer]), { path, mode: "record" })
+      assert.strictEqual(recorded.refused, "BudgetExceeded")
+      assert.strictEqual(recorded.calls, 2)
+      assert.deepStrictEqual(yield* counted(offline, { path }), recorded)
     }).pipe(Effect.provide(NodeContext.layer)))
 
   it.scoped("strict asks nothing: a miss says what to do, and so does a file that is not there", () =>

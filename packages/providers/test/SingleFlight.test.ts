@@ -1,8 +1,12 @@
+import * as Budget from "@effect-dspy/core/Budget"
 import * as LanguageModel from "@effect-dspy/core/LanguageModel"
+import type * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
 import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
 import { assert, describe, it } from "@effect/vitest"
 import { Chunk, Effect, Exit, Fiber, Metric, Option, Scope, Stream, TestClock } from "effect"
+import * as BudgetPolicy from "../src/BudgetPolicy.ts"
 import * as SingleFlight from "../src/SingleFlight.ts"
+import * as UsageLedger from "../src/UsageLedger.ts"
 import * as FaultServer from "./FaultServer.ts"
 import {
   breaking,
@@ -47,6 +51,9 @@ const counted = (each: ReadonlyArray<LanguageModel.Delta>) => {
 
 const hello = [text("he"), text("llo"), finish, completed()]
 
+// The same for those who have not paid for it.
+const again = [...hello.slice(0, -1), { ...completed(), cached: true as const }]
+
 describe("SingleFlight", () => {
   it.scoped("a thousand equal calls are one, and all get its answer", () =>
     Effect.gen(function*() {
@@ -82,7 +89,7 @@ describe("SingleFlight", () => {
       yield* TestClock.adjust("1500 millis")
       yield* Fiber.interruptAll(fibers.slice(0, -2))
       yield* TestClock.adjust("10 seconds")
-      assert.deepStrictEqual(yield* Fiber.join(fibers.at(-1)!), hello)
+      assert.deepStrictEqual(yield* Fiber.join(fibers.at(-1)!), again)
       assert.deepStrictEqual(yield* Fiber.join(fibers.at(-2)!), hello)
       assert.deepStrictEqual(state, { opened: 1, open: 0, pulled: 4 })
     }))
@@ -117,6 +124,57 @@ describe("SingleFlight", () => {
       yield* Fiber.interrupt(fiber)
       assert.strictEqual(textOf(yield* model.generate(request)), "new")
       assert.strictEqual(yield* sent, 2)
+    }))
+
+  it.scoped("one pays, the others get the answer for nothing; who has left does not pay", () =>
+    Effect.gen(function*() {
+      const usage = { inputTokens: 5, outputTokens: 2, cost: 0.5 }
+      const { model } = yield* policed(
+        SingleFlight.make(),
+        () => delayed(TestLanguageModel.withUsage(says("hello"), usage), "1 second")
+      )
+      const shared = (ask: Effect.Effect<LanguageModel.Response, LanguageModelError.LanguageModelError>) =>
+        Effect.gen(function*() {
+          const fibers = yield* Effect.forEach([1, 2, 3, 4], () => Effect.fork(ask))
+          yield* TestClock.adjust("500 millis")
+          yield* Fiber.interrupt(fibers[0]!)
+          yield* TestClock.adjust("500 millis")
+          return yield* Effect.forEach(fibers.slice(1), Fiber.join)
+        })
+      const free = { inputTokens: 0, outputTokens: 0, cost: 0 }
+      const expected: ReadonlyArray<Pick<LanguageModel.Response, "usage" | "cached">> = [{ usage, cached: undefined }, {
+        usage: free,
+        cached: true
+      }, { usage: free, cached: true }]
+      const whole = yield* shared(model.generate(request))
+      assert.deepStrictEqual(whole.map(({ cached, usage }) => ({ usage, cached })), expected)
+      const streamed = yield* shared(LanguageModel.fold(model.stream(request), "test/model"))
+      assert.deepStrictEqual(streamed.map(({ cached, usage }) => ({ usage, cached })), expected)
+      assert.isTrue([...whole, ...streamed].every((response) => textOf(response) === "hello"))
+    }))
+
+  it.scoped("budgets and ledgers further out count the call once", () =>
+    Effect.gen(function*() {
+      const usage = { inputTokens: 5, outputTokens: 2 }
+      const { model } = yield* policed(
+        SingleFlight.make(),
+        () => delayed(TestLanguageModel.withUsage(says("hello"), usage), "1 second")
+      )
+      const budget = yield* Budget.make({ calls: 100, tokens: 1_000_000 })
+      const ledger = yield* UsageLedger.make()
+      const metered = yield* UsageLedger.policy(yield* BudgetPolicy.fromBudget(budget)(model)).pipe(
+        Effect.provideService(UsageLedger.UsageLedger, ledger)
+      )
+      const calls = yield* Effect.fork(Effect.all([
+        Effect.replicateEffect(metered.generate(request), 10, { concurrency: "unbounded" }),
+        Effect.replicateEffect(collected(metered), 10, { concurrency: "unbounded" })
+      ], { concurrency: "unbounded" }))
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(calls)
+      // Whole and streamed answers are shared apart.
+      assert.deepStrictEqual(yield* budget.remaining, { calls: 98, tokens: 1_000_000 - 14 })
+      const total = UsageLedger.total(yield* ledger.snapshot)
+      assert.deepStrictEqual([total.calls, total.inputTokens, total.outputTokens], [2, 10, 4])
     }))
 
   it.scoped("requests that differ, be it by the rollout, are not shared", () =>
@@ -170,7 +228,7 @@ describe("SingleFlight", () => {
       assert.deepStrictEqual(Option.getOrThrow(yield* Fiber.poll(late)), Exit.succeed(hello))
       assert.strictEqual(state.opened, 1)
       yield* TestClock.adjust("5 hours")
-      assert.deepStrictEqual(Chunk.toReadonlyArray(yield* Fiber.join(slow)), hello)
+      assert.deepStrictEqual(Chunk.toReadonlyArray(yield* Fiber.join(slow)), again)
     }))
 
   it.scoped("the model is not asked for more than the fastest reader wants", () =>
