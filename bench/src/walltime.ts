@@ -96,8 +96,7 @@ for (const name of names) {
         String(kind.steps),
         mean(measured.map(({ calls }) => calls)).toFixed(0),
         wall.toFixed(1),
-        bound.toFixed(1),
-        (wall / bound).toFixed(2)
+        ...(Number.isNaN(bound) ? ["", ""] : [bound.toFixed(1), (wall / bound).toFixed(2)])
       ])
     }
   }
