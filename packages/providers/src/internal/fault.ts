@@ -5,6 +5,7 @@
  * @since 0.1.0
  */
 import * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
+import * as Encoding from "effect/Encoding"
 
 // =============================================================================
 // What a server says
@@ -233,6 +234,14 @@ export const reasonOf = (failure: {
   })
 }
 
+// A secret as it is, and as it stands in JSON, in a URL and in base64.
+const formsOf = (secret: string): ReadonlyArray<string> => [
+  secret,
+  JSON.stringify(secret).slice(1, -1),
+  secret.replace(/[^\w.!~*'()-]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0")}`),
+  Encoding.encodeBase64(secret)
+]
+
 /**
  * A function that cuts a server's words to 300 characters and removes secrets
  * and everything that repeats a part of the prompt.
@@ -241,7 +250,8 @@ export const cleaner =
   (secrets: ReadonlyArray<string>, prompt: () => ReadonlyArray<string>) => (words: string): string => {
     let cleaned = words.slice(0, 2000)
     for (const secret of secrets) {
-      if (secret !== "") cleaned = cleaned.replaceAll(secret, "<redacted>")
+      if (secret === "") continue
+      for (const form of formsOf(secret)) cleaned = cleaned.replaceAll(form, "<redacted>")
     }
     const texts = prompt().filter((text) => text.length >= 8)
     for (const text of texts) cleaned = cleaned.replaceAll(text, "<prompt>")
