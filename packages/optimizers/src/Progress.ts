@@ -117,7 +117,7 @@ const watcher = (terminal: Terminal.Terminal, log: boolean) => {
         if (latest === undefined || (columns === 0 && !log)) return
         const { at, event } = latest
         const elapsed = event._tag === "Done" ? event.elapsed : event.elapsed + (yield* Clock.currentTimeMillis) - at
-        const last = table({ ...event, elapsed }, columns === 0 ? {} : { columns })
+        const last = table({ ...event, elapsed }, columns === 0 ? {} : { columns: columns - 1 })
         yield* display(`${columns === 0 ? "" : erase}${last}\n`)
       })
   }

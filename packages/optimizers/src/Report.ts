@@ -86,6 +86,22 @@ export const html = (
   })
 
 /**
+ * Writes the page of a run that is over to a file.
+ *
+ * @since 0.1.0
+ * @category destructors
+ */
+export const save = (
+  events: Iterable<Optimizer.OptimizerEvent<unknown>>,
+  path: string,
+  options: Options = {}
+): Effect.Effect<void, PlatformError, FileSystem.FileSystem> =>
+  Effect.flatMap(
+    Effect.all([FileSystem.FileSystem, html(events, options)]),
+    ([fs, page]) => fs.writeFileString(path, page)
+  )
+
+/**
  * Passes the events of a run on and keeps its page in a file, from the beginning:
  * every three seconds at most while it goes on, when the page looks at itself
  * again, and when it ends, also by failure or interruption. The file is replaced

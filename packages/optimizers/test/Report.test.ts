@@ -274,12 +274,17 @@ describe("write", () => {
       assert.deepStrictEqual(Array.from(files.keys()), ["report.html"])
     }))
 
-  it.scopedLive("writes a file", () =>
+  it.scopedLive("writes a file, as `save` does when the run is over", () =>
     Effect.gen(function*() {
       const fs = yield* FileSystem.FileSystem
       const folder = yield* fs.makeTempDirectoryScoped()
-      yield* LabeledFewShot.events(sort, search).pipe(Report.write(`${folder}/report.html`), Stream.runDrain)
-      assert.deepStrictEqual(yield* fs.readDirectory(folder), ["report.html"])
-      assert.include(yield* fs.readFileString(`${folder}/report.html`), "Finished")
+      const events = yield* collect(
+        LabeledFewShot.events(sort, search).pipe(Report.write(`${folder}/report.html`, { examples: valset }))
+      )
+      yield* Report.save(events, `${folder}/again.html`, { examples: valset })
+      assert.deepStrictEqual((yield* fs.readDirectory(folder)).toSorted(), ["again.html", "report.html"])
+      const page = yield* fs.readFileString(`${folder}/report.html`)
+      assert.include(page, "Finished")
+      assert.strictEqual(yield* fs.readFileString(`${folder}/again.html`), page)
     }).pipe(Effect.provide([NodeFileSystem.layer, simulate().layer])))
 })

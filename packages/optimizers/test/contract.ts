@@ -7,6 +7,8 @@ import * as Json from "@effect-dspy/core/Json"
 import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import * as Journal from "@effect-dspy/optimizers/Journal"
 import * as Optimizer from "@effect-dspy/optimizers/Optimizer"
+import * as Progress from "@effect-dspy/optimizers/Progress"
+import * as Report from "@effect-dspy/optimizers/Report"
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Layer, Option, Stream } from "effect"
 import { chance, shuffled, simulate } from "./utilities.ts"
@@ -162,6 +164,18 @@ export const contract = (
             Effect.provide(simulate({ answer, fails, latency: shuffled(concurrency) }).layer)
           ))
         assert.strictEqual(artifact(eight!), artifact(one!))
+      }))
+
+    it.effect("can be watched: every event is a line, and all of them a page", () =>
+      Effect.gen(function*() {
+        const all = Array.from(yield* Stream.runCollect(events({})).pipe(Effect.provide(simulate({ answer }).layer)))
+        for (const event of all) assert.match(Progress.line(event), /^[^\n]+ · \d+ s/)
+        const page = yield* Report.html(all)
+        assert.include(page, "Finished")
+        for (const { index } of Option.getOrThrow(all.at(-1)!.best).candidates) {
+          assert.include(page, `<td class="number">${index}</td>`)
+        }
+        assert.notMatch(page, /NaN|Infinity|undefined|\[object/)
       }))
 
     it.effect("gives up at once when the model is dead", () =>
