@@ -1,7 +1,8 @@
 /**
  * Searching 100,000 documents, in memory by vectors of 384 dimensions and by words, and in an SQLite file. Embedding takes no
- * time here. What is in memory is set against what the machine can do with the same array in the same run: copy it, add up its
- * numbers, and multiply and add them in the plainest loop. Recall is against sorting all products in double precision.
+ * time here. The bound of an exact search is the time in which the machine can read all vectors once, measured in the same run
+ * with the same array; beside it stands the plainest loop that multiplies and adds them. Recall is against sorting all products
+ * in double precision.
  */
 import * as Embedder from "@effect-dspy/core/Embedder"
 import * as Retriever from "@effect-dspy/core/Retriever"
@@ -62,48 +63,41 @@ const timed = async (run: () => unknown): Promise<number> => {
   return cpu() - start
 }
 
-// The median time of one after the other; the first one is for warming up.
-const each = async (run: (round: number) => unknown): Promise<number> => {
-  const times: Array<number> = []
-  for (let round = 0; round < rounds; round++) times.push(await timed(() => run(round)))
-  return median(times.slice(1))
-}
+// The times of one after the other; the first one is for warming up.
+const times = (run: (round: number) => unknown) =>
+  Effect.promise(async () => {
+    const all: Array<number> = []
+    for (let round = 0; round < rounds; round++) all.push(await timed(() => run(round)))
+    return all.slice(1)
+  })
+
+// What the machine can do is what it did best; what we do is what is usual.
+const best = (run: (round: number) => unknown) => Effect.map(times(run), (all) => Math.min(...all))
+const usual = (run: (round: number) => unknown) => Effect.map(times(run), median)
 
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), "effect-dspy-bench-"))
 
 const program = Effect.gen(function*() {
   // ---- What the machine can do
-  const copy = new Float32Array(rows.length)
-  const copying = yield* Effect.promise(() => each(() => copy.set(rows)))
+  const copy = rows.slice()
+  const [bytes, same] = [rows, copy].map(({ buffer }) => Buffer.from(buffer))
+  // Two arrays are read to the end.
+  const reading = (yield* best(() => assert.strictEqual(Buffer.compare(bytes!, same!), 0))) / 2
   let sink = 0
-  const adding = yield* Effect.promise(() =>
-    each(() => {
-      let [a, b, c, d] = [0, 0, 0, 0]
-      for (let i = 0; i < rows.length; i += 4) {
-        a += rows[i]!
-        b += rows[i + 1]!
-        c += rows[i + 2]!
-        d += rows[i + 3]!
-      }
-      sink += a + b + c + d
-    })
-  )
-  const plain = yield* Effect.promise(() =>
-    each((round) => {
-      const query = queries[round]!
-      for (let row = 0; row < count; row++) {
-        const start = row * dimensions
-        let sum = 0
-        for (let i = 0; i < dimensions; i++) sum += query[i]! * rows[start + i]!
-        sink += sum
-      }
-    })
-  )
+  const plain = yield* best((round) => {
+    const query = queries[round]!
+    for (let row = 0; row < count; row++) {
+      const start = row * dimensions
+      let sum = 0
+      for (let i = 0; i < dimensions; i++) sum += query[i]! * rows[start + i]!
+      sink += sum
+    }
+  })
   assert.ok(Number.isFinite(sink))
 
   // ---- By vectors, in memory and in a file
   const search = (retriever: Retriever.Service) =>
-    Effect.promise(() => each((round) => Effect.runPromise(retriever.search(`${-round - 1}`, { k }))))
+    usual((round) => Effect.runPromise(retriever.search(`${-round - 1}`, { k })))
   const started = cpu()
   const memory = yield* Retriever.cosine(documents)
   const building = cpu() - started
@@ -135,7 +129,7 @@ const program = Effect.gen(function*() {
   const indexing = cpu()
   const byWords = yield* Retriever.bm25(texts)
   const indexed = cpu() - indexing
-  const ranking = yield* Effect.promise(() => each((n) => Effect.runPromise(byWords.search(questions[n]!, { k }))))
+  const ranking = yield* usual((n) => Effect.runPromise(byWords.search(questions[n]!, { k })))
 
   const gigabytes = rows.byteLength / 1e6
   const line = (name: string, time: number, built?: number) => [
@@ -144,7 +138,7 @@ const program = Effect.gen(function*() {
     (1000 / time).toFixed(1),
     (count * dimensions / time / 1e6).toFixed(2),
     (gigabytes / time).toFixed(1),
-    `${(plain / time).toFixed(2)}x`,
+    `${(100 * reading / time).toFixed(0)} %`,
     built === undefined ? "" : `${(built / 1000).toFixed(2)} s`
   ]
   console.log(
@@ -152,9 +146,8 @@ const program = Effect.gen(function*() {
       rounds - 1
     }`
   )
-  table(["", "a query", "queries/s", "10^9 products/s", "GB/s", "plain loop is 1", "build"], [
-    line("machine: copy all vectors", copying),
-    line("machine: add up all numbers", adding),
+  table(["", "a query", "queries/s", "10^9 products/s", "GB/s", "of the bound", "build"], [
+    line("machine: read all vectors once", reading),
     line("machine: multiply and add, plain loop", plain),
     line("Retriever.cosine", searching, building),
     line("SqliteRetriever", scanning, written)

@@ -188,7 +188,7 @@ const passages = (documents: ReadonlyArray<Document>, top: topK.TopK): ReadonlyA
 // How many documents are embedded before their vectors are put where they stay.
 const window = 1024
 
-// How many multiplications are done before other fibers have their turn: one or two milliseconds.
+// How many multiplications are done before other fibers have their turn: a millisecond or less.
 const block = 2 ** 20
 
 const wrong = (description: string) => new RetrieverError({ reason: "WrongVectors", description })
@@ -214,8 +214,9 @@ const unitOf = (
  * first.
  *
  * The documents are embedded at once, 1024 at a time, a query when it is
- * searched for. The search is exact: it compares the query with every document,
- * 4 bytes a dimension, and lets other fibers run meanwhile.
+ * searched for. The search is exact, as far as 32-bit floats are: it compares
+ * the query with every document, 4 bytes a dimension, by WebAssembly where there
+ * is, and lets other fibers run meanwhile.
  *
  * @example
  * ```ts
@@ -252,17 +253,17 @@ export const cosine = (
   Effect.gen(function*() {
     yield* distinct(documents)
     const embedder = yield* Embedder.Embedder
-    let rows = new Float32Array(0)
+    let rows = vectors.make(0, 0)
     let dimensions = 0
     let row = 0
     for (const some of Arr.chunksOf(documents, window)) {
       for (const [index, vector] of (yield* embedder.embed(some.map(({ text }) => text))).entries()) {
         if (row === 0) {
           dimensions = vector.length
-          rows = new Float32Array(documents.length * dimensions)
+          rows = vectors.make(documents.length, dimensions)
         }
         const { id } = some[index]! // one vector for each text
-        rows.set(yield* unitOf(vector, dimensions, `document ${JSON.stringify(id)}`, embedder), row++ * dimensions)
+        rows.set(row++, yield* unitOf(vector, dimensions, `document ${JSON.stringify(id)}`, embedder))
       }
     }
     const step = Math.max(1, Math.floor(block / dimensions))
@@ -273,7 +274,7 @@ export const cosine = (
         const asked = yield* unitOf(vector!, dimensions, "the query", embedder) // one vector for each text
         const top = topK.make(k)
         for (let from = 0; from < documents.length; from += step) {
-          vectors.scan(rows, asked, from, Math.min(from + step, documents.length), top)
+          rows.scan(asked, from, Math.min(from + step, documents.length), top)
           yield* Effect.yieldNow()
         }
         return passages(documents, top)

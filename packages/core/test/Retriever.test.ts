@@ -3,6 +3,7 @@ import * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
 import * as Retriever from "@effect-dspy/core/Retriever"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, FastCheck, Fiber, Layer, Tracer } from "effect"
+import { vi } from "vitest"
 
 // Texts that are vectors: "1 0 -2.5".
 const numbers = (log: Array<ReadonlyArray<string>> = []): Embedder.Service =>
@@ -79,11 +80,11 @@ describe("Retriever.make", () => {
 })
 
 describe("Retriever.cosine", () => {
-  it.effect("finds what comparing with every document and sorting finds", () =>
+  const findsTheNearest = () =>
     Effect.promise(() =>
       FastCheck.assert(
         FastCheck.asyncProperty(
-          FastCheck.integer({ min: 1, max: 9 }).chain((dimensions) => {
+          FastCheck.integer({ min: 1, max: 18 }).chain((dimensions) => {
             const vector = FastCheck.array(FastCheck.integer({ min: -4, max: 4 }), {
               minLength: dimensions,
               maxLength: dimensions
@@ -111,7 +112,21 @@ describe("Retriever.cosine", () => {
         ),
         { seed: 4, numRuns: 200 }
       )
-    ))
+    )
+
+  it.effect("finds what comparing with every document and sorting finds", findsTheNearest)
+
+  it.effect("finds the same where there is no WebAssembly, or where it may not be used", () =>
+    Effect.gen(function*() {
+      const restore = Effect.sync(() => vi.unstubAllGlobals())
+      vi.stubGlobal("WebAssembly", undefined)
+      yield* Effect.ensuring(findsTheNearest(), restore)
+      const refused = function() {
+        throw new Error("refused by a content security policy")
+      }
+      vi.stubGlobal("WebAssembly", { Module: refused })
+      yield* Effect.ensuring(findsTheNearest(), restore)
+    }))
 
   it.effect("of equal ones finds the first ones, in their order, wherever they are", () =>
     Effect.gen(function*() {
