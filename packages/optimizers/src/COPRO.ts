@@ -32,9 +32,10 @@ import * as Proposer from "./Proposer.ts"
  * - `initTemperature`: how freely the prompt model writes; 1 by default, the most
  *   that all providers take.
  * - `schedule`: `racing` (the default) measures instructions on a growing part of
- *   the selection examples and lets go of those that will not win; `classical`
- *   measures all of them on all examples, and with several predictors measures
- *   earlier ones again beside what the others have become, as DSPy does.
+ *   the selection examples and lets go of those that will not win: less than half
+ *   of the runs, in up to four turns instead of one. `classical` measures all of
+ *   them on all examples, and with several predictors measures earlier ones again
+ *   beside what the others have become, as DSPy does.
  *
  * @since 0.1.0
  * @category models
@@ -170,7 +171,10 @@ export const events = <M extends Module.Any, In, Out, Labels, E = never, R = nev
             }
             leader = yield* (schedule === "racing" ? race.run : race.all)(run, Array.from(field.keys()), leader)
             for (const [contender, text] of field) {
-              const score = mean(run.scores(contender))
+              const scores = run.scores(contender)
+              // Of which nothing is known there is nothing to tell.
+              if (scores.every((score) => score === undefined)) continue
+              const score = mean(scores)
               const before = known.find((attempt) => attempt.text === text)
               if (before === undefined) known.push({ text, score })
               else before.score = Math.max(before.score, score)

@@ -8,6 +8,7 @@ import * as Parameters from "@effect-dspy/core/Parameters"
 import * as Predict from "@effect-dspy/core/Predict"
 import * as Scoring from "@effect-dspy/core/Scoring"
 import * as COPRO from "@effect-dspy/optimizers/COPRO"
+import * as InferRules from "@effect-dspy/optimizers/InferRules"
 import * as Journal from "@effect-dspy/optimizers/Journal"
 import * as LabeledFewShot from "@effect-dspy/optimizers/LabeledFewShot"
 import * as Optimizer from "@effect-dspy/optimizers/Optimizer"
@@ -212,6 +213,27 @@ describe("a run that was cut off", () => {
       assert.include(error.message, `"trial 0" comes out differently`)
     }))
 })
+
+it.effect("no more is paid for than may be under way before the journal has it", () =>
+  Effect.gen(function*() {
+    const model = simulate()
+    // A disk that is busy whenever something was paid for.
+    const free = yield* Deferred.make<void>()
+    const busy = Layer.effect(
+      Journal.Journal,
+      Journal.make({ lines: [], append: (_, durable) => durable ? Effect.void : Deferred.await(free) })
+    )
+    const fiber = yield* Effect.fork(
+      InferRules.compile(sort, { trainset, valset, metric: exact, concurrency: 3 }).pipe(
+        Effect.provide([model.layer, busy])
+      )
+    )
+    yield* Effect.repeatN(Effect.yieldNow(), 2000)
+    const paid = model.requests.length
+    yield* Deferred.succeed(free, undefined)
+    yield* Fiber.interrupt(fiber)
+    assert.strictEqual(paid, 3)
+  }))
 
 describe("interruption", () => {
   it.effect("stops every call", () =>

@@ -90,7 +90,8 @@ export const make = (options: {
   readonly maxFailureRate: number
 }): Effect.Effect<Runs, never, Scope.Scope> =>
   Effect.gen(function*() {
-    const permits = yield* Effect.makeSemaphore(options.window)
+    // Until it is in the journal: what a killed process loses is never more than was under way.
+    const counted = (yield* Effect.makeSemaphore(options.window)).withPermits(1)
     const shared = yield* flights.make<Run, OptimizerError | Exhausted>()
     const asked = new Map<string, Paid>()
     const failures = new Failures("runs of the program", options.maxFailureRate)
@@ -117,31 +118,32 @@ export const make = (options: {
           memoized({
             key,
             schema: Scoring.Scored,
-            effect: permits.withPermits(1)(
-              Effect.zipRight(failures.check, Effect.flatMap(Scoring.score(evaluator, task), unlessSpent))
-            ),
+            effect: Effect.zipRight(failures.check, Effect.flatMap(Scoring.score(evaluator, task), unlessSpent)),
             provisional: (scored) => scored._tag === "Failed" && scored.transient
-          }).pipe(Effect.flatMap((memo) => {
-            done++
-            if (memo.replayed) replayed++
-            const { calls, usage } = memo.value
-            const run: Run = {
-              key,
-              scored: memo.value,
-              calls,
-              usage,
-              failure: memo.value._tag === "Failed" && memo.value.transient ? memo.value.message : undefined,
-              replayed: memo.replayed
-            }
-            return Effect.as(failures.see(run), run)
-          }))
+          }).pipe(
+            counted,
+            Effect.flatMap((memo) => {
+              done++
+              if (memo.replayed) replayed++
+              const { calls, usage } = memo.value
+              const run: Run = {
+                key,
+                scored: memo.value,
+                calls,
+                usage,
+                failure: memo.value._tag === "Failed" && memo.value.transient ? memo.value.message : undefined,
+                replayed: memo.replayed
+              }
+              return Effect.as(failures.see(run), run)
+            })
+          )
         )
       },
       ask: (key, schema, answer) =>
         memoized({
           key,
           schema: Answer(schema),
-          effect: permits.withPermits(1)(Effect.zipRight(
+          effect: Effect.zipRight(
             unanswered.check,
             ModuleEvent.metered(Effect.either(answer)).pipe(
               Effect.map(({ calls, usage, value }) =>
@@ -152,22 +154,25 @@ export const make = (options: {
               ),
               Effect.flatMap(unlessSpent)
             )
-          )),
+          ),
           provisional: (answer) => answer._tag === "Failed" && answer.transient
-        }).pipe(Effect.flatMap(({ replayed, value }) => {
-          const paid: Paid = {
-            key,
-            calls: value.calls,
-            usage: value.usage,
-            failure: value._tag === "Failed" && value.transient ? value.message : undefined,
-            replayed
-          }
-          asked.set(key, paid)
-          const answered = value._tag === "Failed"
-            ? { output: Option.none(), error: value.error }
-            : { output: Option.some(value.output), error: undefined }
-          return Effect.as(unanswered.see(paid), { ...paid, ...answered })
-        }))
+        }).pipe(
+          counted,
+          Effect.flatMap(({ replayed, value }) => {
+            const paid: Paid = {
+              key,
+              calls: value.calls,
+              usage: value.usage,
+              failure: value._tag === "Failed" && value.transient ? value.message : undefined,
+              replayed
+            }
+            asked.set(key, paid)
+            const answered = value._tag === "Failed"
+              ? { output: Option.none(), error: value.error }
+              : { output: Option.some(value.output), error: undefined }
+            return Effect.as(unanswered.see(paid), { ...paid, ...answered })
+          })
+        )
     }
   })
 
