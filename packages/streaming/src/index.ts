@@ -1,4 +1,13 @@
 /**
+ * Conversations with a module: each session has a typed history, which is kept
+ * in a `KeyValueStore` and shown to the module as far as it fits. Sessions run
+ * side by side; the turns of one session follow each other.
+ *
+ * @since 0.1.0
+ */
+export * as Chat from "./Chat.ts"
+
+/**
  * Typed events between parts of a program that do not know each other: whoever
  * publishes one does not wait for whoever hears it, unless a subscriber is
  * subscribed in that way.
