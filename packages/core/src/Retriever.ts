@@ -253,12 +253,12 @@ export const cosine = (
   Effect.gen(function*() {
     yield* distinct(documents)
     const embedder = yield* Embedder.Embedder
-    let rows = vectors.make(0, 0)
+    let rows: vectors.Rows | undefined
     let dimensions = 0
     let row = 0
     for (const some of Arr.chunksOf(documents, window)) {
       for (const [index, vector] of (yield* embedder.embed(some.map(({ text }) => text))).entries()) {
-        if (row === 0) {
+        if (rows === undefined) {
           dimensions = vector.length
           rows = vectors.make(documents.length, dimensions)
         }
@@ -269,7 +269,7 @@ export const cosine = (
     const step = Math.max(1, Math.floor(block / dimensions))
     return make((query, k) =>
       Effect.gen(function*() {
-        if (documents.length === 0) return []
+        if (rows === undefined) return []
         const [vector] = yield* embedder.embed([query])
         const asked = yield* unitOf(vector!, dimensions, "the query", embedder) // one vector for each text
         const top = topK.make(k)
