@@ -369,6 +369,26 @@ describe("partial", () => {
     )
   }
 
+  it.effect("escapes and halves of characters are shown when they are whole, wherever they are cut", () =>
+    Effect.gen(function*() {
+      const signature = Signature.parse("topic -> points: string[]")
+      const module = Predict.make(signature, { adapter: JsonAdapter.adapter })
+      const whole = String.raw`{ "points" : [ "a\n\u00e9", "\ud83d\ude00 😀\"", "\\" ,"" ] }`
+      const points = ["a\né", "😀 😀\"", "\\", ""]
+      for (let at = 1; at < whole.length; at++) {
+        const snapshots = yield* ModuleStream.partial(module, { topic: "?" }, { path: "", signature, bufferSize: 1 })
+          .pipe(
+            collect,
+            Effect.provide(TestLanguageModel.layer([pieces([whole.slice(0, at), whole.slice(at)])]))
+          )
+        assert.deepStrictEqual(snapshots.at(-1), { _tag: "Written", restarts: 0, value: { points } })
+        for (const { value } of snapshots) {
+          assert.isTrue(grows(value, { points }), JSON.stringify(value))
+          assert.notMatch(JSON.stringify(value), /\\ud83d/)
+        }
+      }
+    }))
+
   it.effect("texts and lists are there before they end", () =>
     Effect.gen(function*() {
       const snapshots = yield* collect(

@@ -144,7 +144,16 @@ class JsonReader {
   }
 
   push(text: string): void {
-    for (let at = 0; at < text.length && this.#place !== "Stopped"; at++) this.#read(text[at]!) // below its length
+    let at = 0
+    while (at < text.length && this.#place !== "Stopped") {
+      if (this.#place === "Text" && this.#escape === "" && this.#high === "") {
+        const end = plainEnd(text, at)
+        this.#text += text.slice(at, end)
+        at = end
+        if (at === text.length) return
+      }
+      this.#read(text[at++]!) // below its length
+    }
   }
 
   /** What is there, apart from all that changes later. */
@@ -188,7 +197,7 @@ class JsonReader {
         this.#endToken()
         return this.#read(char)
     }
-    if (/\s/.test(char)) return
+    if (char === " " || char === "\n" || char === "\r" || char === "\t") return
     switch (this.#place) {
       case "FirstKey":
       case "Key":
@@ -272,11 +281,8 @@ class JsonReader {
       this.#escape = char
       return
     }
-    if (this.#high !== "" || char < " ") return this.#stop()
-    if (char !== "\"") {
-      this.#text += char
-      return
-    }
+    // All other characters of a text have been read in one go.
+    if (this.#high !== "" || char !== "\"") return this.#stop()
     if (!this.#isKey) {
       const next = this.#next
       return this.#put(this.#text, next.accepts(this.#text))
@@ -311,6 +317,17 @@ class JsonReader {
     if (value === undefined) return this.#stop()
     this.#put(value, this.#next.accepts(value))
   }
+}
+
+// The end of what stands for itself in a text.
+const plainEnd = (text: string, from: number): number => {
+  let at = from
+  while (at < text.length) {
+    const code = text.charCodeAt(at)
+    if (code < 32 || code === 34 || code === 92) break
+    at++
+  }
+  return at
 }
 
 const scalar = (text: string): unknown => {
