@@ -196,6 +196,40 @@ describe.skipIf(missing !== undefined)("LlamaCpp", () => {
       }))
   })
 
+  // As many models have it: thoughts before the answer, and conversations that it does not take.
+  const template = "{% if messages | length > 9 %}{{ raise_exception('too many turns') }}{% endif %}" +
+    "{% for m in messages %}[{{ m.role }}] {{ m.content.split('</think>')[-1] }}\n{% endfor %}" +
+    "{% if add_generation_prompt %}[assistant] {% endif %}"
+  const thinking = write(
+    "thinking.gguf",
+    gguf({ seed: 7, template, says: ["\u2581", "<think>", "h", "m", "</think>", "y", "e", "s", "</s>"] })
+  )
+  layer(LlamaCpp.layer({ ...tiny, file: thinking }))("a model with a template of its own", (it) => {
+    const greedy = ask({ temperature: undefined })
+
+    it.effect("a conversation that it does not take fails, and the next one is answered", () =>
+      Effect.gen(function*() {
+        const error = yield* Effect.flip(LanguageModel.generate({
+          messages: Array.from({ length: 6 }, () => [user("Hi"), { role: "assistant", content: "Hello" } as const])
+            .flat()
+        }))
+        assert.match(error.message, /InvalidRequest: the model's template cannot render .*too many turns/)
+        assert.strictEqual(textOf(yield* LanguageModel.generate(greedy)), "yes")
+      }))
+
+    it.effect("what it thinks is apart from what it says, and its end is one", () =>
+      Effect.gen(function*() {
+        const { outputs, usage } = yield* LanguageModel.generate(greedy)
+        assert.deepStrictEqual(outputs, [{ text: "yes", reasoning: "hm", toolCalls: [], finishReason: "stop" }])
+        assert.strictEqual(usage.outputTokens, 8)
+        const deltas = Chunk.toReadonlyArray(yield* Stream.runCollect(LanguageModel.stream(greedy)))
+        assert.deepStrictEqual(
+          new Set(deltas.map(({ _tag }) => _tag)),
+          new Set(["ReasoningDelta", "TextDelta", "Finish", "Completed"])
+        )
+      }))
+  })
+
   describe("several sequences", () => {
     it.live("calls that are more wait for their turn, and all are answered", () =>
       Effect.gen(function*() {

@@ -54,14 +54,22 @@ const uniform = (seed: number): () => number => {
 
 const hex = (byte: number): string => `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`
 
-// Of a token: its text, and whether it is unknown (2), a control character (3), a byte (6) or a word (1).
+// Of a token: its text, and whether it is unknown (2), for control (3), a byte (6), one that is never cut (4) or a word (1).
 const vocabulary: ReadonlyArray<readonly [string, number]> = [
   ["<unk>", 2],
   ["<s>", 3],
   ["</s>", 3],
   ...Array.from({ length: 256 }, (_, byte) => [hex(byte), 6] as const),
-  ["\u2581", 1]
+  ["\u2581", 1],
+  ["<think>", 4],
+  ["</think>", 4]
 ]
+
+const tokenOf = (text: string): number => {
+  const index = vocabulary.findIndex(([token]) => token === (/^[a-z]$/.test(text) ? hex(text.charCodeAt(0)) : text))
+  if (index < 0) throw new Error(`there is no token ${text}`)
+  return index
+}
 
 const tensors = (): ReadonlyArray<readonly [string, ReadonlyArray<number>]> => {
   const { feedForward, heads, keyHeads, layers, width } = sizes
@@ -88,8 +96,15 @@ const tensors = (): ReadonlyArray<readonly [string, ReadonlyArray<number>]> => {
 /**
  * The bytes of a GGUF file. Same seed, same bytes. `context` is how many tokens
  * the model says to have been trained for; each takes 256 bytes of memory.
+ * `template` is how it wants conversations written, in Jinja. With `says` it
+ * writes each of these tokens after the one before it, and nothing is random.
  */
-export const gguf = ({ context = 512, seed }: { readonly seed: number; readonly context?: number }): Buffer => {
+export const gguf = ({ context = 512, says, seed, template }: {
+  readonly seed: number
+  readonly says?: ReadonlyArray<string>
+  readonly context?: number
+  readonly template?: string
+}): Buffer => {
   const metadata = new Writer()
   let entries = 0
   const entry = (key: string, type: number): Writer => {
@@ -121,6 +136,7 @@ export const gguf = ({ context = 512, seed }: { readonly seed: number; readonly 
   integer("tokenizer.ggml.bos_token_id", 1)
   integer("tokenizer.ggml.eos_token_id", 2)
   integer("tokenizer.ggml.unknown_token_id", 0)
+  if (template !== undefined) entry("tokenizer.chat_template", typeOf.string).text(template)
 
   const random = uniform(seed)
   const infos = new Writer()
@@ -133,8 +149,13 @@ export const gguf = ({ context = 512, seed }: { readonly seed: number; readonly 
     const norm = shape.length === 1
     const weights = Float32Array.from(
       { length: shape.reduce((product, size) => product * size, 1) },
-      () => norm ? 1 : (random() - 0.5) * 0.5
+      () => norm ? 1 : says === undefined ? (random() - 0.5) * 0.5 : 0
     )
+    // Each token has a direction of its own, which the next one is the answer to.
+    says?.forEach((token, step) => {
+      if (name === "token_embd.weight") weights[tokenOf(token) * sizes.width + step] = 1
+      if (name === "output.weight" && step > 0) weights[tokenOf(token) * sizes.width + step - 1] = 1
+    })
     data.bytes(Buffer.from(weights.buffer)).pad()
   }
   return new Writer()
