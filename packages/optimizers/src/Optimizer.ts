@@ -47,9 +47,10 @@ import type { JournalError } from "./Journal.ts"
  *   `Module.window` by default.
  * - `budget`: what the run may spend, a limit or a budget that is shared with
  *   others. Its end is the end of the run, with the best so far. What is needed
- *   to measure the winner on the test set is put aside. A resumed run counts what
- *   it had spent before. The model must not draw on the same budget by a policy,
- *   or each call is paid twice.
+ *   to measure the winner on the test set is put aside, but for time. Runs are
+ *   supposed to take what the dearest so far took: only one that takes more can
+ *   overdraw it. A resumed run counts what it had spent before. The model must not
+ *   draw on the same budget by a policy, or each call is paid twice.
  * - `maxFailureRate`: the share of the latest runs of the program, 10 to 50 of them,
  *   that may fail by the model's or the metric's doing, and of the latest questions
  *   to the prompt model; 0.5 by default.
@@ -189,7 +190,8 @@ export interface Progress<out M> {
 }
 
 /**
- * What the run will do at most: `calls` supposes one call per predictor and run.
+ * What the run will do at most: `calls` supposes one call per predictor and run,
+ * and knows nothing of frozen predictors.
  * `examples` are the ids of the selection examples, `tests` those of the test
  * examples, both in the order of the scores of a `TrialEnd`.
  *

@@ -504,6 +504,26 @@ describe("a budget", () => {
       }
     }))
 
+  it.effect("of calls is kept by a program that takes more of them than it has predictors to tune", () =>
+    Effect.gen(function*() {
+      const helped = Module.make(
+        { hint: Module.freeze(Predict.make("item -> hint")), box: sort },
+        function*(m, input: { readonly item: string }) {
+          yield* m.hint(input)
+          return yield* m.box(input)
+        }
+      )
+      const answer = (request: LanguageModel.Request) =>
+        textOf(request.messages[0]).includes("`hint`") ? render({ hint: "look" }) : learner(request)
+      for (const calls of [24, 30, 61]) {
+        const model = simulate({ answer })
+        yield* RandomSearch.compile(helped, { ...search, budget: { calls }, concurrency: 64 }).pipe(
+          Effect.provide(model.layer)
+        )
+        assert.isAtMost(model.requests.length, calls)
+      }
+    }))
+
   it.effect("of tokens is not overdrawn by runs that start before it is known what one takes", () =>
     Effect.gen(function*() {
       for (const limits of [{ tokens: 110 * 5 }, { cost: 0.5 }]) {
@@ -589,10 +609,11 @@ describe("a budget", () => {
         budget,
         concurrency: 8
       }).pipe(Effect.provide(model.layer), Effect.fork)
-      yield* TestClock.adjust("500 millis")
-      assert.deepStrictEqual(yield* budget.remaining, { calls: 50 - 20 - 8 })
+      yield* TestClock.adjust("1500 millis")
+      // One to see what it takes, and then as many as may be under way.
+      assert.deepStrictEqual(yield* budget.remaining, { calls: 50 - 20 - 1 - 8 })
       yield* Fiber.interrupt(fiber)
-      assert.deepStrictEqual(yield* budget.remaining, { calls: 50 })
+      assert.deepStrictEqual(yield* budget.remaining, { calls: 50 - 1 })
     }))
 
   it.effect("counts what was spent before the run was resumed", () =>

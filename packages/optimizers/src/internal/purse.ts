@@ -58,8 +58,8 @@ export const make = (
     // The dearest so far: as they came, and in the order of commits.
     const seen: { [K in Kind]: Budget.Amount } = { ...start }
     const booked: { [K in Kind]: Budget.Amount } = { ...start }
-    // What a run takes of tokens and money only a run can tell; until then there is one at a time.
-    let unknown = tokens !== undefined || cost !== undefined
+    // What a run takes only a run can tell, also in calls; until then there is one at a time.
+    let unknown = calls !== undefined || tokens !== undefined || cost !== undefined
     let probing = false
     const aside: Array<Budget.Reservation> = []
     const settled = new Set<string>()
