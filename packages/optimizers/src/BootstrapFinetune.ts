@@ -353,7 +353,7 @@ const conversation = (
  * Effect.runPromise(Effect.provide(program, model)).then(({ datasets, done, passed }) => {
  *   assert.deepStrictEqual([passed, done], [2, 3])
  *   const [line] = BootstrapFinetune.toJsonl(datasets[0]!).split("\n")
- *   assert.deepStrictEqual(JSON.parse(line!).messages.map(({ role }) => role), ["system", "user", "assistant"])
+ *   assert.match(line!, /^{"messages":\[{"role":"system",/)
  * })
  * ```
  *

@@ -13,7 +13,10 @@ export const replaced = (
   parameters: Parameters.Parameters,
   { path }: Module.Predictor,
   instructions: string
-): Parameters.Parameters => ({ ...parameters, [path]: { demos: [], ...parameters[path], instructions } })
+): Parameters.Parameters => {
+  const entry = parameters[path]
+  return { ...parameters, [path]: { ...entry, demos: entry?.demos ?? [], instructions } }
+}
 
 /** What goes in and what comes out, one field a line. */
 export const fieldsOf = ({ signature }: Module.Predictor): string => {
