@@ -41,9 +41,9 @@ const normalized = (value: unknown): string | undefined => {
  * ```ts
  * import * as Majority from "@effect-dspy/core/Majority"
  *
- * const outputs = [{ why: "a", city: "Lyon" }, { why: "b", city: "Paris" }, { why: "c", city: "paris." }] as const
+ * const answer = Majority.of([{ why: "a", city: "Lyon" }, { why: "b", city: "Paris" }, { why: "c", city: "paris." }])
  *
- * assert.deepStrictEqual(Majority.of(outputs), { why: "b", city: "Paris" })
+ * assert.deepStrictEqual(answer, { why: "b", city: "Paris" })
  * ```
  *
  * @since 0.1.0
