@@ -205,6 +205,8 @@ export const events = <M extends Module.Any, In, Out, Labels, E = never, R = nev
           const met = yield* run.measure(
             samples.map(({ example, member: { contender }, rollout }) => ({ contender, example, rollout, trace: true }))
           )
+          // It was measured meanwhile, so that there is a best program from now on.
+          yield* run.settle([given])
           const scores = met.map(runs.scoreOf)
           const known = scores.filter((score) => score !== undefined)
           if (known.length === 0) continue
@@ -309,7 +311,6 @@ export const events = <M extends Module.Any, In, Out, Labels, E = never, R = nev
         }
 
         const chosen = simba.finalists(winners, made).filter((contender) => contender !== given)
-        yield* run.settle([given])
         yield* (classical ? race.all : race.run)(run, chosen, given)
       })
   })

@@ -1,10 +1,10 @@
 import * as Json from "@effect-dspy/core/Json"
 import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import * as Parameters from "@effect-dspy/core/Parameters"
-import type * as Optimizer from "@effect-dspy/optimizers/Optimizer"
+import * as Optimizer from "@effect-dspy/optimizers/Optimizer"
 import * as SIMBA from "@effect-dspy/optimizers/SIMBA"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Stream } from "effect"
+import { Effect, Option, Stream } from "effect"
 import * as rng from "../src/internal/rng.ts"
 import * as simba from "../src/internal/simba.ts"
 import { contract } from "./contract.ts"
@@ -86,6 +86,18 @@ describe("SIMBA", () => {
       assert.deepStrictEqual(shares[0], { proposals: 1, calls: 3 * 8 * 4 + 16 })
       // DSPy's schedule runs the unchanged copies as well; equal ones are run once here, on each of the 16 training examples.
       assert.deepStrictEqual(shares[1], { proposals: 1, calls: 3 * 8 * 4 + 16 + 16 })
+    }))
+
+  it.effect("has a best program from the first step on, and with a budget before", () =>
+    Effect.gen(function*() {
+      for (const budget of [undefined, { calls: 500 }]) {
+        const best = yield* SIMBA.events(sort, { ...options, budget }).pipe(
+          Stream.takeUntil((event) => event._tag === "Proposal" && event.trial.index === 1),
+          Optimizer.best,
+          Effect.provide(simulate({ answer }).layer)
+        )
+        assert.deepStrictEqual(Option.map(best, ({ score }) => score.known), Option.some(valset.length))
+      }
     }))
 
   it.effect("asks a model of its own for advice, if there is one", () =>
