@@ -250,7 +250,8 @@ describe.skipIf(missing !== undefined)("LlamaCpp", () => {
             Effect.ensuring(Ref.update(running, ({ most, now }) => ({ most, now: now - 1 })))
           ), { concurrency: "unbounded" })
         assert.strictEqual((yield* Ref.get(running)).most, 3)
-        assert.isTrue(answers.every(({ usage }) => usage.outputTokens === 30))
+        // Some end by themselves before the 30th token.
+        assert.isTrue(answers.every(({ usage: { outputTokens = 0 } }) => outputTokens > 0 && outputTokens <= 30))
         assert.strictEqual(new Set(answers.map(textOf)).size, 12)
       }).pipe(Effect.scoped))
   })
