@@ -116,6 +116,88 @@ export const make = (options: {
 }
 
 /**
+ * The same embedder, which remembers the vectors of the texts that were used
+ * last, `maxTexts` of them (10,000 by default), and asks only for those it does
+ * not know: for programs that ask the same again, as optimizers let them.
+ *
+ * A text that occurs twice in one call is embedded once; two calls that come at
+ * the same time may both ask. Failures are not remembered. Vectors are handed
+ * out as they are kept: do not write to them.
+ *
+ * @example
+ * ```ts
+ * import * as Embedder from "@effect-dspy/core/Embedder"
+ * import { Effect, Layer } from "effect"
+ *
+ * const asked: Array<string> = []
+ *
+ * const Lengths = Layer.succeed(
+ *   Embedder.Embedder,
+ *   Embedder.make({
+ *     id: "test/length",
+ *     embed: (texts) =>
+ *       Effect.sync(() => {
+ *         asked.push(...texts)
+ *         return texts.map((text) => Float32Array.of(text.length))
+ *       })
+ *   })
+ * )
+ *
+ * const Remembered = Layer.effect(
+ *   Embedder.Embedder,
+ *   Effect.flatMap(Embedder.Embedder, (embedder) => Embedder.cached(embedder))
+ * ).pipe(Layer.provide(Lengths))
+ *
+ * const program = Effect.zipRight(Embedder.embed(["a", "bb", "a"]), Embedder.embed(["bb", "ccc"])).pipe(
+ *   Effect.provide(Remembered)
+ * )
+ *
+ * Effect.runPromise(program).then((vectors) => {
+ *   assert.deepStrictEqual(vectors.map((vector) => vector[0]), [2, 3])
+ *   assert.deepStrictEqual(asked, ["a", "bb", "ccc"])
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const cached = (
+  self: Service,
+  options: { readonly maxTexts?: number | undefined } = {}
+): Effect.Effect<Service> =>
+  Effect.sync(() => {
+    const { maxTexts = 10_000 } = options
+    // In the order of their use: a Map lists what was set last at its end.
+    const known = new Map<string, Float32Array>()
+    const remember = (text: string, vector: Float32Array): void => {
+      known.delete(text)
+      known.set(text, vector)
+      for (const oldest of known.keys()) {
+        if (known.size <= maxTexts) break
+        known.delete(oldest)
+      }
+    }
+    return {
+      id: self.id,
+      dimensions: self.dimensions,
+      embed: (texts) =>
+        Effect.suspend(() => {
+          // What is known now may be forgotten by the time the others are there.
+          const vectors = new Map(Array.from(new Set(texts), (text) => [text, known.get(text)] as const))
+          const fresh = Array.from(vectors.keys()).filter((text) => vectors.get(text) === undefined)
+          return Effect.map(fresh.length === 0 ? Effect.succeed([]) : self.embed(fresh), (embedded) => {
+            for (const [index, text] of fresh.entries()) vectors.set(text, embedded[index])
+            return texts.map((text) => {
+              const vector = vectors.get(text)! // one for each text
+              remember(text, vector)
+              return vector
+            })
+          })
+        })
+    }
+  })
+
+/**
  * Embeds texts with the embedder of the program: one vector for each, in their
  * order.
  *

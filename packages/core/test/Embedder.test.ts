@@ -113,3 +113,57 @@ describe("Embedder", () => {
       assert.strictEqual(answers.length, 0)
     }))
 })
+
+describe("Embedder.cached", () => {
+  const counting = (log: Array<ReadonlyArray<string>>) =>
+    Embedder.make({
+      id: "test/numbers",
+      dimensions: 1,
+      embed: (texts) =>
+        Effect.sync(() => {
+          log.push(texts)
+          return texts.map((text) => Float32Array.of(Number(text)))
+        })
+    })
+
+  const numbersOf = (vectors: ReadonlyArray<Float32Array>) => vectors.map(([value]) => value)
+
+  it.effect("gives what the embedder gives, whatever is asked in whatever order and however little is remembered", () =>
+    Effect.promise(() =>
+      FastCheck.assert(
+        FastCheck.asyncProperty(
+          FastCheck.array(FastCheck.array(FastCheck.integer({ min: 0, max: 9 }))),
+          FastCheck.integer({ min: 0, max: 12 }),
+          (calls, maxTexts) =>
+            Effect.runPromise(Effect.gen(function*() {
+              const cached = yield* Embedder.cached(counting([]), { maxTexts })
+              assert.deepStrictEqual([cached.id, cached.dimensions], ["test/numbers", 1])
+              for (const call of calls) assert.deepStrictEqual(numbersOf(yield* cached.embed(call.map(String))), call)
+            }))
+        ),
+        { seed: 4 }
+      )
+    ))
+
+  it.effect("asks once for a text, until others were used later", () =>
+    Effect.gen(function*() {
+      const log: Array<ReadonlyArray<string>> = []
+      const cached = yield* Embedder.cached(counting(log), { maxTexts: 2 })
+      yield* cached.embed(["1", "2", "1"])
+      yield* cached.embed(["1"])
+      yield* cached.embed(["3"])
+      yield* cached.embed(["1", "3"])
+      yield* cached.embed([])
+      assert.deepStrictEqual(log, [["1", "2"], ["3"]])
+      yield* cached.embed(["2", "1"])
+      assert.deepStrictEqual(log.at(-1), ["2"])
+    }))
+
+  it.effect("does not remember failures", () =>
+    Effect.gen(function*() {
+      const answers = [Effect.fail(overloaded), Effect.succeed([Float32Array.of(1)])]
+      const cached = yield* Embedder.cached(embedder({ embed: () => answers.shift()! }))
+      assert.strictEqual((yield* Effect.flip(cached.embed(["a"]))).reason._tag, "Overloaded")
+      assert.deepStrictEqual(numbersOf(yield* cached.embed(["a"])), [1])
+    }))
+})
