@@ -3,8 +3,6 @@
  */
 import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import { Effect, type Scope } from "effect"
-import { type ChildProcess, fork } from "node:child_process"
-import * as path from "node:path"
 import type * as FaultServer from "../test/FaultServer.ts"
 
 /**
@@ -67,37 +65,14 @@ export interface Server {
 /** Milliseconds by a clock that all processes of a machine share. */
 export const now = (): number => Number(process.hrtime.bigint()) / 1e6
 
-const runner = path.join(import.meta.dirname, "run.ts")
-
-const ended = (child: ChildProcess) =>
-  Effect.async<void>((resume) => {
-    child.once("exit", () => resume(Effect.void))
-    child.disconnect()
+/** The server at a URL, which the process that started this one asks for its report. */
+export const at = (url: string): Server => ({
+  url,
+  report: Effect.async<Report>((resume) => {
+    process.once("message", (message) => resume(Effect.succeed(message as Report))) // nothing else is sent to us
+    process.send?.("report")
   })
-
-const message = <A>(child: ChildProcess) =>
-  Effect.async<A>((resume) => {
-    const onMessage = (message: unknown) => {
-      child.off("exit", onExit)
-      resume(Effect.succeed(message as A)) // it is our own process
-    }
-    const onExit = () => resume(Effect.dieMessage("the server has ended"))
-    child.once("message", onMessage)
-    child.once("exit", onExit)
-  })
-
-/** Starts the server of a scenario. */
-export const start = (id: string): Effect.Effect<Server, never, Scope.Scope> =>
-  Effect.gen(function*() {
-    const child = yield* Effect.acquireRelease(
-      Effect.sync(() => fork(runner, ["--serve", id], { execArgv: ["--import", "tsx"] })),
-      ended
-    )
-    return {
-      url: yield* message<string>(child),
-      report: Effect.zipRight(Effect.sync(() => child.send("report")), message<Report>(child))
-    }
-  })
+})
 
 // =============================================================================
 // Requests that carry a number, so that both sides know which one is meant

@@ -3,7 +3,7 @@
  * itself. `--scale 0.1` does a tenth of it, `--seed` begins with another one.
  */
 import { Cause, Effect, Exit, Option } from "effect"
-import { spawn } from "node:child_process"
+import { type ChildProcess, fork, spawn } from "node:child_process"
 import * as os from "node:os"
 import { parseArgs } from "node:util"
 import * as FaultServer from "../test/FaultServer.ts"
@@ -11,7 +11,7 @@ import { cancellation } from "./cancellation.ts"
 import { connections } from "./connections.ts"
 import { http } from "./http.ts"
 import { processes } from "./processes.ts"
-import { now, numberOf, type Outcome, type Report, type Scenario, type Seen, start } from "./Scenario.ts"
+import { at, now, numberOf, type Outcome, type Report, type Scenario, type Seen } from "./Scenario.ts"
 import { streams } from "./streams.ts"
 
 const scenarios: ReadonlyArray<Scenario> = [...http, ...connections, ...streams, ...cancellation, ...processes]
@@ -49,13 +49,12 @@ const serve = (handler: NonNullable<Scenario["serve"]>) =>
     yield* Effect.never
   })
 
-const runHere = (scenario: Scenario, seed: number, scale: number) =>
-  Effect.gen(function*() {
-    const server = scenario.serve === undefined
-      ? { url: "http://127.0.0.1:9", report: Effect.dieMessage(`${scenario.id} has no server`) }
-      : yield* start(scenario.id)
-    return yield* scenario.run({ server, seed, times: (full) => Math.max(1, Math.round(full * scale)) })
-  }).pipe(Effect.scoped)
+const runHere = (scenario: Scenario, url: string, seed: number, scale: number) =>
+  Effect.scoped(
+    Effect.suspend(() =>
+      scenario.run({ server: at(url), seed, times: (full) => Math.max(1, Math.round(full * scale)) })
+    )
+  )
 
 const failure = (words: string): Outcome => ({ figure: "", failed: [words] })
 
@@ -63,19 +62,36 @@ const failure = (words: string): Outcome => ({ figure: "", failed: [words] })
 // All of them
 // =============================================================================
 
-const patience = 1000
+const patience = 5000
 
-const inItsOwnProcess = (scenario: Scenario, options: ReadonlyArray<string>) =>
-  new Promise<Outcome>((resolve) => {
-    const command = [process.execPath, "--import", "tsx", "--expose-gc", import.meta.filename, "--run", scenario.id]
-    const limited = scenario.files === undefined ? "" : `ulimit -n ${scenario.files} && `
-    const child = spawn("/bin/sh", ["-c", `${limited}exec "$@"`, "sh", ...command, ...options], {
-      stdio: ["ignore", "inherit", "inherit", "ipc"]
-    })
+const own = ["--import", "tsx", "--expose-gc"]
+
+const message = <A>(child: ChildProcess) =>
+  new Promise<A>((resolve, reject) => {
+    child.once("message", (message) => resolve(message as A)) // it is our own process
+    child.once("exit", () => reject(new Error("the server has ended")))
+  })
+
+const inItsOwnProcess = async (scenario: Scenario, options: ReadonlyArray<string>): Promise<Outcome> => {
+  const server = scenario.serve === undefined
+    ? undefined
+    : fork(import.meta.filename, ["--serve", scenario.id], { execArgv: own })
+  const url = server === undefined ? "" : await message<string>(server)
+  const command = [process.execPath, ...own, import.meta.filename, "--run", scenario.id, "--url", url]
+  const limited = scenario.files === undefined ? "" : `ulimit -n ${scenario.files} && `
+  const child = spawn("/bin/sh", ["-c", `${limited}exec "$@"`, "sh", ...command, ...options], {
+    stdio: ["ignore", "inherit", "inherit", "ipc"]
+  })
+  const result = await new Promise<Outcome>((resolve) => {
     let result: Outcome | undefined
     let late: NodeJS.Timeout | undefined
-    child.on("message", (message) => {
-      result = message as Outcome // it is our own process
+    child.on("message", (said) => {
+      if (said === "report") {
+        void message<Report>(server!).then((report) => child.send(report)) // who has a report has a server
+        server!.send("report")
+        return
+      }
+      result = said as Outcome // it is our own process
       late = setTimeout(() => {
         result = { ...result!, failed: [...result!.failed, `the process does not end within ${patience} ms`] }
         child.kill("SIGKILL")
@@ -86,6 +102,9 @@ const inItsOwnProcess = (scenario: Scenario, options: ReadonlyArray<string>) =>
       resolve(result ?? failure(`the process ended with ${signal ?? code}`))
     })
   })
+  server?.disconnect()
+  return result
+}
 
 const load = () => os.loadavg().map((one) => one.toFixed(1)).join(" ")
 
@@ -94,6 +113,7 @@ const { positionals, values } = parseArgs({
   options: {
     run: { type: "string" },
     serve: { type: "string" },
+    url: { type: "string", default: "" },
     seed: { type: "string", default: "20240917" },
     scale: { type: "string", default: "1" }
   }
@@ -102,11 +122,11 @@ const seed = Number(values.seed)
 const scale = Number(values.scale)
 
 if (values.serve !== undefined) {
-  void Effect.runPromise(Effect.scoped(serve(named(values.serve)!.serve!))) // started by `start`
+  void Effect.runPromise(Effect.scoped(serve(named(values.serve)!.serve!))) // started by `inItsOwnProcess`
 } else if (values.run !== undefined) {
   const unhandled: Array<unknown> = []
   process.on("unhandledRejection", (reason) => unhandled.push(reason))
-  const exit = await Effect.runPromiseExit(runHere(named(values.run)!, seed, scale)) // started by `inItsOwnProcess`
+  const exit = await Effect.runPromiseExit(runHere(named(values.run)!, values.url, seed, scale)) // started by `inItsOwnProcess`
   const found = Exit.isSuccess(exit)
     ? exit.value
     : failure(
