@@ -119,10 +119,10 @@ const everyMinute: Schedule.Schedule<unknown, unknown> = Schedule.union(
 
 /**
  * Waits for the end of a training and returns the name of the new model, to be
- * provided like any other. It is asked after 5 seconds, then half as long again
- * each time, up to a minute, or as `poll` says; a `poll` that ends gives the
- * waiting up, with `FinetuningFailed`. Whoever is interrupted, or loses the
- * connection, can wait again: the training goes on.
+ * provided like any other. It is asked for at once, after 5 seconds, then after
+ * half as long again each time, up to a minute, or as `poll` says; a `poll` that
+ * ends gives the waiting up, with `FinetuningFailed`. Whoever is interrupted, or
+ * loses the connection, can wait again: the training goes on.
  *
  * @example
  * ```ts

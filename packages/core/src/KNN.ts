@@ -19,7 +19,8 @@ import type * as Parameters from "./Parameters.ts"
  * demonstrations: they are embedded when they are first needed, and kept.
  *
  * Inputs are compared as texts, `name: value | name: value`, by the cosine of
- * their vectors. Predictors without demonstrations are not embedded for.
+ * their vectors. Predictors without demonstrations are not embedded for. Throws
+ * a `RangeError` for a `k` that is no whole number of at least 1.
  *
  * @see Liu et al., "What Makes Good In-Context Examples for GPT-3?" (arXiv 2101.06804)
  *
@@ -67,10 +68,12 @@ export const make = <In, Out, E, R>(
   module: Module.Module<In, Out, E, R>,
   options: { readonly k: number }
 ): Module.Module<In, Out, E | LanguageModelError, R | Embedder.Embedder> => {
+  const { k } = options
+  if (!Number.isInteger(k) || k < 1) throw new RangeError(`KNN: k must be a whole number of at least 1, not ${k}`)
   const chosen = new WeakMap<Embedder.Service, frame.Choice>()
   return Module.surrounded(module, (current) =>
     Effect.map(Embedder.Embedder, (embedder) => {
-      const choice = chosen.get(embedder) ?? nearest(embedder, options.k)
+      const choice = chosen.get(embedder) ?? nearest(embedder, k)
       chosen.set(embedder, choice)
       return { ...current, choice }
     }))

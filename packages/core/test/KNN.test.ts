@@ -50,6 +50,10 @@ describe("KNN", () => {
       assert.deepStrictEqual(shown(requests[0]), ["about 90", "about 50", "about 70"])
     }))
 
+  it("refuses a number of neighbours that is none", () => {
+    for (const k of [0, -1, 1.5, Number.NaN]) assert.throws(() => KNN.make(numbered, { k }), /KNN: k must be/)
+  })
+
   it.effect("embeds nothing where all are shown", () =>
     Effect.gen(function*() {
       const requests: Array<LanguageModel.Request> = []

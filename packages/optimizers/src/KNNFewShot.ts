@@ -71,7 +71,7 @@ export const events = <M extends Module.Any, In, Out, Labels, E = never, R = nev
   // The module as its type M says; the intersection only lets the compiler infer what goes in and out.
   const near = KNN.make<Module.Input<M>, Module.Output<M>, Module.Error<M>, Module.Requirements<M>>(
     module as unknown as Module.Module<Module.Input<M>, Module.Output<M>, Module.Error<M>, Module.Requirements<M>>,
-    { k }
+    { k: Number.isInteger(k) && k >= 1 ? k : 1 } // what is no number of neighbours is refused by the check
   )
   return search.events<Compiled<M>, In, Out, Labels, E, R, R2>({
     optimizer: "KNNFewShot",
