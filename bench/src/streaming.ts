@@ -1,6 +1,7 @@
 /**
  * How fast the deltas of one typed field pass, side by side with other
- * libraries: 2,000 deltas in one answer, on loopback.
+ * libraries: 2,000 deltas in one answer, on loopback. And how long after the
+ * first bytes of a plain `fetch` the first delta of a field is there.
  */
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible"
 import { ai as axAi, ax } from "@ax-llm/ax"
@@ -35,6 +36,11 @@ const axAnswer = ax("question:string -> answer:string")
 const contenders: Readonly<Record<string, () => Promise<string>>> = {
   "effect-dspy": () =>
     runtime.runPromise(Stream.mkString(ModuleStream.field(answer, { question }, { path: "", field: "answer" }))),
+  "effect-dspy, every event": () =>
+    runtime.runPromise(
+      Stream.runFold(ModuleStream.events(answer, { question }), "", (text, event) =>
+        event._tag === "FieldDelta" ? text + event.text : text)
+    ),
   openai: async () => {
     let text = ""
     const stream = await openai.chat.completions.create({
@@ -84,6 +90,41 @@ table(
     `${(median(values) / reference).toFixed(2)}x`
   ])
 )
+
+// ---- The first delta, against the first bytes
+
+const firstBytes = async (): Promise<void> => {
+  const response = await fetch(`${url}/chat/completions`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ model: "chat", stream: true, messages: [{ role: "user", content: question }] })
+  })
+  const reader = response.body!.getReader()
+  await reader.read()
+  await reader.cancel()
+}
+
+const firstDelta = (): Promise<void> =>
+  runtime.runPromise(Stream.runDrain(Stream.take(ModuleStream.text(answer, { question }), 1)))
+
+const timed = async (call: () => Promise<void>): Promise<number> => {
+  const start = performance.now()
+  await call()
+  return performance.now() - start
+}
+
+const pairs = 400
+const later: Array<number> = []
+for (let n = -100; n < pairs; n++) {
+  const both = n % 2 === 0
+    ? [await timed(firstBytes), await timed(firstDelta)]
+    : [await timed(firstDelta), await timed(firstBytes)].reverse()
+  if (n >= 0) later.push(both[1]! - both[0]!) // a pair
+}
+later.sort((a, b) => a - b)
+const quantile = (q: number): string => `${later[Math.floor(q * (pairs - 1))]!.toFixed(2)} ms` // of all pairs
+console.log(`the first delta of a field, later than the first bytes of a fetch by (${pairs} pairs)`)
+table(["p50", "p90", "p99"], [[quantile(0.5), quantile(0.9), quantile(0.99)]])
 
 await runtime.dispose()
 stop()
