@@ -108,7 +108,8 @@ export class Cancelled extends Schema.TaggedError<Cancelled>("@effect-dspy/strea
  *   of them share its run, or its result if it has ended well by then. Each is
  *   still a request of its own, with an id and a limit; the run is interrupted
  *   when the last of them has left. A failure is shared by those who wait for it,
- *   not by those who come later.
+ *   not by those who come later. What happens in the run is heard by whoever
+ *   listens to the first of them.
  * - `name`: tells this manager's metrics from those of others; `"requests"` by
  *   default.
  *
@@ -211,7 +212,7 @@ interface Run<Out, E> {
   readonly program: Effect.Effect<Out, E>
   readonly started: Deferred.Deferred<void>
   readonly result: Deferred.Deferred<Out, E>
-  /** There soon after it has been started. */
+  /** There soon after it has been accepted. */
   readonly fiber: Deferred.Deferred<Fiber.Fiber<unknown, unknown>>
   state: "queued" | "running" | "ended"
   waiters: number
@@ -293,23 +294,25 @@ export const make = <In, Out, E, R>(
       <A, E2>(self: Effect.Effect<A, E2>): Effect.Effect<void> =>
         Effect.flatMap(Effect.forkIn(self, fibers), (forked) => Effect.asVoid(Deferred.succeed(fiber, forked)))
 
-    const started = (run: Run<Out, E>): Effect.Effect<void> => {
+    const start = (run: Run<Out, E>): Effect.Effect<unknown> => {
       run.state = "running"
       underWay++
-      return Deferred.succeed(run.started, undefined).pipe(
-        Effect.zipRight(Effect.interruptible(run.program)),
-        Effect.onExit((exit) => Effect.suspend(() => ended(run, exit))),
-        fork(run.fiber)
-      )
+      return Deferred.succeed(run.started, undefined)
     }
 
     const ended = (run: Run<Out, E>, exit: Exit.Exit<Out, E>): Effect.Effect<void> => {
+      const wasRunning = run.state === "running"
       run.state = "ended"
-      underWay--
       if (Exit.isFailure(exit)) forget(run)
-      const [next] = queue
-      if (next !== undefined) queue.delete(next)
-      const further = next === undefined ? Effect.void : started(next)
+      let further: Effect.Effect<unknown> = Effect.void
+      if (wasRunning) {
+        underWay--
+        const [next] = queue
+        if (next !== undefined) {
+          queue.delete(next)
+          further = start(next)
+        }
+      }
       return Effect.all([Deferred.done(run.result, exit), further, settled], { discard: true })
     }
 
@@ -321,9 +324,8 @@ export const make = <In, Out, E, R>(
       entries.delete(id)
       if (--run.waiters > 0 || run.state === "ended") return settled
       forget(run)
-      if (run.state === "running") return Effect.flatMap(Deferred.await(run.fiber), Fiber.interrupt)
       queue.delete(run)
-      return settled
+      return Effect.flatMap(Deferred.await(run.fiber), Fiber.interrupt)
     }
 
     const accepted = (
@@ -378,17 +380,26 @@ export const make = <In, Out, E, R>(
     }
 
     const begun = (run: Run<Out, E>): Effect.Effect<void> => {
-      let starting: Effect.Effect<void> = Effect.void
-      if (underWay < concurrency) starting = started(run)
+      let starting: Effect.Effect<unknown> = Effect.void
+      if (underWay < concurrency) starting = start(run)
       else queue.add(run)
-      if (coalesce === undefined || run.key === undefined) return Effect.zipRight(starting, measure)
+      // Begun by whoever asked first, so that it has that one's surroundings: who listens, the span it is in.
+      const running = Deferred.await(run.started).pipe(
+        Effect.zipRight(run.program),
+        Effect.interruptible,
+        Effect.onExit((exit) => Effect.suspend(() => ended(run, exit))),
+        fork(run.fiber)
+      )
+      if (coalesce === undefined || run.key === undefined) {
+        return Effect.all([starting, running, measure], { discard: true })
+      }
       shared.set(run.key, run)
       const expiry = Effect.sleep(coalesce.window).pipe(
         Effect.interruptible,
         Effect.zipRight(Effect.sync(() => forget(run))),
         Effect.forkIn(fibers)
       )
-      return Effect.all([starting, expiry, measure], { discard: true })
+      return Effect.all([starting, running, expiry, measure], { discard: true })
     }
 
     const nextId = (): string => {

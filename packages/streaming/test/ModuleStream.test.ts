@@ -637,9 +637,10 @@ describe("any module", () => {
       assert.deepStrictEqual(tags.slice(0, 3), ["ModuleStart", "searching", "PredictorStart"])
     }).pipe(Effect.provide(model)))
 
-  it.effect("interruption closes the stream of the model", () =>
+  it.effect("a slow reader holds up the stream of the model, and closes it when it leaves", () =>
     Effect.gen(function*() {
       const open = yield* Ref.make(0)
+      const written = yield* Ref.make(0)
       const endless = LanguageModel.make({
         id: "endless",
         stream: () =>
@@ -649,12 +650,14 @@ describe("any module", () => {
               Stream.make({ _tag: "TextDelta", index: 0, text: "[[ ## answer ## ]]\n" } as const),
               Stream.repeatValue({ _tag: "TextDelta", index: 0, text: "word " } as const).pipe(
                 Stream.rechunk(1),
+                Stream.tap(() => Ref.update(written, (n) => n + 1)),
                 Stream.tap(() => Effect.yieldNow())
               )
             )
           ))
       })
       const words = yield* ModuleStream.text(answer, { question: "?" }, { bufferSize: 2 }).pipe(
+        Stream.tap(() => Effect.repeatN(Effect.yieldNow(), 200)),
         Stream.tap(() => Effect.map(Ref.get(open), (n) => assert.strictEqual(n, 1))),
         Stream.take(3),
         collect,
@@ -662,5 +665,6 @@ describe("any module", () => {
       )
       assert.strictEqual(words.length, 3)
       assert.strictEqual(yield* Ref.get(open), 0)
+      assert.isBelow(yield* Ref.get(written), 20)
     }))
 })

@@ -1,4 +1,5 @@
 import * as Module from "@effect-dspy/core/Module"
+import * as ModuleEvent from "@effect-dspy/core/ModuleEvent"
 import * as RequestManager from "@effect-dspy/streaming/RequestManager"
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Metric, Random, Ref, Scope, TestClock } from "effect"
@@ -133,6 +134,31 @@ describe("RequestManager", () => {
       yield* Fiber.interrupt(fiber)
       assert.strictEqual(yield* open, 0)
       assert.deepStrictEqual(yield* requests.active, [])
+    }))
+
+  it.scoped("a request is heard by those who listen to it, and by nobody else, however long it has waited", () =>
+    Effect.gen(function*() {
+      const { module } = yield* counting
+      const requests = yield* RequestManager.make(module, { concurrency: 1 })
+      const heard: Array<string> = []
+      const ask = (name: string) =>
+        requests.submit({ id: 1, seconds: 1 }).pipe(
+          ModuleEvent.listen({
+            deltas: false,
+            emit: (events) => Effect.sync(() => heard.push(...events.map(({ _tag }) => `${name} ${_tag}`)))
+          })
+        )
+      yield* ask("first")
+      yield* ask("second")
+      yield* requests.submit({ id: 1, seconds: 1 })
+      yield* TestClock.adjust("3 seconds")
+      yield* requests.drain
+      assert.deepStrictEqual(heard, [
+        "first ModuleStart",
+        "first ModuleEnd",
+        "second ModuleStart",
+        "second ModuleEnd"
+      ])
     }))
 
   it.scoped("drains: takes no more, and waits for what there is", () =>
