@@ -69,7 +69,10 @@ export const contract = (
     readonly stride?: number | undefined
   }
 ) => {
-  const { answer, budgets, events, seeds = 10, stride = 1 } = options
+  const { answer, budgets, events, stride = 1 } = options
+  // More of it than there is time for after each change: ROUNDS=100 npx vitest run packages/optimizers/test/GEPA.test.ts
+  const rounds = Number(process.env["ROUNDS"] ?? 0)
+  const seeds = Math.max(options.seeds ?? 10, rounds)
 
   // A run for each entry of a journal takes its time on a busy machine.
   describe(`${name} keeps what all optimizers promise`, { timeout: 120_000 }, () => {
@@ -125,7 +128,7 @@ export const contract = (
     it.effect("and at any moment of a concurrent run", () =>
       Effect.gen(function*() {
         const whole = yield* best(events({})).pipe(Effect.provide(simulate({ answer }).layer))
-        for (let moment = 0; moment < 15; moment++) {
+        for (let moment = 0; moment < Math.max(15, rounds); moment++) {
           yield* breathe
           const lines: Array<string> = []
           const run = (latency: number) =>
@@ -133,7 +136,7 @@ export const contract = (
               Effect.provide([simulate({ answer, latency: shuffled(latency) }).layer, store(lines)])
             )
           const cut = yield* Effect.fork(run(moment))
-          yield* Effect.repeatN(Effect.yieldNow(), moment * 60)
+          yield* Effect.repeatN(Effect.yieldNow(), (moment * 60) % 1500)
           yield* Fiber.interrupt(cut)
           assert.strictEqual(artifact(yield* run(moment + 1000)), artifact(whole))
         }
