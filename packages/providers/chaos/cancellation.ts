@@ -147,25 +147,31 @@ export const cancellation: ReadonlyArray<Scenario> = [
         const model = yield* Effect.flatMap(dialects.openai.make(server.url), Policies.standard()).pipe(
           Scope.extend(scope)
         )
-        yield* Effect.forEach(
-          Array.from({ length: total }, (_, n) => n),
-          (n) =>
-            Effect.gen(function*() {
-              const first = yield* Deferred.make<void>()
-              yield* Effect.forkIn(
-                Stream.runForEach(model.stream(numbered(n)), () => Deferred.succeed(first, undefined)),
-                scope
-              )
-              yield* Deferred.await(first)
-            }),
-          { concurrency: 100 }
+        const all = yield* Deferred.make<void>()
+        let reading = 0
+        yield* Effect.forkIn(
+          Effect.forEach(
+            Array.from({ length: total }, (_, n) => n),
+            (n) =>
+              Effect.suspend(() => {
+                let begun = false
+                return Stream.runForEach(model.stream(numbered(n)), () => {
+                  if (!begun) reading++
+                  begun = true
+                  return reading === total ? Deferred.succeed(all, undefined) : Effect.void
+                })
+              }),
+            { concurrency: "unbounded", discard: true }
+          ),
+          scope
         )
+        yield* Deferred.await(all)
         const active = (yield* server.report).open
         const started = now()
         yield* Scope.close(scope, Exit.void)
         const closed = now() - started
         let open = active
-        while (open > 0 && now() - started < 5000) open = (yield* server.report).open
+        while (open > 0 && now() - started < 30_000) open = (yield* server.report).open
         const seen = now() - started
         return outcome(
           `${active} streams, the scope closed after ${closed.toFixed(0)} ms, all connections after ${
