@@ -98,22 +98,25 @@ export const spread = (values: ReadonlyArray<number>): string =>
 
 export const mebibytes = (bytes: number): string => `${(bytes / 1024 / 1024).toFixed(1)} MiB`
 
+// Memory is looked at also while no fiber gets a turn: timers are not Effects here.
+const watchMemory = () => {
+  globalThis.gc?.()
+  const before = process.memoryUsage()
+  const peak = { heap: 0, rss: 0 }
+  const timer = setInterval(() => {
+    const { external, heapUsed, rss } = process.memoryUsage()
+    peak.heap = Math.max(peak.heap, heapUsed + external - before.heapUsed - before.external)
+    peak.rss = Math.max(peak.rss, rss - before.rss)
+  }, 5)
+  return { peak, stop: () => clearInterval(timer) }
+}
+
 /** Runs an effect, and tells by how much memory grew beyond what it was before, at its peak. */
 export const growth = <A, E, R>(self: Effect.Effect<A, E, R>) =>
   Effect.acquireUseRelease(
-    Effect.sync(() => {
-      globalThis.gc?.()
-      const before = process.memoryUsage()
-      const peak = { heap: 0, rss: 0 }
-      const look = () => {
-        const { external, heapUsed, rss } = process.memoryUsage()
-        peak.heap = Math.max(peak.heap, heapUsed + external - before.heapUsed - before.external)
-        peak.rss = Math.max(peak.rss, rss - before.rss)
-      }
-      return { peak, timer: setInterval(look, 5) }
-    }),
+    Effect.sync(watchMemory),
     ({ peak }) => Effect.map(self, (value) => ({ value, peak })),
-    ({ timer }) => Effect.sync(() => clearInterval(timer))
+    ({ stop }) => Effect.sync(stop)
   )
 
 /**

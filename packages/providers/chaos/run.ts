@@ -46,7 +46,7 @@ const serve = (handler: NonNullable<Scenario["serve"]>) =>
     })
     process.on("disconnect", () => process.exit())
     process.send?.(server.url)
-    yield* Effect.never
+    return yield* Effect.never
   })
 
 const runHere = (scenario: Scenario, url: string, seed: number, scale: number) =>
