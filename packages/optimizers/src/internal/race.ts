@@ -14,6 +14,14 @@ import type { Cell, Contender, Search } from "./search.ts"
 // Differences of fewer examples are mostly noise.
 const block = 8
 
+// A third of the examples for all, two thirds for the better half, and every one for the best quarter. More rounds would
+// take longer, a run after the other, and tell apart by fewer examples what is close.
+const rounds = (challengers: number, total: number): ReadonlyArray<Racing.Round> =>
+  [1, 2, 3].map((round) => ({
+    contenders: Math.max(2, Math.ceil(challengers / 2 ** (round - 1))),
+    examples: Math.min(total, block * Math.ceil((total * round) / 3 / block))
+  }))
+
 /** The new leader; who leads must have been settled. */
 export const run = <In, Out, R>(
   search: Search<In, Out, R>,
@@ -30,8 +38,7 @@ export const run = <In, Out, R>(
     }
     // Two that came out the same are one.
     let racers = Array.from(new Set(challengers)).filter((challenger) => challenger !== leader)
-    // Also of two the worse one is mostly found out before the last example.
-    for (const round of Racing.halving({ contenders: Math.max(8, racers.length), total, block })) {
+    for (const round of rounds(racers.length, total)) {
       // The last round, or too few examples for any before it.
       if (round.examples === total) return yield* final(search, racers, round.contenders, leader)
       const staying = racers.slice(0, round.contenders)
@@ -81,7 +88,7 @@ export const cost = (challengers: number, total: number): number =>
 const costOf = (challengers: number, total: number): number => {
   let met = 0
   let runs = 0
-  for (const { contenders, examples } of Racing.halving({ contenders: Math.max(8, challengers), total, block })) {
+  for (const { contenders, examples } of rounds(challengers, total)) {
     runs += Math.min(challengers, contenders) * (examples - met)
     met = examples
   }
