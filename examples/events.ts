@@ -70,7 +70,6 @@ const Documents = Retriever.layerBm25([
 ])
 
 program.pipe(
-  Effect.provide(Documents),
-  Effect.provide(Model.layer.pipe(Policy.apply(ResponseCache.memory()))),
+  Effect.provide([Documents, Model.layer.pipe(Policy.apply(ResponseCache.memory()))]),
   NodeRuntime.runMain
 )

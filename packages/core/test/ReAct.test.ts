@@ -19,7 +19,7 @@ const add = Tool.make("add", {
 const broken = Tool.make("broken", {
   description: "Never works.",
   parameters: {},
-  run: () => Effect.fail(new Error("out of order"))
+  run: () => Effect.fail("out of order")
 })
 
 const step = (name: string, args: { readonly [name: string]: unknown } = {}, thought = "hm") =>

@@ -1,13 +1,16 @@
 import * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import type * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
 import { assert, describe, it } from "@effect/vitest"
-import { Chunk, Config, ConfigProvider, Effect, Fiber, Logger, Option, Redacted, Stream } from "effect"
+import { Chunk, Config, ConfigProvider, Console, Effect, Fiber, Logger, Option, Redacted, Stream } from "effect"
 import { spawn } from "node:child_process"
 import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
 import * as ClaudeCli from "../src/ClaudeCli.ts"
 import { spanEvents } from "./policing.ts"
+
+// What a child must not get, unless it is on the list.
+const environment = process.env
 
 const executable = path.join(import.meta.dirname, "fixtures", "fakeClaude.mjs")
 
@@ -114,14 +117,14 @@ describe("ClaudeCli", () => {
 
   it.scopedLive("gives it its folder, its arguments and the environment that is allowed, and no more", () =>
     Effect.gen(function*() {
-      process.env["CANARY"] = "a-secret-of-ours"
+      environment["CANARY"] = "a-secret-of-ours"
       const { directory, model } = yield* behaving("report", {
         model: "opus",
         tools: ["Read", "mcp__files__list"],
         environment: { ANTHROPIC_API_KEY: Redacted.make("sk-canary"), EXTRA: "$(id)" }
       })
       const report = JSON.parse((yield* model.generate(ask("hi"))).outputs[0]!.text)
-      delete process.env["CANARY"]
+      delete environment["CANARY"]
       assert.strictEqual(report.directory, directory)
       assert.deepStrictEqual(report.arguments, [
         "-p",
@@ -136,7 +139,7 @@ describe("ClaudeCli", () => {
         "--model",
         "opus"
       ])
-      assert.strictEqual(report.environment.PATH, process.env["PATH"])
+      assert.strictEqual(report.environment.PATH, environment["PATH"])
       assert.strictEqual(report.environment.ANTHROPIC_API_KEY, "sk-canary")
       assert.strictEqual(report.environment.EXTRA, "$(id)")
       assert.notInclude(JSON.stringify(report), "a-secret-of-ours")
@@ -417,7 +420,7 @@ describe("ClaudeCli", () => {
   // For longer: RUNS=1000 npx vitest run packages/providers/test/ClaudeCli.test.ts -t "many calls"
   it.scopedLive("many calls at a time leave no process behind", () =>
     Effect.gen(function*() {
-      const total = Number(process.env["RUNS"] ?? 12)
+      const total = Number(environment["RUNS"] ?? 12)
       const kinds = ["answer", "lingering", "family", "stubborn", "half", "dying", "stalled", "flood"]
       const models = yield* Effect.forEach(kinds, (kind) => behaving(kind))
       yield* Effect.forEach(
@@ -426,11 +429,11 @@ describe("ClaudeCli", () => {
         { concurrency: 4 }
       )
       yield* until(() => models.every(({ orphans }) => orphans().length === 0))
-      if (process.env["RUNS"] !== undefined) {
+      if (environment["RUNS"] !== undefined) {
         const started = models.reduce((sum, { pids }) => sum + pids().length, 0)
-        console.log(`${total} calls, ${started} processes, 0 orphans`)
+        yield* Console.log(`${total} calls, ${started} processes, 0 orphans`)
       }
-    }), 60_000 + Number(process.env["RUNS"] ?? 0) * 3000)
+    }), 60_000 + Number(environment["RUNS"] ?? 0) * 3000)
 
   it.scopedLive("ends when the process that called it is killed", () =>
     Effect.gen(function*() {

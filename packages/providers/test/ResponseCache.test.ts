@@ -4,7 +4,20 @@ import * as Policy from "@effect-dspy/core/Policy"
 import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
 import { FetchHttpClient } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Either, FastCheck, Fiber, Layer, Logger, Metric, Option, Redacted, Stream, TestClock } from "effect"
+import {
+  Console,
+  Effect,
+  Either,
+  FastCheck,
+  Fiber,
+  Layer,
+  Logger,
+  Metric,
+  Option,
+  Redacted,
+  Stream,
+  TestClock
+} from "effect"
 import Libsql from "libsql"
 import { type ChildProcess, spawn } from "node:child_process"
 import * as fs from "node:fs"
@@ -14,6 +27,9 @@ import * as OpenAiCompatible from "../src/OpenAiCompatible.ts"
 import * as ResponseCache from "../src/ResponseCache.ts"
 import { answerTo, counted, requestOf } from "./caching.ts"
 import { spanEvents } from "./policing.ts"
+
+// For more of them than there is time for after each change.
+const kills = process.env["KILLS"]
 
 const request = requestOf(1)
 
@@ -563,14 +579,14 @@ describe("ResponseCache.sqlite", () => {
     () =>
       Effect.scoped(Effect.gen(function*() {
         const file = path.join(yield* folder, "lm.db")
-        const { killed, wrong, written } = yield* writersUnderFire(file, Number(process.env["KILLS"] ?? 8))
+        const { killed, wrong, written } = yield* writersUnderFire(file, Number(kills ?? 8))
         assert.strictEqual(wrong, 0)
         assert.isAbove(written.size, 0)
         const known = yield* ask(file, ...written)
         assert.deepStrictEqual(known, known.map(() => true))
-        if (process.env["KILLS"] !== undefined) console.log(`${killed} killed, ${written.size} answers written, 0 lost`)
+        if (kills !== undefined) yield* Console.log(`${killed} killed, ${written.size} answers written, 0 lost`)
       })),
-    120_000 + Number(process.env["KILLS"] ?? 0) * 5000
+    120_000 + Number(kills ?? 0) * 5000
   )
 })
 
