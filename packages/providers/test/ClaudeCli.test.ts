@@ -360,6 +360,20 @@ describe("ClaudeCli", () => {
       assert.isAbove(Chunk.size(yield* Stream.runCollect(slow)), 3)
     }))
 
+  it.scopedLive("nothing is lost when it ends while nobody reads", () =>
+    Effect.gen(function*() {
+      const { model, orphans } = yield* behaving("answer")
+      let waited = false
+      const deltas = yield* Stream.runCollect(Stream.mapChunksEffect(model.stream(ask("hi")), (chunk) =>
+        Effect.gen(function*() {
+          if (!waited) yield* until(() => orphans().length === 0)
+          waited = true
+          return chunk
+        })))
+      const last = Chunk.last(deltas)
+      assert.strictEqual(last._tag === "Some" ? last.value._tag : undefined, "Completed")
+    }))
+
   it.scopedLive("a flood is stopped, in lines or without", () =>
     Effect.gen(function*() {
       const flood = yield* reasonOf("flood")

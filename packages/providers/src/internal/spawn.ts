@@ -106,6 +106,8 @@ export const spawn = (node: Node, command: Command): Effect.Effect<Child, NotSta
     })
     // A pipe that breaks has no more to tell than the end of the program.
     for (const pipe of [child.stdin, child.stdout, child.stderr]) pipe.on("error", () => {})
+    // When a program ends, Node lets what nobody listens to flow away; between two reads nobody would.
+    child.stdout.on("readable", () => {})
     child.stdin.end(command.input)
 
     const next = Effect.async<Option.Option<Uint8Array>>((resume) => {
