@@ -81,7 +81,7 @@ describe("Scoring.evaluator", () => {
         { draft: Predict.make("question -> draft") },
         function*(m, input: { readonly question: string }) {
           yield* Effect.either(m.draft(input))
-          return yield* Effect.fail(new Error("no draft"))
+          return yield* Effect.fail("no draft")
         }
       )
       const scored = yield* Scoring.evaluator({

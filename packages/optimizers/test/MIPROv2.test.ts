@@ -254,9 +254,9 @@ describe("what there is to choose from", () => {
   it.effect("start with the program as given, demonstrations and all", () =>
     Effect.gen(function*() {
       const own = [Parameters.demo({ item: "kind0-900", box: boxOf("kind0") })]
-      const given = Module.withParameters(sort, { "": { instructions: "Sort it.", demos: own } })
+      const given = yield* Module.withParameters(sort, { "": { instructions: "Sort it.", demos: own } })
       const { compiled } = yield* run(
-        MIPROv2.events(Effect.runSync(given), { ...options, minibatch: false, numCandidates: 3, numTrials: 30 })
+        MIPROv2.events(given, { ...options, minibatch: false, numCandidates: 3, numTrials: 30 })
       ).pipe(Effect.provide(simulate({ answer }).layer))
       const [first, ...others] = byIndex(compiled).map(({ parameters }) => parameters[""]!)
       assert.deepStrictEqual(first, { instructions: "Sort it.", demos: own })

@@ -144,7 +144,7 @@ describe("instructions", () => {
   it.effect("start from the parameters that the program has", () =>
     Effect.gen(function*() {
       const { model, of } = record()
-      const tuned = Effect.runSync(Module.withParameters(sort, { "": { instructions: "Sort now.", demos: [] } }))
+      const tuned = yield* Module.withParameters(sort, { "": { instructions: "Sort now.", demos: [] } })
       const { written } = yield* propose(tuned, { candidates: 2 }).pipe(Effect.provide(model.layer))
       assert.strictEqual(written[""]![0], "Sort now.")
       assert.strictEqual(field(question(of("instructions")[0]!), "current"), "Sort now.")

@@ -75,7 +75,9 @@ export const contract = (
   const seeds = Math.max(options.seeds ?? 10, rounds)
 
   // A run for each entry of a journal takes its time on a busy machine.
-  describe(`${name} keeps what all optimizers promise`, { timeout: 120_000 }, () => {
+  describe(`${name} keeps what all optimizers promise`, {
+    timeout: 120_000 + Number(process.env["ROUNDS"] ?? 0) * 10_000
+  }, () => {
     it.effect("the same result at any concurrency, whatever calls overtake each other", () =>
       Effect.forEach(Array.from({ length: seeds }, (_, seed) => seed), (seed) =>
         Effect.gen(function*() {

@@ -36,6 +36,8 @@ const serve = (handler: NonNullable<Scenario["serve"]>) =>
       }
       seen.push(one)
       recorded.push(request)
+      // A handler of requests returns before they are closed.
+      // @effect-diagnostics-next-line runEffectInsideEffect:off
       Effect.runFork(Effect.tap(request.closed, () => Effect.sync(() => one.closed = now())))
       return handler(request, n)
     })

@@ -473,6 +473,7 @@ describe("EffectAi", () => {
     })
     const toolkit = Toolkit.make(Weather)
     const handlers = toolkit.toLayer({ weather: ({ city }) => Effect.succeed({ sky: `rain in ${city}` }) })
+    const handled = (steps: Parameters<typeof under>[0]) => Layer.merge(handlers, under(steps))
 
     it.effect("sends what a prompt says", () =>
       Effect.gen(function*() {
@@ -597,8 +598,7 @@ describe("EffectAi", () => {
         assert.deepStrictEqual(response.toolResults.map(({ result }) => result), [{ sky: "rain in Oslo" }])
         assert.strictEqual(response.finishReason, "tool-calls")
       }).pipe(
-        Effect.provide(handlers),
-        Effect.provide(under([TestLanguageModel.toolCalls([{ name: "weather", arguments: { city: "Oslo" } }])]))
+        Effect.provide(handled([TestLanguageModel.toolCalls([{ name: "weather", arguments: { city: "Oslo" } }])]))
       ))
 
     it.effect("streams parts that begin and end, and runs the tools", () =>
@@ -636,8 +636,7 @@ describe("EffectAi", () => {
         const prompt = Prompt.fromResponseParts(parts)
         assert.deepStrictEqual(prompt.content.map((message) => message.role), ["assistant", "tool"])
       }).pipe(
-        Effect.provide(handlers),
-        Effect.provide(under([TestLanguageModel.deltas([
+        Effect.provide(handled([TestLanguageModel.deltas([
           { _tag: "ReasoningDelta", index: 0, text: "Hm." },
           { _tag: "TextDelta", index: 0, text: "I " },
           { _tag: "TextDelta", index: 1, text: "another" },
@@ -671,8 +670,7 @@ describe("EffectAi", () => {
         const streamFails = (deltas: ReadonlyArray<LanguageModel.Delta>) =>
           Stream.runDrain(Ai.streamText({ prompt: "x", toolkit })).pipe(
             Effect.flip,
-            Effect.provide(handlers),
-            Effect.provide(under([TestLanguageModel.deltas(deltas)]))
+            Effect.provide(handled([TestLanguageModel.deltas(deltas)]))
           )
         const completed: LanguageModel.Delta = { _tag: "Completed", usage: {}, model: "m" }
         const broken = yield* streamFails([

@@ -204,6 +204,7 @@ export const make = (
         for (const resume of waiting) resume(recorded)
         waiting = []
         // The default runtime: a script waits in real time also under `TestClock`.
+        // @effect-diagnostics-next-line runEffectInsideEffect:off
         Effect.runFork(play(socket, handler(recorded, requests.length - 1), (size) => void (sent += size)))
       })
       socket.once("close", () => Deferred.unsafeDone(closed, Effect.void))

@@ -196,12 +196,8 @@ describe("SingleFlight", () => {
       const { model, sent } = yield* policed(SingleFlight.make(), (_, n) =>
         n === 0 ? delayed(fail("Overloaded"), "1 second") : n === 1 ? breaking(text("hel")) : says("hello"))
       const fiber = yield* Effect.fork(
-        Effect.all(
-          [1, 2, 3].map(() =>
-            Effect.flip(model.generate(request))
-          ),
-          { concurrency: "unbounded" }
-        )
+        Effect.forEach([1, 2, 3], () =>
+          Effect.flip(model.generate(request)), { concurrency: "unbounded" })
       )
       yield* TestClock.adjust("1 second")
       assert.deepStrictEqual((yield* Fiber.join(fiber)).map(({ reason }) => reason._tag), [

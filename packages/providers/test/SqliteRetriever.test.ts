@@ -86,6 +86,7 @@ describe("SqliteRetriever", () => {
             vector,
             FastCheck.integer({ min: 1, max: 31 }),
             (documents, query, k) =>
+              // @effect-diagnostics-next-line runEffectInsideEffect:off
               Effect.runPromise(Effect.scoped(Effect.gen(function*() {
                 const stored = yield* open(path.join(root, `${files++}.db`), embedder)
                 yield* stored.upsert(documents)
