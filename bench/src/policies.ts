@@ -10,7 +10,7 @@ import * as Policies from "@effect-dspy/providers/Policies"
 import * as ResponseCache from "@effect-dspy/providers/ResponseCache"
 import * as UsageLedger from "@effect-dspy/providers/UsageLedger"
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
-import { Effect, Layer } from "effect"
+import { Console, Effect, Layer } from "effect"
 import assert from "node:assert"
 import { parseArgs } from "node:util"
 import { cost, median, serve, table } from "./fixture/measure.ts"
@@ -70,13 +70,14 @@ const program = (url: string) =>
             () => Effect.suspend(() => ask(model, next())),
             { concurrency, discard: true }
           )
+          // @effect-diagnostics-next-line runEffectInsideEffect:off
           figures[n]!.push(yield* Effect.promise(() => cost(() => Effect.runPromise(run))))
         }
       }
       const first = yield* ask(plain, fresh())
       assert.ok(first.outputs[0]?.text.length)
       const cpu = (n: number) => median(figures[n]!.map(({ cpu }) => cpu)) / total
-      console.log(`${way}, ${total} calls a round, ${concurrency} at a time, median of ${rounds} rounds in turn`)
+      yield* Console.log(`${way}, ${total} calls a round, ${concurrency} at a time, median of ${rounds} rounds in turn`)
       table(
         ["policies", "CPU per call", "against none", "calls/s"],
         variants.map(([name], n) => [

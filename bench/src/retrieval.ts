@@ -7,7 +7,7 @@
 import * as Embedder from "@effect-dspy/core/Embedder"
 import * as Retriever from "@effect-dspy/core/Retriever"
 import * as SqliteRetriever from "@effect-dspy/providers/SqliteRetriever"
-import { Effect } from "effect"
+import { Console, Effect } from "effect"
 import assert from "node:assert"
 import * as fs from "node:fs"
 import * as os from "node:os"
@@ -97,6 +97,7 @@ const program = Effect.gen(function*() {
 
   // ---- By vectors, in memory and in a file
   const search = (retriever: Retriever.Service) =>
+    // @effect-diagnostics-next-line runEffectInsideEffect:off
     usual((round) => Effect.runPromise(retriever.search(`${-round - 1}`, { k })))
   const started = cpu()
   const memory = yield* Retriever.cosine(documents)
@@ -129,6 +130,7 @@ const program = Effect.gen(function*() {
   const indexing = cpu()
   const byWords = yield* Retriever.bm25(texts)
   const indexed = cpu() - indexing
+  // @effect-diagnostics-next-line runEffectInsideEffect:off
   const ranking = yield* usual((n) => Effect.runPromise(byWords.search(questions[n]!, { k })))
 
   const gigabytes = rows.byteLength / 1e6
@@ -141,7 +143,7 @@ const program = Effect.gen(function*() {
     `${(100 * reading / time).toFixed(0)} %`,
     built === undefined ? "" : `${(built / 1000).toFixed(2)} s`
   ]
-  console.log(
+  yield* Console.log(
     `${count} vectors of ${dimensions} dimensions, ${k} passages, one query at a time, CPU time, median of ${
       rounds - 1
     }`
@@ -152,8 +154,8 @@ const program = Effect.gen(function*() {
     line("Retriever.cosine", searching, building),
     line("SqliteRetriever", scanning, written)
   ])
-  console.log(`recall at ${k} of both: ${right / (2 * rounds * k)}\n`)
-  console.log(`${count} documents of 50 words, queries of 8 words, ${k} passages`)
+  yield* Console.log(`recall at ${k} of both: ${right / (2 * rounds * k)}\n`)
+  yield* Console.log(`${count} documents of 50 words, queries of 8 words, ${k} passages`)
   table(["", "a query", "queries/s", "build"], [
     ["Retriever.bm25", `${ranking.toFixed(1)} ms`, (1000 / ranking).toFixed(1), `${(indexed / 1000).toFixed(2)} s`]
   ])
