@@ -133,11 +133,13 @@ const makeModule = <In, Out, E, R>(
 ): Module<In, Out, E, R> => {
   const module = (input: In) => frame.with_((current) => run(input, current))
   Object.setPrototypeOf(module, Proto)
-  return Object.assign(module, { [runKey]: run, predictors }) as unknown as Module<In, Out, E, R> // the prototype supplies the rest
+  // What is missing of the type, `pipe` and the type id, comes from the prototype, which the compiler does not follow.
+  return Object.assign(module, { [runKey]: run, predictors }) as unknown as Module<In, Out, E, R>
 }
 
 const runOf = <In, Out, E, R>(self: Module<In, Out, E, R>): Run<In, Out, E, R> =>
-  (self as unknown as { readonly [runKey]: Run<In, Out, E, R> })[runKey] // every module is made by `makeModule`
+  // Every module is made by `makeModule`, which sets it; it stays out of the public type.
+  (self as unknown as { readonly [runKey]: Run<In, Out, E, R> })[runKey]
 
 const sameType = <M extends Any>(
   self: M,
@@ -145,7 +147,8 @@ const sameType = <M extends Any>(
   predictors: ReadonlyArray<Predictor> = self.predictors
 ): M => {
   const run = runOf(self)
-  return makeModule((input: never, current) => run(input, change(current)), predictors) as unknown as M // a change of the frame changes no type
+  // What is called is the same, only its frame is another: input, output, failures and requirements are those of `M`.
+  return makeModule((input: never, current) => run(input, change(current)), predictors) as unknown as M
 }
 
 // =============================================================================
@@ -192,7 +195,9 @@ const at = <M extends Any>(self: M, path: string): M =>
     self.predictors.map((predictor) => ({ ...predictor, path: frame.join(path, predictor.path) }))
   )
 
-const placed = (children: Children): { readonly handles: Children; readonly predictors: ReadonlyArray<Predictor> } => {
+const placed = <C extends Children>(
+  children: C
+): { readonly handles: C; readonly predictors: ReadonlyArray<Predictor> } => {
   const predictors: Array<Predictor> = []
   const paths = new Set<string>()
   const place = (module: Any, path: string): Any => {
@@ -219,7 +224,8 @@ const placed = (children: Children): { readonly handles: Children; readonly pred
         : Object.fromEntries(Object.entries(child).map(([key, module]) => [key, place(module, `${name}['${key}']`)]))
     ])
   )
-  return { handles, predictors }
+  // Every part is there again, each as the same module at its path: the shape and the types are those of `children`.
+  return { handles: handles as C, predictors }
 }
 
 const composite = <In, Out, E, R>(
@@ -310,8 +316,7 @@ export const make = <
   [Eff] extends [never] ? never : [Eff] extends [YieldWrap<Effect.Effect<infer _A, infer _E, infer R>>] ? R : never
 > => {
   const { handles, predictors } = placed(children)
-  // Handles are the children, each under its path: the record has the type of `children`.
-  return composite(predictors, (input: In) => Effect.gen(() => body(handles as C, input)))
+  return composite(predictors, (input: In) => Effect.gen(() => body(handles, input)))
 }
 
 // =============================================================================
@@ -319,7 +324,8 @@ export const make = <
 // =============================================================================
 
 const stepsOf = (self: Any): ReadonlyArray<Any> =>
-  Predicate.hasProperty(self, stepsKey) ? self[stepsKey] as ReadonlyArray<Any> : [self] // set by `andThen` only
+  // Only `andThen` sets it, to the list of its steps.
+  Predicate.hasProperty(self, stepsKey) ? self[stepsKey] as ReadonlyArray<Any> : [self]
 
 /**
  * The output of one module as the input of the next. The predictors of step
@@ -342,11 +348,13 @@ export const andThen: {
     self: Module<In, Out, E, R>,
     that: Module<Out, Out2, E2, R2>
   ): Module<In, Out2, E | E2, R | R2> => {
-    const steps = [...stepsOf(self), ...stepsOf(that)]
+    // What a step returns the next one takes: seen from here, each takes anything.
+    const steps = [...stepsOf(self), ...stepsOf(that)] as unknown as ReadonlyArray<
+      Module<unknown, unknown, E | E2, R | R2>
+    >
     const { handles, predictors } = placed({ steps })
-    const placedSteps = handles["steps"] as ReadonlyArray<Module<unknown, unknown, E | E2, R | R2>> // a list goes in, a list comes out
     const module = composite(predictors, (input: In) =>
-      placedSteps.reduce<Effect.Effect<unknown, E | E2, R | R2>>(
+      handles.steps.reduce<Effect.Effect<unknown, E | E2, R | R2>>(
         (effect, step) => Effect.flatMap(effect, step),
         Effect.succeed(input)
       ))
@@ -417,11 +425,11 @@ export const branch = <
 ): Module<All.Input<C>, Output<C[Choice]>, Error<C[Choice]>, Requirements<C[Choice]>> => {
   type Chosen = Module<All.Input<C>, Output<C[Choice]>, Error<C[Choice]>, Requirements<C[Choice]>>
   const { handles, predictors } = placed(branches)
-  // A handle has the type of its branch.
-  return composite(
-    predictors,
-    (input: All.Input<C>) => (handles[choose(input) as string] as unknown as Chosen)(input)
-  )
+  return composite(predictors, (input: All.Input<C>) => {
+    // `Any` hides what a branch takes; the key of `C` says which branch it is.
+    const chosen = handles[choose(input)] as unknown as Chosen
+    return chosen(input)
+  })
 }
 
 /**
@@ -447,8 +455,9 @@ export const all: {
 ): Module<All.Input<C>, never, All.Error<C>, All.Requirements<C>> => {
   type Part = Module<All.Input<C>, unknown, All.Error<C>, All.Requirements<C>>
   const isList = Array.isArray(modules)
-  // `Array.isArray` does not narrow a readonly list away; `placed` keeps the shape it is given.
+  // `Array.isArray` does not narrow a readonly list away.
   const { handles, predictors } = placed(isList ? { steps: modules } : modules as { readonly [key: string]: Any })
+  // `Any` hides what a part takes; every part takes what all of them take.
   const parts = (isList ? handles["steps"] : handles) as { readonly [key: string]: Part } | ReadonlyArray<Part>
   return composite(predictors, (input: All.Input<C>) =>
     Effect.map(
@@ -458,7 +467,8 @@ export const all: {
           : Object.fromEntries(Object.entries(parts).map(([key, part]) => [key, part(input)])),
         { concurrency: "unbounded" }
       ),
-      (outputs) => (aggregate === undefined ? outputs : aggregate(outputs as All.Output<C>)) as never // as the overloads say
+      // The outputs have the shape of the parts, and which of the two is returned is what the overloads say.
+      (outputs) => (aggregate === undefined ? outputs : aggregate(outputs as All.Output<C>)) as never
     ))
 }
 
