@@ -14,16 +14,17 @@ import * as Json from "@effect-dspy/core/Json"
 import * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
 import type * as Policy from "@effect-dspy/core/Policy"
+import type { PlatformError } from "@effect/platform/Error"
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as ParseResult from "effect/ParseResult"
-import * as Predicate from "effect/Predicate"
-import * as Redacted from "effect/Redacted"
+import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as Redaction from "./internal/redaction.ts"
 import { spanEvent } from "./internal/spanEvent.ts"
 
 // =============================================================================
@@ -81,11 +82,7 @@ const parse = (path: string, bytes: Uint8Array): Effect.Effect<ReadonlyArray<Rec
         new CassetteError({ path, description: `line ${index + 1} ${why}; remove the line, or record the file anew` })
       return Either.match(Schema.decodeEither(Line)(line), {
         // Where it is wrong, without what stands there, which may be anything.
-        onLeft: (error) => {
-          const [problem] = ParseResult.ArrayFormatter.formatErrorSync(error)
-          const place = problem === undefined || problem.path.length === 0 ? "" : ` (at ${problem.path.join(".")})`
-          return Effect.fail(refuse(`is not a recording${place}`))
-        },
+        onLeft: (error) => Effect.fail(refuse(`is not a recording${placeOf(error)}`)),
         onRight: (recording) =>
           recording.hash === hashOf(recording.model, recording.request)
             ? Effect.succeed(recording)
@@ -94,62 +91,88 @@ const parse = (path: string, bytes: Uint8Array): Effect.Effect<ReadonlyArray<Rec
     }
   )
 
+const placeOf = (error: ParseResult.ParseError): string => {
+  const [problem] = ParseResult.ArrayFormatter.formatErrorSync(error)
+  return problem === undefined || problem.path.length === 0 ? "" : ` (at ${problem.path.join(".")})`
+}
+
 const hashOf = (model: string, request: LanguageModel.Request): string => Json.hash({ model, request })
 
 // =============================================================================
 // Secrets
 // =============================================================================
 
-// What keys of well-known providers look like.
-const keys = /\b(?:(?:sk|gsk|xai|hf|ghp|github_pat)[-_]|AIza)(?=[-_A-Za-z]*\d)[-_A-Za-z0-9]{20,}/g
-
-const replacement = "<redacted>"
-
-type Clean = <A>(value: A) => A
-
-const cleaner = (secrets: Options["redact"] = []): Clean => {
-  const patterns = [keys, ...secrets.map(patternOf)].filter((pattern) => pattern !== "")
-  const text = (text: string) => {
-    for (const pattern of patterns) text = text.replaceAll(pattern, replacement)
-    return text
-  }
-  const clean = (value: unknown): unknown =>
-    typeof value === "string"
-      ? text(value)
-      : Array.isArray(value)
-      ? value.map(clean)
-      : Predicate.isRecord(value)
-      ? Object.fromEntries(Object.entries(value).map(([key, item]) => [key, clean(item)]))
-      : value
-  return clean as Clean // plain data of the same shape: only texts change
-}
-
-const patternOf = (secret: string | RegExp | Redacted.Redacted): string | RegExp =>
-  Predicate.isRegExp(secret)
-    ? new RegExp(secret.source, `${secret.flags.replace("g", "")}g`)
-    : Redacted.isRedacted(secret)
-    ? Redacted.value(secret)
-    : secret
-
-const folded = (deltas: ReadonlyArray<ReadonlyArray<LanguageModel.Delta>>): LanguageModel.Response | undefined => {
-  const folder = new LanguageModel.Folder()
-  for (const chunk of deltas) for (const delta of chunk) folder.add(delta)
-  return folder.response
-}
+type Chunks = ReadonlyArray<ReadonlyArray<LanguageModel.Delta>>
 
 // A secret may be cut by the chunks: then the answer is kept in one.
-const cleanDeltas = (
-  clean: Clean,
-  deltas: ReadonlyArray<ReadonlyArray<LanguageModel.Delta>>
-): Effect.Effect<ReadonlyArray<ReadonlyArray<LanguageModel.Delta>>> => {
-  const cleaned = clean(deltas)
-  const whole = clean(folded(deltas))
-  return whole === undefined || Json.canonical(whole) === Json.canonical(folded(cleaned))
-    ? Effect.succeed(cleaned)
-    : chunksOf(whole)
+const cleanDeltas = (redact: Redaction.Redact, deltas: Chunks): Chunks => {
+  const clean = (delta: LanguageModel.Delta): LanguageModel.Delta => {
+    const cleaned = redact(LanguageModel.Delta)(delta)
+    if (delta._tag !== "TextDelta" || cleaned._tag !== "TextDelta" || cleaned.text === delta.text) return cleaned
+    // Its tokens spell what was removed.
+    const { logprobs: _, ...rest } = cleaned
+    return rest
+  }
+  const cleaned = deltas.map((chunk) => chunk.map(clean))
+  const whole = joined(deltas).map(clean)
+  return Json.canonical(saidIn(whole)) === Json.canonical(saidIn(joined(cleaned))) ? cleaned : [whole]
 }
 
-const chunksOf = (response: LanguageModel.Response): Effect.Effect<ReadonlyArray<ReadonlyArray<LanguageModel.Delta>>> =>
+// Beside the tokens, which are left out of some deltas only.
+const saidIn = (deltas: ReadonlyArray<LanguageModel.Delta>): ReadonlyArray<unknown> =>
+  deltas.map((delta) => delta._tag === "TextDelta" ? { ...delta, logprobs: undefined } : delta)
+
+// Each text in one piece, where its first one was.
+const joined = (deltas: Chunks): ReadonlyArray<LanguageModel.Delta> => {
+  const whole: Array<LanguageModel.Delta> = []
+  const places = new Map<string, number>()
+  for (const delta of deltas.flat()) {
+    if (delta._tag === "Restarted") places.clear()
+    const key = keyOf(delta)
+    const place = key === undefined ? undefined : places.get(key)
+    const first = place === undefined ? undefined : whole[place]
+    if (place !== undefined && first !== undefined) whole[place] = join(first, delta)
+    else {
+      if (key !== undefined) places.set(key, whole.length)
+      whole.push(delta)
+    }
+  }
+  return whole
+}
+
+const keyOf = (delta: LanguageModel.Delta): string | undefined => {
+  switch (delta._tag) {
+    case "TextDelta":
+    case "ReasoningDelta":
+      return `${delta._tag} ${delta.index}`
+    case "ToolCallDelta":
+      return `${delta._tag} ${delta.index} ${delta.call}`
+    default:
+      return undefined
+  }
+}
+
+const join = (first: LanguageModel.Delta, next: LanguageModel.Delta): LanguageModel.Delta => {
+  if (first._tag === "TextDelta" && next._tag === "TextDelta") {
+    const logprobs = [...(first.logprobs ?? []), ...(next.logprobs ?? [])]
+    return { ...first, text: first.text + next.text, ...(logprobs.length === 0 ? undefined : { logprobs }) }
+  }
+  if (first._tag === "ReasoningDelta" && next._tag === "ReasoningDelta") {
+    return { ...first, text: first.text + next.text }
+  }
+  if (first._tag === "ToolCallDelta" && next._tag === "ToolCallDelta") {
+    const name = next.name === undefined ? first.name : (first.name ?? "") + next.name
+    return {
+      ...first,
+      ...(next.id === undefined ? undefined : { id: next.id }),
+      ...(name === undefined ? undefined : { name }),
+      arguments: first.arguments + next.arguments
+    }
+  }
+  return next
+}
+
+const chunksOf = (response: LanguageModel.Response): Effect.Effect<Chunks> =>
   Effect.map(Stream.runCollect(LanguageModel.unfold(response)), (deltas) => [Chunk.toReadonlyArray(deltas)])
 
 // =============================================================================
@@ -173,9 +196,10 @@ export type Mode = "strict" | "replay" | "record"
  * - `path`: the file; its directory must exist.
  * - `mode`: default `strict`.
  * - `redact`: texts and patterns that must not get into the file; each is
- *   replaced by `<redacted>`, in requests and answers. What looks like a key of
- *   a well-known provider always is. Keys by which a provider is called are no
- *   part of a request, and never in it.
+ *   replaced by `<redacted>`, in requests and answers, wherever anything can be
+ *   said: words of the format, such as roles, tags and finish reasons, stay. What
+ *   looks like a key of a well-known provider always is. Keys by which a provider
+ *   is called are no part of a request, and never in it.
  *
  * @since 0.1.0
  * @category models
@@ -206,8 +230,12 @@ export interface Options {
  *
  * Each recording is appended as soon as it is complete. When the Layer is closed
  * the file of a `record` is put in the order in which the calls began, in one
- * step, so that recording again shows what has changed and nothing else. A
- * recording that cannot be written is logged as an error; the answer stands.
+ * step, so that recording again shows what has changed and nothing else.
+ *
+ * A recording that cannot be written fails the call, from the provider
+ * `cassette` and not to be tried again (`Permission`; `MalformedResponse` if the
+ * model answered what is no answer), and so does every one after it: who records
+ * is not to learn of a gap when the file is played back.
  *
  * @example
  * ```ts
@@ -245,36 +273,47 @@ export interface Options {
  */
 export const make = (options: Options): Policy.Policy<CassetteError, FileSystem.FileSystem | Scope.Scope> => (inner) =>
   Effect.map(open(options), (tapes): LanguageModel.Service => {
-    const clean = cleaner(options.redact)
+    const redact = Redaction.make(options.redact ?? [])
+    const cleanRequest = redact(LanguageModel.Request)
+    const cleanError = redact(LanguageModelError.LanguageModelError)
     const strict = (options.mode ?? "strict") === "strict"
     const take = (request: LanguageModel.Request): Effect.Effect<Take, LanguageModelError.LanguageModelError> =>
       Effect.suspend(() => {
-        const take = tapes.next(inner.id, clean(request))
+        const take = tapes.next(inner.id, cleanRequest(request))
         const event = (what: string) => spanEvent(`cassette.${what}`, { hash: take.hash, n: take.n })
         if (take.known !== undefined) return Effect.as(event("played"), take)
         return strict
           ? Effect.zipRight(event("missed"), Effect.fail(missing(options.path, inner.id, take)))
           : Effect.as(event("asked"), take)
       })
-    const keep = (
-      take: Take,
-      deltas: ReadonlyArray<ReadonlyArray<LanguageModel.Delta>>,
-      error?: LanguageModelError.LanguageModelError
-    ) =>
+    const keep = (take: Take, deltas: Chunks, error?: LanguageModelError.LanguageModelError) =>
       Effect.gen(function*() {
         const encoded = yield* Schema.encode(Recording)({
           hash: take.hash,
           n: take.n,
           model: inner.id,
           request: take.request,
-          deltas: yield* cleanDeltas(clean, deltas),
+          deltas: cleanDeltas(redact, deltas),
           ...(error === undefined ? undefined : { error })
         })
         yield* tapes.add(
           take,
-          JSON.stringify(error === undefined ? encoded : { ...encoded, error: clean(encoded.error) })
+          JSON.stringify(encoded.error === undefined ? encoded : { ...encoded, error: cleanError(encoded.error) })
         )
-      }).pipe(Effect.orDie) // what a model answers fits its own schemas
+      }).pipe(
+        Effect.catchTags({
+          ParseError: (error) =>
+            Effect.fail(unkept(
+              inner.id,
+              new LanguageModelError.MalformedResponse({
+                kind: "shape",
+                description: `${options.path} cannot hold what the model answered${placeOf(error)}`
+              })
+            )),
+          CassetteError: ({ message }) =>
+            Effect.fail(unkept(inner.id, new LanguageModelError.Permission({ description: message })))
+        })
+      )
     const asked = (request: LanguageModel.Request, take: Take) =>
       inner.generate(request).pipe(
         Effect.tap((response) => Effect.flatMap(chunksOf(response), (deltas) => keep(take, deltas))),
@@ -327,6 +366,9 @@ const lasting = ({ reason }: LanguageModelError.LanguageModelError): boolean => 
   }
 }
 
+const unkept = (model: string, reason: LanguageModelError.Reason): LanguageModelError.LanguageModelError =>
+  LanguageModelError.make({ reason, provider: "cassette", model })
+
 const missing = (path: string, model: string, take: Take): LanguageModelError.LanguageModelError =>
   LanguageModelError.make({
     reason: new LanguageModelError.NotFound({
@@ -352,7 +394,7 @@ interface Take {
 
 interface Tapes {
   readonly next: (model: string, request: LanguageModel.Request) => Take
-  readonly add: (take: Take, line: string) => Effect.Effect<void>
+  readonly add: (take: Take, line: string) => Effect.Effect<void, CassetteError>
 }
 
 const open = (
@@ -381,6 +423,8 @@ const open = (
     for (const { recordings } of tapes.values()) recordings.sort((a, b) => a.n - b.n)
 
     const lock = yield* Effect.makeSemaphore(1)
+    // Behind half a line nothing can be appended.
+    let full: CassetteError | undefined
     const lines: Array<readonly [position: number, line: string]> = []
     let position = 0
     if (mode === "record") {
@@ -399,11 +443,17 @@ const open = (
         return { hash, n, request, position: position++, recorded: recordings.length, known: recordings[n] }
       },
       add: (take, line) =>
-        Effect.suspend(() => {
+        Effect.suspend((): Effect.Effect<void, CassetteError | PlatformError> => {
+          if (full !== undefined) return Effect.fail(full)
           if (mode === "record") lines.push([take.position, line])
-          return file === undefined ? Effect.void : lock.withPermits(1)(file.writeAll(encoder.encode(`${line}\n`)))
+          return file === undefined ? Effect.void : file.writeAll(encoder.encode(`${line}\n`))
         }).pipe(
-          Effect.catchAll((error) => Effect.logError(`Cassette ${path} could not be written`, error)),
+          Effect.catchAll((error) =>
+            Effect.fail(
+              full ??= new CassetteError({ path, description: `an answer could not be written: ${error.message}` })
+            )
+          ),
+          lock.withPermits(1),
           Effect.uninterruptible
         )
     } satisfies Tapes

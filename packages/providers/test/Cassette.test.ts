@@ -7,7 +7,7 @@ import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
 import { Error as PlatformError, FileSystem } from "@effect/platform"
 import { NodeContext, NodeHttpClient } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Chunk, Clock, Effect, Layer, Logger, Redacted, Scope, Stream } from "effect"
+import { Chunk, Clock, Effect, Layer, Redacted, Scope, Stream } from "effect"
 import * as BudgetPolicy from "../src/BudgetPolicy.ts"
 import * as Cassette from "../src/Cassette.ts"
 import * as OpenAiCompatible from "../src/OpenAiCompatible.ts"
@@ -285,29 +285,174 @@ describe("Cassette", () => {
       }
     }).pipe(Effect.provide(NodeContext.layer)))
 
-  it.scoped("a recording that cannot be written is logged, and the answer stands", () =>
+  it.scoped("a recording that cannot be written fails the call, and every one after it", () =>
     Effect.gen(function*() {
-      const logged: Array<unknown> = []
-      const logger = Logger.make(({ message }) => void logged.push(message))
       const fs = yield* FileSystem.FileSystem
       const noSpace = new PlatformError.SystemError({ reason: "Unknown", module: "FileSystem", method: "writeAll" })
-      const full: FileSystem.FileSystem = {
+      let room = true
+      const filling: FileSystem.FileSystem = {
         ...fs,
         open: (path, options) =>
           Effect.map(fs.open(path, options), (file) =>
-            Object.assign(Object.create(file), { writeAll: () => Effect.fail(noSpace) }))
+            Object.assign(Object.create(file), {
+              writeAll: (bytes: Uint8Array) =>
+                Effect.suspend(() => {
+                  if (room) return file.writeAll(bytes)
+                  room = true
+                  return Effect.zipRight(file.writeAll(bytes.subarray(0, 10)), Effect.fail(noSpace))
+                })
+            }))
       }
       const path = yield* newFile
-      const model = yield* scripted(() =>
-        TestLanguageModel.text("hello")
-      )
-      const answer = yield* using(model, { path, mode: "replay" }, (model) => ask(model, "hi")).pipe(
-        Effect.provideService(FileSystem.FileSystem, full),
-        Effect.provide(Logger.add(logger))
-      )
-      assert.strictEqual(answer, "hello")
-      assert.include(String(logged[0]), "could not be written")
+      const model = yield* scripted(() => TestLanguageModel.text("hello"))
+      const errors = yield* using(model, { path, mode: "replay" }, (model) =>
+        Effect.gen(function*() {
+          yield* ask(model, "kept")
+          room = false
+          const first = yield* Effect.flip(Stream.runDrain(model.stream(asking("lost"))))
+          return [first, yield* Effect.flip(ask(model, "later"))]
+        })).pipe(Effect.provideService(FileSystem.FileSystem, filling))
+      for (const error of errors) {
+        assert.deepInclude(error, { provider: "cassette", retryable: false })
+        assert.include(error.message, `${path}: an answer could not be written`)
+      }
+      // What was kept before can be used, also beside half a line.
+      assert.strictEqual(yield* using(offline, { path }, (model) => ask(model, "kept")), "hello")
     }).pipe(Effect.provide(NodeContext.layer)))
+
+  it.scoped("an answer that fits no answer is an error, not the end of the program", () =>
+    Effect.gen(function*() {
+      const path = yield* newFile
+      const model = LanguageModel.make({
+        id: "test/m",
+        generate: () => Effect.succeed(LanguageModel.text("hello", "test/m", { inputTokens: Number.NaN }))
+      })
+      const error = yield* using(model, { path, mode: "record" }, (model) => Effect.flip(ask(model, "hi")))
+      assert.strictEqual(error.reason._tag, "MalformedResponse")
+      assert.include(error.message, "cannot hold what the model answered (at deltas.0.2.usage.inputTokens)")
+    }).pipe(Effect.provide(NodeContext.layer)))
+
+  describe("secrets", () => {
+    // Every kind of part, and every place in which a secret can be.
+    const request = (secret: string): LanguageModel.Request => ({
+      messages: [
+        { role: "system", content: secret },
+        { role: "user", content: [{ _tag: "Text", text: secret }, { _tag: "Image", url: secret, detail: "auto" }] },
+        {
+          role: "assistant",
+          content: "",
+          toolCalls: [{ id: "1", name: "tool", arguments: JSON.stringify({ secret }) }],
+          continuation: { type: "system", [secret]: [secret] }
+        },
+        { role: "tool", content: "auto", toolCallId: "1" }
+      ],
+      settings: { reasoningEffort: "high", stop: [secret], extensions: { stop: secret } },
+      tools: [{ name: "tool", description: secret, parameters: { type: "object" } }],
+      toolChoice: "auto",
+      responseFormat: { _tag: "JsonSchema", name: "stop", schema: { description: secret }, strict: true }
+    })
+
+    const answer = (pieces: ReadonlyArray<string>): ReadonlyArray<LanguageModel.Delta> => [
+      ...pieces.map((text): LanguageModel.Delta => ({ _tag: "ReasoningDelta", index: 0, text })),
+      ...pieces.map((text): LanguageModel.Delta => ({
+        _tag: "TextDelta",
+        index: 0,
+        text,
+        logprobs: [{ token: text, logprob: -1 }]
+      })),
+      ...pieces.map((text): LanguageModel.Delta => ({ _tag: "ToolCallDelta", index: 0, call: 0, arguments: text })),
+      { _tag: "CitationDelta", index: 0, citation: { quote: pieces.join(""), location: [pieces.join("")] } },
+      { _tag: "Finish", index: 0, reason: "toolCalls" },
+      { _tag: "Completed", usage: { inputTokens: 5 }, model: "test/m", requestId: "stop" }
+    ]
+
+    // Patterns that hit every word the format has a meaning for, and each single character.
+    const hostile = [
+      /TextDelta|ReasoningDelta|ToolCallDelta|CitationDelta|Finish|Completed|JsonSchema|Text|Image/,
+      /stop|toolCalls|auto|high|contentFilter|unknown/,
+      /system|user|assistant|tool/,
+      "ContentFiltered",
+      "LanguageModelError",
+      "1",
+      /[a-z]/,
+      /./,
+      /^/
+    ]
+
+    const modelOf = (deltas: ReadonlyArray<LanguageModel.Delta>, error?: LanguageModelError.LanguageModelError) =>
+      LanguageModel.make({
+        id: "test/m",
+        stream: () => {
+          const chunks = Stream.fromChunks(...deltas.map((delta) => Chunk.of(delta)))
+          return error === undefined ? chunks : Stream.concat(chunks, Stream.fail(error))
+        }
+      })
+
+    const filtered = LanguageModelError.make({
+      reason: new LanguageModelError.ContentFiltered({ description: "Rosebud is secret" }),
+      provider: "test",
+      model: "test/m"
+    })
+
+    it.scoped("no pattern hits what the format is made of", () =>
+      Effect.gen(function*() {
+        for (const pattern of hostile) {
+          const path = yield* newFile
+          const deltas = answer(["stop", "1"])
+          const record = (deltas: ReadonlyArray<LanguageModel.Delta>, content: string, error?: typeof filtered) =>
+            using(modelOf(deltas, error), { path, mode: "replay", redact: [pattern] }, (model) =>
+              Effect.exit(Stream.runDrain(model.stream({ ...request("x"), messages: asking(content).messages }))))
+          yield* record(deltas, "whole")
+          yield* record(deltas.slice(0, 3), "failed", filtered)
+          const [first, second] = yield* using(
+            offline,
+            { path, redact: [pattern] },
+            (model) =>
+              Effect.all([
+                LanguageModel.fold(model.stream({ ...request("x"), messages: asking("whole").messages }), "test/m"),
+                Effect.flip(model.generate({ ...request("x"), messages: asking("failed").messages }))
+              ])
+          )
+          assert.strictEqual(first.outputs[0]?.finishReason, "toolCalls", String(pattern))
+          assert.deepStrictEqual(first.usage, { inputTokens: 5 })
+          assert.strictEqual(second.reason._tag, "ContentFiltered", String(pattern))
+        }
+      }).pipe(Effect.provide(NodeContext.layer)))
+
+    it.scoped("a secret is found wherever it is, cut anywhere, also in an answer that failed", () =>
+      Effect.gen(function*() {
+        const secret = "Rosebud"
+        for (let cut = 1; cut < secret.length; cut++) {
+          const path = yield* newFile
+          const pieces = ["It is ", secret.slice(0, cut), secret.slice(cut), "."]
+          for (const error of [undefined, filtered]) {
+            const deltas = error === undefined ? answer(pieces) : answer(pieces).slice(0, pieces.length * 3)
+            yield* using(modelOf(deltas, error), { path, mode: "replay", redact: [secret] }, (model) =>
+              Effect.exit(
+                Stream.runDrain(
+                  model.stream({ ...request(secret), settings: { rollout: error === undefined ? "a" : "b" } })
+                )
+              ))
+          }
+          const kept = yield* lines(path)
+          assert.lengthOf(kept, 2)
+          const text = JSON.stringify(kept)
+          assert.notInclude(text, secret)
+          // Not in pieces either.
+          for (const { deltas } of kept) {
+            assert.notInclude(deltas.flat().map((delta) => "text" in delta ? delta.text : "").join(""), secret)
+            assert.notInclude(JSON.stringify(deltas), `"token":"${secret.slice(0, cut)}"`)
+          }
+          const whole = yield* using(
+            offline,
+            { path, redact: [secret] },
+            (model) => model.generate({ ...request(secret), settings: { rollout: "a" } })
+          )
+          assert.strictEqual(whole.outputs[0]?.text, "It is <redacted>.")
+          assert.strictEqual(whole.outputs[0]?.toolCalls[0]?.arguments, "It is <redacted>.")
+        }
+      }).pipe(Effect.provide(NodeContext.layer)))
+  })
 
   describe("against a server", () => {
     const canary = "sk-canary-0123456789abcdef0123456789abcdef"
