@@ -12,6 +12,7 @@ import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import type * as Types from "effect/Types"
 import type * as Json from "./Json.ts"
+import * as JsonSchema from "./JsonSchema.ts"
 import type * as LanguageModel from "./LanguageModel.ts"
 
 /**
@@ -172,31 +173,134 @@ export const make = <
     readonly timeout?: Duration.DurationInput | undefined
   }
 ): Tool<Name, Types.Simplify<Schema.Struct.Type<P>>, Out, Mode extends "error" ? E : never, R> => {
+  // What the struct of these fields is, the compiler does not see through the generic.
+  const schema = Schema.Struct(options.parameters) as unknown as Schema.Schema<
+    Types.Simplify<Schema.Struct.Type<P>>
+  >
+  const decode = Schema.decodeUnknown(schema, { onExcessProperty: "error", errors: "all" })
+  const { $schema: _, ...parameters } = JSONSchema.make(schema)
+  return assemble(
+    name,
+    options,
+    parameters as unknown as Json.JsonRecord, // a JSON Schema is JSON
+    (args) =>
+      Effect.mapError(
+        decode(args),
+        (error) =>
+          ParseResult.ArrayFormatter.formatErrorSync(error).map(({ message, path }) => ({
+            path: path.join("."),
+            message
+          }))
+      )
+  )
+}
+
+/**
+ * A tool that is known at run time only: its parameters are a JSON Schema, and
+ * its arguments JSON.
+ *
+ * They are checked as `JsonSchema.check` does before anything is done. Unknown
+ * ones are refused as well, unless the schema provides for them.
+ *
+ * Throws a `RangeError` for a name that no service takes.
+ *
+ * @example
+ * ```ts
+ * import * as Tool from "@effect-dspy/core/Tool"
+ * import { Effect } from "effect"
+ *
+ * const weather = Tool.dynamic("weather", {
+ *   description: "The weather in a city.",
+ *   parameters: { type: "object", properties: { city: { type: "string" } }, required: ["city"] },
+ *   run: (args) => Effect.succeed({ ...args, sky: "clear" })
+ * })
+ *
+ * const program = Effect.all([
+ *   Tool.call(weather, { city: "Rome" }),
+ *   Effect.flip(Tool.call(weather, { town: "Rome" }))
+ * ])
+ *
+ * Effect.runPromise(program).then(([observation, error]) => {
+ *   assert.strictEqual(observation, `{"city":"Rome","sky":"clear"}`)
+ *   assert.strictEqual(error.description, "these arguments do not fit: city: is missing; town: is unknown")
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const dynamic = <const Name extends string, Out, E, R, const Mode extends "return" | "error" = "return">(
+  name: Name,
+  options: {
+    readonly description: string
+    readonly parameters: Json.JsonRecord
+    readonly run: (input: Json.JsonRecord) => Effect.Effect<Out, E, R>
+    readonly failureMode?: Mode | undefined
+    readonly timeout?: Duration.DurationInput | undefined
+  }
+): Tool<Name, Json.JsonRecord, Out, Mode extends "error" ? E : never, R> => {
+  const { parameters } = options
+  const known = closed(parameters)
+  return assemble(name, options, parameters, (args) => {
+    const problems = [
+      ...JsonSchema.check(parameters, args),
+      ...Object.keys(args).flatMap((path) =>
+        known === undefined || known.has(path) ? [] : [{ path, message: "is unknown" }]
+      )
+    ]
+    return problems.length === 0 ? Effect.succeed(args) : Effect.fail(problems)
+  })
+}
+
+// All parameters there are, if the schema itself neither allows nor refuses others.
+const closed = (schema: Json.JsonRecord): ReadonlySet<string> | undefined =>
+  opening.some((keyword) => Object.hasOwn(schema, keyword))
+    ? undefined
+    : new Set(Object.keys(schema["properties"] ?? {}))
+
+const opening = [
+  "additionalProperties",
+  "unevaluatedProperties",
+  "patternProperties",
+  "propertyNames",
+  "$ref",
+  "$dynamicRef",
+  "allOf",
+  "anyOf",
+  "oneOf",
+  "if",
+  "dependencies",
+  "dependentSchemas"
+]
+
+const assemble = <Name extends string, In, Out, E, R, Mode extends "return" | "error">(
+  name: Name,
+  { description, failureMode, run, timeout }: {
+    readonly description: string
+    readonly run: (input: In) => Effect.Effect<Out, E, R>
+    readonly failureMode?: Mode | undefined
+    readonly timeout?: Duration.DurationInput | undefined
+  },
+  parameters: Json.JsonRecord,
+  decode: (args: Json.JsonRecord) => Effect.Effect<In, ReadonlyArray<JsonSchema.Problem>>
+): Tool<Name, In, Out, Mode extends "error" ? E : never, R> => {
   if (!validName.test(name)) {
     throw new RangeError(`Tool: "${name}" is no name for a tool; use letters, digits, "_" and "-", at most 64 of them`)
   }
-  const { description, failureMode, parameters, run, timeout } = options
-  // What the struct of these fields is, the compiler does not see through the generic.
-  const schema = Schema.Struct(parameters) as unknown as Schema.Schema<Types.Simplify<Schema.Struct.Type<P>>>
-  const decode = Schema.decodeUnknown(schema, { onExcessProperty: "error", errors: "all" })
-  const { $schema: _, ...definition } = JSONSchema.make(schema)
   return {
     [TypeId]: TypeId,
     name,
-    // A JSON Schema is JSON.
-    definition: { name, description, parameters: definition as unknown as Json.JsonRecord },
+    definition: { name, description, parameters },
     decode: (args: Json.JsonRecord) =>
-      Effect.mapError(decode(args), (error) =>
+      Effect.mapError(decode(args), (problems) =>
         new ToolError({
           tool: name,
           reason: "InvalidArguments",
           description: `these arguments do not fit: ${
-            ParseResult.ArrayFormatter.formatErrorSync(error).map(({ message, path }) =>
-              path.length === 0 ? message : `${path.join(".")}: ${message}`
-            ).join("; ")
+            problems.map(({ message, path }) => path === "" ? message : `${path}: ${message}`).join("; ")
           }`
         })),
-    run: (input: Types.Simplify<Schema.Struct.Type<P>>) => {
+    run: (input: In) => {
       const made: Effect.Effect<Out, E | ToolError, R> = failureMode === "error"
         ? run(input)
         : Effect.mapError(run(input), failed(name))
@@ -206,7 +310,7 @@ export const make = <
       })
     }
     // Without `error` all failures are ToolErrors.
-  } as Tool<Name, Types.Simplify<Schema.Struct.Type<P>>, Out, Mode extends "error" ? E : never, R>
+  } as Tool<Name, In, Out, Mode extends "error" ? E : never, R>
 }
 
 const failed = (tool: string) => (error: unknown): ToolError =>

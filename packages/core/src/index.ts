@@ -139,6 +139,14 @@ export * as Json from "./Json.ts"
 export * as JsonAdapter from "./JsonAdapter.ts"
 
 /**
+ * Whether a value fits a JSON Schema that is known at run time only: that of a
+ * tool which somebody else offers.
+ *
+ * @since 0.1.0
+ */
+export * as JsonSchema from "./JsonSchema.ts"
+
+/**
  * `KNN` shows a predictor those of its demonstrations that are nearest to what
  * it is asked, instead of all of them.
  *
