@@ -9,6 +9,13 @@
 export * as Adapter from "./Adapter.ts"
 
 /**
+ * `Assert` checks what a program answers, and asks again with what was wrong.
+ *
+ * @since 0.1.0
+ */
+export * as Assert from "./Assert.ts"
+
+/**
  * `BestOfN` runs a program several times and answers with the best of what it
  * said.
  *
@@ -213,6 +220,13 @@ export * as ModuleEvent from "./ModuleEvent.ts"
 export * as MultiChainComparison from "./MultiChainComparison.ts"
 
 /**
+ * `Parallel` runs a program over many inputs and keeps what became of each.
+ *
+ * @since 0.1.0
+ */
+export * as Parallel from "./Parallel.ts"
+
+/**
  * `Parameters` is what an optimizer searches: for each predictor of a program,
  * its instructions, demonstrations and settings. A candidate program is just
  * this value; applying it never changes a module.
@@ -260,6 +274,15 @@ export * as Refine from "./Refine.ts"
  * @since 0.1.0
  */
 export * as Retriever from "./Retriever.ts"
+
+/**
+ * The service that runs code a model has written: JavaScript that reaches
+ * nothing but the values and functions it is given. What runs it is a Layer,
+ * such as `QuickJsSandbox` of the providers.
+ *
+ * @since 0.1.0
+ */
+export * as Sandbox from "./Sandbox.ts"
 
 /**
  * A `SavedProgram` is what an optimizer found for a program, as a JSON file:

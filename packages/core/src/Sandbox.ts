@@ -1,0 +1,578 @@
+/**
+ * The service that runs code a model has written: JavaScript that reaches
+ * nothing but the values and functions it is given. What runs it is a Layer,
+ * such as `QuickJsSandbox` of the providers.
+ *
+ * @since 0.1.0
+ */
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as ExecutionStrategy from "effect/ExecutionStrategy"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
+import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
+import type * as Json from "./Json.ts"
+
+// =============================================================================
+// Errors
+// =============================================================================
+
+/**
+ * The code is no JavaScript; nothing of it has run. `line` counts from 1.
+ *
+ * @since 0.1.0
+ * @category reasons
+ */
+export class Syntax extends Schema.TaggedClass<Syntax>("@effect-dspy/core/Sandbox/Syntax")("Syntax", {
+  description: Schema.String,
+  line: Schema.optional(Schema.Int)
+}) {}
+
+/**
+ * The code threw, or a promise that it waited for was rejected. `line` is where
+ * in the code, counted from 1.
+ *
+ * @since 0.1.0
+ * @category reasons
+ */
+export class Threw extends Schema.TaggedClass<Threw>("@effect-dspy/core/Sandbox/Threw")("Threw", {
+  name: Schema.String,
+  description: Schema.String,
+  line: Schema.optional(Schema.Int)
+}) {}
+
+/**
+ * The code computed for longer than `limit` milliseconds. Waiting for functions
+ * does not count.
+ *
+ * @since 0.1.0
+ * @category reasons
+ */
+export class TimedOut extends Schema.TaggedClass<TimedOut>("@effect-dspy/core/Sandbox/TimedOut")("TimedOut", {
+  limit: Schema.Finite
+}) {}
+
+/**
+ * The code waits for a promise that nothing is left to settle.
+ *
+ * @since 0.1.0
+ * @category reasons
+ */
+export class Stuck extends Schema.TaggedClass<Stuck>("@effect-dspy/core/Sandbox/Stuck")("Stuck", {}) {}
+
+/**
+ * The code needs more memory than `limit` bytes.
+ *
+ * @since 0.1.0
+ * @category reasons
+ */
+export class OutOfMemory extends Schema.TaggedClass<OutOfMemory>("@effect-dspy/core/Sandbox/OutOfMemory")(
+  "OutOfMemory",
+  { limit: Schema.Finite }
+) {}
+
+/**
+ * Something is larger than may cross the border of the sandbox: the code itself,
+ * or its value. `limit` in bytes of its JSON, or of the code.
+ *
+ * @since 0.1.0
+ * @category reasons
+ */
+export class TooLarge extends Schema.TaggedClass<TooLarge>("@effect-dspy/core/Sandbox/TooLarge")("TooLarge", {
+  what: Schema.Literal("code", "value"),
+  limit: Schema.Finite
+}) {}
+
+/**
+ * The engine broke while the code ran.
+ *
+ * @since 0.1.0
+ * @category reasons
+ */
+export class Crashed extends Schema.TaggedClass<Crashed>("@effect-dspy/core/Sandbox/Crashed")("Crashed", {
+  description: Schema.String
+}) {}
+
+/**
+ * There is no engine: it is not installed or cannot be started. No other code
+ * will fare better.
+ *
+ * @since 0.1.0
+ * @category reasons
+ */
+export class Unavailable extends Schema.TaggedClass<Unavailable>("@effect-dspy/core/Sandbox/Unavailable")(
+  "Unavailable",
+  { description: Schema.String }
+) {}
+
+/**
+ * Why code did not run to its end.
+ *
+ * @since 0.1.0
+ * @category reasons
+ */
+export const Reason = Schema.Union(Syntax, Threw, TimedOut, Stuck, OutOfMemory, TooLarge, Crashed, Unavailable)
+
+/**
+ * @since 0.1.0
+ * @category reasons
+ */
+export type Reason = typeof Reason.Type
+
+const at = (line: number | undefined): string => line === undefined ? "" : ` (line ${line})`
+
+const size = (bytes: number): string =>
+  bytes % 2 ** 20 === 0 ? `${bytes / 2 ** 20} MiB` : bytes % 2 ** 10 === 0 ? `${bytes / 2 ** 10} KiB` : `${bytes} bytes`
+
+/**
+ * One or two sentences about a reason, as a model can be told.
+ *
+ * @since 0.1.0
+ * @category destructors
+ */
+export const describe = (reason: Reason): string => {
+  switch (reason._tag) {
+    case "Syntax":
+      return `SyntaxError: ${reason.description}${at(reason.line)}`
+    case "Threw":
+      return `${reason.name}: ${reason.description}${at(reason.line)}`
+    case "TimedOut":
+      return `The code computed for more than ${reason.limit} ms and was stopped.`
+    case "Stuck":
+      return "The code waits for a promise that nothing will ever settle."
+    case "OutOfMemory":
+      return `The code needs more than ${size(reason.limit)} of memory and was stopped.`
+    case "TooLarge":
+      return `The ${reason.what} is larger than ${size(reason.limit)}.`
+    case "Crashed":
+      return `The sandbox broke down: ${reason.description}`
+    case "Unavailable":
+      return reason.description
+  }
+}
+
+/**
+ * Code that did not run to its end. The message is fit to be shown to the model
+ * that wrote it. `logs` is what the code had logged until then.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class SandboxError extends Schema.TaggedError<SandboxError>("@effect-dspy/core/Sandbox/SandboxError")(
+  "SandboxError",
+  { reason: Reason, logs: Schema.String }
+) {
+  override get message(): string {
+    return this.forgets && this.reason._tag !== "Unavailable"
+      ? `${describe(this.reason)} Variables of earlier code are gone.`
+      : describe(this.reason)
+  }
+
+  /** Whether other code may fare better: all but `Unavailable`. */
+  get recoverable(): boolean {
+    return this.reason._tag !== "Unavailable"
+  }
+
+  /**
+   * Whether what earlier code of the session had assigned is lost. What was
+   * `set` is still there in the next run.
+   */
+  get forgets(): boolean {
+    switch (this.reason._tag) {
+      case "Syntax":
+      case "Threw":
+      case "Stuck":
+      case "TooLarge":
+        return false
+      default:
+        return true
+    }
+  }
+}
+
+/**
+ * @since 0.1.0
+ * @category guards
+ */
+export const isSandboxError = (u: unknown): u is SandboxError => Predicate.isTagged(u, "SandboxError")
+
+/**
+ * What a function fails with in order to throw inside the sandbox: an error with
+ * this `name` (`Error` by default) and message, which the code may catch.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class Exception extends Data.TaggedError("Exception")<{
+  readonly message: string
+  readonly name?: string | undefined
+}> {}
+
+// =============================================================================
+// Functions and limits
+// =============================================================================
+
+/**
+ * What code may call, as `await search("cats")`: an Effect of JSON arguments,
+ * whose result returns to the code as JSON. It runs inside the fiber that runs
+ * the code: it is interrupted with it, and up to 32 calls run at a time.
+ *
+ * A failure with an {@link Exception} is thrown inside the sandbox. Any other
+ * failure ends the run, and so does a defect.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface HostFunction<out E = never, out R = never> {
+  (...args: ReadonlyArray<Json.Json>): Effect.Effect<unknown, E | Exception, R>
+}
+
+/**
+ * Functions by the name that the code calls them by.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Functions {
+  readonly [name: string]: HostFunction<unknown, unknown>
+}
+
+/**
+ * @since 0.1.0
+ */
+export declare namespace Functions {
+  /**
+   * What ends a run.
+   *
+   * @since 0.1.0
+   * @category utility types
+   */
+  export type Error<F extends Functions> = Exclude<Effect.Effect.Error<ReturnType<F[keyof F]>>, Exception>
+
+  /**
+   * What the functions need.
+   *
+   * @since 0.1.0
+   * @category utility types
+   */
+  export type Requirements<F extends Functions> = Effect.Effect.Context<ReturnType<F[keyof F]>>
+}
+
+/**
+ * - `functions`: what the code may call; none by default.
+ * - `timeout`: how long one run may compute, 5 seconds by default. Waiting for
+ *   functions does not count.
+ * - `memory`: bytes that all code of a session may hold, 64 MiB by default. An
+ *   engine may overshoot by a single allocation.
+ * - `calls`: how many calls of functions one run may make, 256 by default; one
+ *   more throws inside the sandbox.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options<out F extends Functions = {}> {
+  readonly functions?: F | undefined
+  readonly timeout?: Duration.DurationInput | undefined
+  readonly memory?: number | undefined
+  readonly calls?: number | undefined
+}
+
+/**
+ * What may cross the border of a sandbox, in bytes of JSON: `arguments` of one
+ * call, what it has `returned`, the `value` of a run; in bytes of text: its
+ * `code` and `logs`.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const bounds = {
+  arguments: 2 ** 20,
+  returned: 2 ** 22,
+  value: 2 ** 22,
+  code: 2 ** 20,
+  logs: 2 ** 16
+} as const
+
+/**
+ * The limits of one session, in milliseconds, bytes and calls.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Limits {
+  readonly timeout: number
+  readonly memory: number
+  readonly calls: number
+}
+
+// =============================================================================
+// Sessions
+// =============================================================================
+
+/**
+ * What came of a run.
+ *
+ * - `value`: what the code gave to `submit(value)`, which ends it, or else the
+ *   value of its last expression. Absent if that is `undefined`, or no JSON.
+ * - `submitted`: whether it was submitted.
+ * - `withheld`: why the value of the last expression is not there, although it
+ *   is not `undefined`; such as `it has a Map`.
+ * - `logs`: the lines of `console.log`, at most 64 KiB of them; the last line says
+ *   how much is left out.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Result {
+  readonly value?: Json.Json | undefined
+  readonly submitted: boolean
+  readonly withheld?: string | undefined
+  readonly logs: string
+}
+
+/**
+ * A place where code runs, one piece after the other; what one piece declares at
+ * its top level the next one finds, also if it threw.
+ *
+ * - `run`: runs code. The top level may `await`. It may declare again what
+ *   earlier code has declared.
+ * - `set`: hands over a value as a global variable. It may be large: it is not
+ *   bounded but by the memory of the session.
+ *
+ * After an error that `forgets`, and after an interruption, code finds only what
+ * was `set`: it runs in a new engine. `E` and `R` are those of the functions.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Session<out E = never, out R = never> {
+  readonly run: (code: string) => Effect.Effect<Result, SandboxError | E, R>
+  readonly set: (name: string, value: Json.Json) => Effect.Effect<void, SandboxError>
+}
+
+/**
+ * `open` makes a session, which lasts as long as its scope. A name that code
+ * cannot call a function by, or that is taken (`submit`, `console`), is a defect.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service {
+  readonly open: <const F extends Functions = {}>(
+    options?: Options<F>
+  ) => Effect.Effect<Session<Functions.Error<F>, Functions.Requirements<F>>, SandboxError, Scope.Scope>
+}
+
+/**
+ * The sandbox of the program.
+ *
+ * @since 0.1.0
+ * @category services
+ */
+export class Sandbox extends Context.Tag("@effect-dspy/core/Sandbox")<Sandbox, Service>() {}
+
+/**
+ * A session of the sandbox of the program, which lasts as long as the scope.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const open = <const F extends Functions = {}>(
+  options?: Options<F>
+): Effect.Effect<
+  Session<Functions.Error<F>, Functions.Requirements<F>>,
+  SandboxError,
+  Sandbox | Scope.Scope
+> => Effect.flatMap(Sandbox, (sandbox) => sandbox.open(options))
+
+// =============================================================================
+// Making one
+// =============================================================================
+
+/**
+ * How an engine calls a function, with the JSON text of the list of its
+ * arguments; `Right` is the JSON text of the result, `Left` is to be thrown. It
+ * must run in the fiber of `run` or in children of it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Call {
+  (name: string, args: string): Effect.Effect<Either.Either<string, Exception>>
+}
+
+/**
+ * An engine at work: what {@link make} asks of it. Never used by two at a time, and not
+ * again after an error that `forgets`, a defect or an interruption, which has to stop it at
+ * once.
+ *
+ * - `run`: runs code and keeps what it declares.
+ * - `set`: makes a global variable of JSON text.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Machine {
+  readonly run: (code: string, call: Call) => Effect.Effect<Result, SandboxError>
+  readonly set: (name: string, json: string) => Effect.Effect<void, SandboxError>
+}
+
+const taken = new Set(
+  ("submit console arguments await break case catch class const continue debugger default delete do else enum eval " +
+    "export extends false finally for function if implements import in instanceof interface let new null package " +
+    "private protected public return static super switch this throw true try typeof undefined NaN Infinity var void " +
+    "while with yield globalThis").split(" ")
+)
+
+const nameable = (name: string): void => {
+  if (!/^[A-Za-z_$][A-Za-z0-9_$]*$/.test(name)) throw new RangeError(`Sandbox: "${name}" is no name in JavaScript`)
+  if (taken.has(name)) throw new RangeError(`Sandbox: "${name}" has a meaning of its own; use another name`)
+}
+
+const positive = (what: string, value: number): number => {
+  if (!Number.isInteger(value) || value < 1) {
+    throw new RangeError(`Sandbox: ${what} must be a whole number of at least 1, not ${value}`)
+  }
+  return value
+}
+
+const callsAtATime = 32
+
+/**
+ * A sandbox over an engine. `start` gets the names of the functions and the
+ * limits, and stops the engine when its scope closes.
+ *
+ * What is the same for all engines is done here: pieces of code of one session
+ * wait for each other, functions run in the fiber of the run, and an engine
+ * that broke or was interrupted is replaced when the next code comes.
+ *
+ * @example
+ * ```ts
+ * import * as Sandbox from "@effect-dspy/core/Sandbox"
+ * import { Effect } from "effect"
+ *
+ * // An engine that knows two words.
+ * const sandbox = Sandbox.make(() =>
+ *   Effect.succeed({
+ *     run: (code) =>
+ *       code === "ping"
+ *         ? Effect.succeed({ value: "pong", submitted: false, logs: "" })
+ *         : new Sandbox.SandboxError({ reason: new Sandbox.Syntax({ description: `${code}?`, line: 1 }), logs: "" }),
+ *     set: () => Effect.void
+ *   })
+ * )
+ *
+ * const program = Effect.gen(function*() {
+ *   const session = yield* Sandbox.open()
+ *   const { value } = yield* session.run("ping")
+ *   const error = yield* Effect.flip(session.run("pong"))
+ *   assert.deepStrictEqual([value, error.message], ["pong", "SyntaxError: pong? (line 1)"])
+ * })
+ *
+ * Effect.runPromise(program.pipe(Effect.scoped, Effect.provideService(Sandbox.Sandbox, sandbox)))
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  start: (names: ReadonlyArray<string>, limits: Limits) => Effect.Effect<Machine, SandboxError, Scope.Scope>
+): Service => ({
+  open: <const F extends Functions = {}>(options: Options<F> = {}) =>
+    Effect.gen(function*() {
+      type E = Functions.Error<F>
+      type R = Functions.Requirements<F>
+      // What they fail with and need is said by the type of their record.
+      const functions = (options.functions ?? {}) as unknown as { readonly [name: string]: HostFunction<E, R> }
+      const names = Object.keys(functions)
+      names.forEach(nameable)
+      const limits = {
+        timeout: Duration.toMillis(options.timeout ?? "5 seconds"),
+        memory: positive("memory", options.memory ?? 2 ** 26),
+        calls: positive("calls", options.calls ?? 256)
+      }
+      const scope = yield* Effect.scope
+      const turn = yield* Effect.makeSemaphore(1)
+      const handedOver = new Map<string, string>()
+      let current: { readonly machine: Machine; readonly scope: Scope.CloseableScope } | undefined
+
+      const stop = (exit: Exit.Exit<unknown, unknown>) =>
+        Effect.suspend(() => {
+          const stopped = current
+          current = undefined
+          return stopped === undefined ? Effect.void : Scope.close(stopped.scope, exit)
+        })
+      const running = Effect.suspend(() =>
+        current !== undefined ?
+          Effect.succeed(current.machine) :
+          Effect.uninterruptibleMask((restore) =>
+            Effect.gen(function*() {
+              const own = yield* Scope.fork(scope, ExecutionStrategy.sequential)
+              const machine = yield* restore(Scope.extend(start(names, limits), own)).pipe(
+                Effect.onError((cause) => Scope.close(own, Exit.failCause(cause)))
+              )
+              current = { machine, scope: own }
+              yield* restore(Effect.forEach(handedOver, ([name, json]) => machine.set(name, json), { discard: true }))
+              return machine
+            })
+          )
+      )
+      const use = <A, E2, R2>(
+        f: (machine: Machine) => Effect.Effect<A, SandboxError | E2, R2>
+      ): Effect.Effect<A, SandboxError | E2, R2> =>
+        Effect.flatMap(running, f).pipe(
+          Effect.onError((cause) => isHarmless(cause) ? Effect.void : stop(Exit.failCause(cause))),
+          turn.withPermits(1)
+        )
+      yield* use(() => Effect.void)
+
+      const run = (code: string) =>
+        use((machine) =>
+          Effect.gen(function*() {
+            const context = yield* Effect.context<R>()
+            const permits = yield* Effect.makeSemaphore(callsAtATime)
+            const ended = yield* Deferred.make<never, E>()
+            const call: Call = (name, args) =>
+              // The engine calls what it was given the names of.
+              Effect.suspend(() => functions[name]!(...JSON.parse(args) as ReadonlyArray<Json.Json>)).pipe(
+                Effect.map((result) => Either.right(JSON.stringify(result) ?? "null")),
+                Effect.catchIf(
+                  (error): error is Exception => error instanceof Exception,
+                  (exception) => Effect.succeed(Either.left(exception))
+                ),
+                Effect.catchAllCause((cause) =>
+                  // Exceptions are no failures by now, which the compiler cannot tell of a type it does not know.
+                  Effect.zipRight(Deferred.failCause(ended, cause as Cause.Cause<E>), Effect.never)
+                ),
+                Effect.provide(context),
+                permits.withPermits(1)
+              )
+            return yield* Effect.raceFirst(machine.run(code, call), Deferred.await(ended))
+          })
+        )
+
+      const set = (name: string, value: Json.Json) =>
+        Effect.suspend(() => {
+          nameable(name)
+          if (Object.hasOwn(functions, name)) throw new RangeError(`Sandbox: "${name}" is the name of a function`)
+          const json = JSON.stringify(value)
+          return Effect.tap(
+            use((machine) => machine.set(name, json)),
+            () => Effect.sync(() => handedOver.set(name, json))
+          )
+        })
+
+      return { run, set }
+    })
+})
+
+const isHarmless = (cause: Cause.Cause<unknown>): boolean =>
+  !Cause.isInterrupted(cause) &&
+  Option.exists(Cause.failureOption(cause), (error) => isSandboxError(error) && !error.forgets)
