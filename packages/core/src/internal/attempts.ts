@@ -33,13 +33,14 @@ export const run = <In, Out, E, R, E2, R2>(
     ),
     Effect.either
   )
-  return frame.with_(({ call, listener, path }) =>
-    Effect.zipRight(
-      listener === undefined ? Effect.void : listener.emit([{ _tag: "Attempt", path, call, n }]),
-      numbered(judged, made)
-    )
-  )
+  return Effect.zipRight(announce(n), numbered(judged, made))
 }
+
+/** Says that the `n`th attempt begins. */
+export const announce = (n: number): Effect.Effect<void> =>
+  frame.with_(({ call, listener, path }) =>
+    listener === undefined ? Effect.void : listener.emit([{ _tag: "Attempt", path, call, n }])
+  )
 
 /** What an attempt came to, and its calls, as far as somebody listens. */
 export const numbered = <A, R>(attempt: Effect.Effect<A, never, R>, made: Array<number> = []) =>
@@ -97,12 +98,13 @@ export const over = <Out, E>(
   failures > options.failCount ||
   (best !== undefined && options.threshold !== undefined && best.score.value >= options.threshold)
 
+/** The same program, asked anew and at no other place the same way. */
+export const anew = <M extends Module.Any>(module: M, n: number, path: string): M =>
+  Module.withRollout(module, path === "" ? `attempt ${n}` : `attempt ${n} of ${path}`)
+
 /** The same program, asked for another answer than at any other place. */
 export const sample = <M extends Module.Any>(module: M, n: number, path: string): M =>
-  module.pipe(
-    Module.withSettings({ temperature: 1 }),
-    Module.withRollout(path === "" ? `attempt ${n}` : `attempt ${n} of ${path}`)
-  )
+  anew(Module.withSettings(module, { temperature: 1 }), n, path)
 
 /** The first attempt is the program as it is. */
 export const again = <M extends Module.Any>(module: M, n: number, path: string): M =>
