@@ -9,6 +9,13 @@
 export * as Adapter from "./Adapter.ts"
 
 /**
+ * `Assert` checks what a program answers, and asks again with what was wrong.
+ *
+ * @since 0.1.0
+ */
+export * as Assert from "./Assert.ts"
+
+/**
  * `BestOfN` runs a program several times and answers with the best of what it
  * said.
  *
@@ -211,6 +218,13 @@ export * as ModuleEvent from "./ModuleEvent.ts"
  * @since 0.1.0
  */
 export * as MultiChainComparison from "./MultiChainComparison.ts"
+
+/**
+ * `Parallel` runs a program over many inputs and keeps what became of each.
+ *
+ * @since 0.1.0
+ */
+export * as Parallel from "./Parallel.ts"
 
 /**
  * `Parameters` is what an optimizer searches: for each predictor of a program,
