@@ -44,3 +44,12 @@ export * as RequestManager from "./RequestManager.ts"
  * @since 0.1.0
  */
 export * as StreamProcessor from "./StreamProcessor.ts"
+
+/**
+ * Tools that whoever is connected brings along: a browser, another service, or a
+ * program in another language. They are called over the connection, and are
+ * there for its session alone.
+ *
+ * @since 0.1.0
+ */
+export * as ToolBridge from "./ToolBridge.ts"
