@@ -248,6 +248,14 @@ export * as SingleFlight from "./SingleFlight.ts"
 export * as SqliteRetriever from "./SqliteRetriever.ts"
 
 /**
+ * Programs that run beside this one and talk to it over their standard input and
+ * output: servers of tools, and tools in other languages.
+ *
+ * @since 0.1.0
+ */
+export * as Subprocess from "./Subprocess.ts"
+
+/**
  * Ends calls that take too long: a policy.
  *
  * @since 0.1.0

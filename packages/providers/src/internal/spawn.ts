@@ -49,15 +49,16 @@ export const node: Effect.Effect<Node, NotStarted> = Effect.tryPromise({
 
 /**
  * A program and its arguments, which no shell reads. `input` is all that it
- * gets to read; `environment` all of its environment, but for what any program
- * needs to find its files.
+ * gets to read, or `undefined` for one that is written to while it runs;
+ * `environment` all of its environment, but for what any program needs to find
+ * its files.
  */
 export interface Command {
   readonly executable: string
   readonly arguments: ReadonlyArray<string>
   readonly directory: string
   readonly environment: { readonly [name: string]: string }
-  readonly input: string
+  readonly input: string | undefined
 }
 
 /** How a program ended: by itself, or by a signal. */
@@ -69,10 +70,12 @@ export interface Ending {
 /**
  * A running program. `read` is what it writes next, as long as it writes, and
  * no more than is read is held; of what it writes to standard error the last
- * part is kept.
+ * part is kept. `write` waits until it has room for the text, and says whether
+ * there was somebody to read it.
  */
 export interface Child {
   readonly read: Effect.Effect<Option.Option<Uint8Array>>
+  readonly write: (text: string) => Effect.Effect<boolean>
   readonly ended: Effect.Effect<Ending>
   readonly complaints: () => string
 }
@@ -83,12 +86,14 @@ const maxComplaints = 64 * 1024
 
 // How long a program that was asked to end may take, and its pipes once it has.
 const grace = "2 seconds"
+// How long one that reads may take to see that there is no more to read.
+const farewell = "500 millis"
 const drain = "1 second"
 
 /**
  * Runs a program until the scope closes. Then it, and whatever it has started
  * in its process group, is asked to end, and killed 2 seconds later if it does
- * not. When it ends by itself, what it has started is killed. Should this
+ * not; one whose input is open is given half a second first, to end with it. When it ends by itself, what it has started is killed. Should this
  * process be killed, another one sees to it.
  */
 export const spawn = (node: Node, command: Command): Effect.Effect<Child, NotStarted, Scope.Scope> =>
@@ -97,7 +102,11 @@ export const spawn = (node: Node, command: Command): Effect.Effect<Child, NotSta
     const { child } = yield* Effect.acquireRelease(
       Effect.map(start(node, command, ended), (child) => ({ child, watchdog: watch(node, pidOf(child)) })),
       // The watchdog comes last: it is needed for as long as there is something to watch.
-      ({ child, watchdog }) => Effect.zipRight(stop(node, child, ended), Effect.sync(() => watchdog.kill("SIGKILL")))
+      ({ child, watchdog }) =>
+        Effect.zipRight(
+          stop(node, child, ended, command.input === undefined),
+          Effect.sync(() => watchdog.kill("SIGKILL"))
+        )
     )
 
     let complaints = ""
@@ -108,7 +117,7 @@ export const spawn = (node: Node, command: Command): Effect.Effect<Child, NotSta
     for (const pipe of [child.stdin, child.stdout, child.stderr]) pipe.on("error", () => {})
     // When a program ends, Node lets what nobody listens to flow away; between two reads nobody would.
     child.stdout.on("readable", () => {})
-    child.stdin.end(command.input)
+    if (command.input !== undefined) child.stdin.end(command.input)
 
     const next = Effect.async<Option.Option<Uint8Array>>((resume) => {
       const { stdout } = child
@@ -131,6 +140,12 @@ export const spawn = (node: Node, command: Command): Effect.Effect<Child, NotSta
 
     return {
       read: Effect.raceFirst(next, drained),
+      write: (text) =>
+        Effect.async<boolean>((resume) => {
+          if (child.stdin.writable) {
+            child.stdin.write(text, (error) => resume(Effect.succeed(error === null || error === undefined)))
+          } else resume(Effect.succeed(false))
+        }),
       ended: Deferred.await(ended),
       complaints: () => complaints
     }
@@ -180,14 +195,23 @@ const kill = (process: Node["process"], pid: number, signal: "SIGTERM" | "SIGKIL
   }
 }
 
-const stop = ({ process }: Node, child: Running, ended: Deferred.Deferred<Ending>): Effect.Effect<void> =>
+const stop = (
+  { process }: Node,
+  child: Running,
+  ended: Deferred.Deferred<Ending>,
+  reads: boolean
+): Effect.Effect<void> =>
   Effect.gen(function*() {
-    const ending = Effect.timeoutOption(Effect.interruptible(Deferred.await(ended)), grace)
+    const within = (duration: "500 millis" | "2 seconds") =>
+      Effect.map(Effect.timeoutOption(Effect.interruptible(Deferred.await(ended)), duration), Option.isSome)
     if (!(yield* Deferred.isDone(ended))) {
-      kill(process, pidOf(child), "SIGTERM")
-      if (Option.isNone(yield* ending)) {
-        kill(process, pidOf(child), "SIGKILL")
-        yield* ending
+      if (reads) child.stdin.end()
+      if (!(reads && (yield* within(farewell)))) {
+        kill(process, pidOf(child), "SIGTERM")
+        if (!(yield* within(grace))) {
+          kill(process, pidOf(child), "SIGKILL")
+          yield* within(grace)
+        }
       }
     }
     child.stdin.destroy()
