@@ -1,6 +1,7 @@
 /**
  * Event streams in pieces, floods and bombs: S and M.
  */
+import * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import type { LanguageModelError } from "@effect-dspy/core/LanguageModelError"
 import { FetchHttpClient } from "@effect/platform"
 import { NodeHttpClient } from "@effect/platform-node"
@@ -8,6 +9,7 @@ import { Effect, Either, FastCheck, Option, Stream } from "effect"
 import { createHash } from "node:crypto"
 import { gzipSync } from "node:zlib"
 import * as Sse from "../src/internal/sse.ts"
+import * as OpenAiCompatible from "../src/OpenAiCompatible.ts"
 import * as FaultServer from "../test/FaultServer.ts"
 import { dialects } from "./dialects.ts"
 import { growth, mebibytes, now, numbered, numberOf, outcome, quantile, type Scenario } from "./Scenario.ts"
@@ -220,8 +222,8 @@ export const streams: ReadonlyArray<Scenario> = [
   },
   {
     id: "S7",
-    title: "an event of 15 MiB, and one of 28 MiB",
-    bar: "the first is delivered intact, the second refused (the bound is 16 Mi characters)",
+    title: "events of 15 and 28 MiB",
+    bar: "refused beyond the bound, 16 Mi characters, and intact within it, also when it is raised",
     serve: (request) => {
       const content = image.slice(0, numberOf(request) * MiB)
       return FaultServer.sse(
@@ -240,9 +242,16 @@ export const streams: ReadonlyArray<Scenario> = [
         )
         const took = now() - started
         const refused = yield* Effect.flip(Stream.runDrain(model.stream(numbered(28))))
+        const raised = yield* OpenAiCompatible.make({
+          model: "m",
+          baseUrl: server.url,
+          bounds: { event: 32 * MiB }
+        })
+        const large = yield* LanguageModel.fold(raised.stream(numbered(28)), raised.id)
         const hash = (text: string) => createHash("sha256").update(text).digest("hex")
         return outcome(`15 MiB in ${took.toFixed(0)} ms; 28 MiB is ${refused.reason._tag}`, [
           [hash(texts) === hash(image.slice(0, 15 * MiB)), "the event is not intact"],
+          [hash(large.outputs[0]?.text ?? "") === hash(image), "the event of 28 MiB is not intact"],
           [refused.reason._tag === "ResponseTooLarge", refused.message]
         ])
       }).pipe(Effect.provide(NodeHttpClient.layerUndici))

@@ -14,6 +14,7 @@ import type { ConfigError } from "effect/ConfigError"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Redacted from "effect/Redacted"
+import type * as Bounds from "./Bounds.ts"
 import * as anthropic from "./internal/anthropic.ts"
 import * as exchange from "./internal/exchange.ts"
 
@@ -31,6 +32,7 @@ import * as exchange from "./internal/exchange.ts"
  * - `id`: the name users know; default `anthropic/<model>` or `<host>/<model>`.
  * - `headers`: sent with every request, `anthropic-beta` for one; a value that
  *   is `Redacted` stays out of logs and spans.
+ * - `bounds`: how much of an answer is read before it is refused.
  * - `cache`: for how long the server is to keep what comes before the last turn
  *   (tools, instructions, demonstrations, earlier turns), default `5m`. A call
  *   that finds it there pays a tenth for that part, one that puts it there a
@@ -48,6 +50,7 @@ export interface Options {
   readonly apiKey?: Redacted.Redacted | undefined
   readonly id?: string | undefined
   readonly headers?: { readonly [name: string]: string | Redacted.Redacted } | undefined
+  readonly bounds?: Bounds.Bounds | undefined
   readonly cache?: "5m" | "1h" | "off" | undefined
   readonly capabilities?: Partial<LanguageModel.Capabilities> | undefined
 }
@@ -103,6 +106,7 @@ export const make = (options: Options): Effect.Effect<LanguageModel.Service, nev
     id: options.id ?? `${host === "api.anthropic.com" ? "anthropic" : host}/${model}`,
     host,
     model,
+    bounds: options.bounds,
     headers: {
       "anthropic-version": "2023-06-01",
       ...(apiKey === undefined ? undefined : { "x-api-key": apiKey }),

@@ -29,6 +29,7 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as Bounds from "./Bounds.ts"
 import * as answer from "./internal/answer.ts"
 import * as chat from "./internal/chatCompletions.ts"
 import * as document from "./internal/document.ts"
@@ -441,10 +442,10 @@ const serverOf = (
   { id }: LanguageModel.Service
 ): Effect.Effect<Server, never, HttpClient.HttpClient> => {
   const { apiKey, model, thinkBlock } = options
-  const { dialect, headers, host, name, url } = OpenAiCompatible.placeOf(options)
+  const { bounds, dialect, headers, host, name, url } = OpenAiCompatible.placeOf(options)
   const target: chat.Target = { model, dialect, thinkBlock }
   const secrets = apiKey === undefined ? [] : [Redacted.value(apiKey)]
-  return Effect.map(exchange.connect({ id, host, headers }), (connection): Server => {
+  return Effect.map(exchange.connect({ id, host, headers, bounds }), (connection): Server => {
     const attributes = { "gen_ai.provider.name": name, "gen_ai.request.model": model }
     const prompt = () => []
     const ask = <A>(
@@ -464,9 +465,14 @@ const serverOf = (
         (span) =>
           Effect.scopedWith((scope) =>
             Effect.flatMap(
-              connection.send(get(`files/${encodeURIComponent(file)}/content`), { prompt, span, scope }),
+              connection.send(get(`files/${encodeURIComponent(file)}/content`), {
+                prompt,
+                span,
+                scope,
+                bound: "stream"
+              }),
               (sent) =>
-                sent.response.stream.pipe(
+                within(sent).pipe(
                   Stream.decodeText(),
                   Stream.splitLines,
                   Stream.runForEachChunk((chunk) =>
@@ -476,8 +482,7 @@ const serverOf = (
                         if (line !== undefined) lines.set(...line)
                       }
                     })
-                  ),
-                  Effect.catchAll((error) => error.reason === "EmptyBody" ? Effect.void : sent.fail(sent.broken(error)))
+                  )
                 )
             )
           )
@@ -539,7 +544,7 @@ const serverOf = (
       decode: (request, { lines, otherwise }, call) => {
         const line = lines.get(call)
         return Either.mapLeft(
-          line === undefined ? Either.left(otherwise) : decode(request, line, target, secrets),
+          line === undefined ? Either.left(otherwise) : decode(request, line, target, Bounds.make(bounds), secrets),
           (reason) => failure(id, reason)
         )
       }
@@ -619,10 +624,27 @@ const lineOf = (text: string): readonly [call: string, line: Line] | undefined =
   ]
 }
 
+// The bytes of a file, which is never held as a whole.
+const within = (sent: exchange.Sent): Stream.Stream<Uint8Array, LanguageModelError.LanguageModelError> =>
+  Stream.suspend(() => {
+    const limit = sent.bounds.stream
+    let size = 0
+    return sent.response.stream.pipe(
+      Stream.catchAll((error) =>
+        error.reason === "EmptyBody" ? Stream.empty : Stream.fromEffect(sent.fail(sent.broken(error)))
+      ),
+      Stream.tap((bytes) => {
+        size += bytes.length
+        return size > limit ? sent.fail(new LanguageModelError.ResponseTooLarge({ limit })) : Effect.void
+      })
+    )
+  })
+
 const decode = (
   request: LanguageModel.Request,
   { body, requestId, status }: Line,
   target: chat.Target,
+  bounds: exchange.Limits,
   secrets: ReadonlyArray<string>
 ): Either.Either<LanguageModel.Response, LanguageModelError.Reason> => {
   const clean = fault.cleaner(secrets, () => exchange.textsOf(request))
@@ -635,6 +657,7 @@ const decode = (
     reader: new chat.Reader(target, request.settings?.n ?? 1),
     requestId,
     announced: false,
+    bounds,
     clean
   })
   const reason = read.whole(JSON.stringify(body ?? null), deltas)

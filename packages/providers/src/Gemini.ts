@@ -14,6 +14,7 @@ import type { ConfigError } from "effect/ConfigError"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Redacted from "effect/Redacted"
+import type * as Bounds from "./Bounds.ts"
 import * as exchange from "./internal/exchange.ts"
 import * as gemini from "./internal/gemini.ts"
 
@@ -34,6 +35,7 @@ import * as gemini from "./internal/gemini.ts"
  * - `id`: the name users know; default `gemini/<model>` or `<host>/<model>`.
  * - `headers`: sent with every request; a value that is `Redacted` stays out of
  *   logs and spans.
+ * - `bounds`: how much of an answer is read before it is refused.
  * - `capabilities`: what this server does differently. Assumed are streaming,
  *   tools, images and JSON Schema; several outputs in one call only some models
  *   can.
@@ -47,6 +49,7 @@ export interface Options {
   readonly apiKey?: Redacted.Redacted | undefined
   readonly id?: string | undefined
   readonly headers?: { readonly [name: string]: string | Redacted.Redacted } | undefined
+  readonly bounds?: Bounds.Bounds | undefined
   readonly capabilities?: Partial<LanguageModel.Capabilities> | undefined
 }
 
@@ -94,6 +97,7 @@ export const make = (options: Options): Effect.Effect<LanguageModel.Service, nev
     id: options.id ?? `${host === "generativelanguage.googleapis.com" ? "gemini" : host}/${model}`,
     host,
     model,
+    bounds: options.bounds,
     headers: {
       ...(apiKey === undefined ? undefined : { "x-goog-api-key": apiKey }),
       ...options.headers

@@ -18,6 +18,7 @@ import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as Anthropic from "./Anthropic.ts"
+import type * as Bounds from "./Bounds.ts"
 import * as Gemini from "./Gemini.ts"
 import * as dialects from "./internal/dialects.ts"
 import { nearest } from "./internal/nearest.ts"
@@ -28,8 +29,8 @@ import * as OpenAiCompatible from "./OpenAiCompatible.ts"
 // =============================================================================
 
 /**
- * What is not to be taken from the configuration. `headers` and `capabilities`
- * are those of the provider.
+ * What is not to be taken from the configuration. `headers`, `bounds` and
+ * `capabilities` are those of the provider.
  *
  * @since 0.1.0
  * @category models
@@ -38,6 +39,7 @@ export interface Options {
   readonly baseUrl?: string | undefined
   readonly apiKey?: Redacted.Redacted | undefined
   readonly headers?: { readonly [name: string]: string | Redacted.Redacted } | undefined
+  readonly bounds?: Bounds.Bounds | undefined
   readonly capabilities?: Partial<LanguageModel.Capabilities> | undefined
 }
 

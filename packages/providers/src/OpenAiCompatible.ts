@@ -21,6 +21,7 @@ import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
+import type * as Bounds from "./Bounds.ts"
 import * as chat from "./internal/chatCompletions.ts"
 import * as dialects from "./internal/dialects.ts"
 import * as document from "./internal/document.ts"
@@ -55,6 +56,7 @@ export type Dialect = dialects.Name
  *   mostly need none.
  * - `headers`: sent with every request, such as OpenRouter's `HTTP-Referer` and
  *   `X-Title`; a value that is `Redacted` stays out of logs and spans.
+ * - `bounds`: how much of an answer is read before it is refused.
  *
  * @since 0.1.0
  * @category models
@@ -64,6 +66,7 @@ export interface ServerOptions {
   readonly dialect?: Dialect | undefined
   readonly apiKey?: Redacted.Redacted | undefined
   readonly headers?: { readonly [name: string]: string | Redacted.Redacted } | undefined
+  readonly bounds?: Bounds.Bounds | undefined
 }
 
 /**
@@ -122,11 +125,12 @@ export interface Place {
   readonly dialect: dialects.Dialect
   readonly host: string
   readonly headers: exchange.Server["headers"]
+  readonly bounds: Bounds.Bounds | undefined
   readonly url: (model: string, path: string) => string
 }
 
 /** @internal */
-export const placeOf = ({ apiKey, baseUrl, headers, ...options }: ServerOptions): Place => {
+export const placeOf = ({ apiKey, baseUrl, bounds, headers, ...options }: ServerOptions): Place => {
   const address = baseUrl ?? dialects.known[options.dialect ?? "openai"].baseUrl ?? ""
   const host = exchange.hostOf(address)
   const name = options.dialect ?? dialects.at(host)
@@ -140,6 +144,7 @@ export const placeOf = ({ apiKey, baseUrl, headers, ...options }: ServerOptions)
       ...(apiKey === undefined ? undefined : { [header]: Redacted.make(`${scheme}${Redacted.value(apiKey)}`) }),
       ...headers
     },
+    bounds,
     url: (model, path) => dialects.urlOf(dialect, address, model, path)
   }
 }
@@ -166,7 +171,7 @@ export const placeOf = ({ apiKey, baseUrl, headers, ...options }: ServerOptions)
  */
 export const make = (options: Options): Effect.Effect<LanguageModel.Service, never, HttpClient.HttpClient> => {
   const { model, thinkBlock } = options
-  const { dialect, headers, host, name, url } = placeOf(options)
+  const { bounds, dialect, headers, host, name, url } = placeOf(options)
   const id = options.id ?? `${name}/${model}`
   const target: chat.Target = { model, dialect, thinkBlock }
   return Effect.map(
@@ -175,6 +180,7 @@ export const make = (options: Options): Effect.Effect<LanguageModel.Service, nev
       host,
       model,
       headers,
+      bounds,
       capabilities: { tools: true, images: true, ...dialect.capabilities, ...options.capabilities },
       dialect: {
         url: () => url(model, "chat/completions"),
@@ -221,9 +227,9 @@ export const makeEmbedder = (
   options: EmbedderOptions
 ): Effect.Effect<Embedder.Service, never, HttpClient.HttpClient> => {
   const { concurrency, dimensions, model } = options
-  const { dialect: { embeddings: wanted }, headers, host, name, url } = placeOf(options)
+  const { bounds, dialect: { embeddings: wanted }, headers, host, name, url } = placeOf(options)
   const id = options.id ?? `${name}/${model}`
-  return Effect.map(exchange.connect({ id, host, headers }), (connection) => {
+  return Effect.map(exchange.connect({ id, host, headers, bounds }), (connection) => {
     const template = HttpClientRequest.post(url(model, "embeddings"), { headers: connection.headers })
     return Embedder.make({
       id,
@@ -280,7 +286,7 @@ const listModels = (
   id: string,
   model: string
 ): Effect.Effect<ReadonlyArray<string>, LanguageModelError.LanguageModelError, HttpClient.HttpClient> =>
-  Effect.flatMap(exchange.connect({ id, host: place.host, headers: place.headers }), (connection) =>
+  Effect.flatMap(exchange.connect({ ...place, id }), (connection) =>
     document.ask(
       connection,
       HttpClientRequest.get(place.url(model, "models"), { headers: connection.headers }),
@@ -392,7 +398,7 @@ const hasCompletions = (
   id: string,
   model: string
 ): Effect.Effect<void, LanguageModelError.LanguageModelError, HttpClient.HttpClient> =>
-  Effect.flatMap(exchange.connect({ id, host: place.host, headers: place.headers }), (connection) => {
+  Effect.flatMap(exchange.connect({ ...place, id }), (connection) => {
     const url = place.url(model, "chat/completions")
     return document.ask(
       connection,

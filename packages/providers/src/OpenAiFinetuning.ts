@@ -62,8 +62,8 @@ const jobOf = ({ json, malformed }: document.Document): Effect.Effect<
 export const make = (
   options: OpenAiCompatible.ServerOptions = {}
 ): Effect.Effect<Finetuning.Service, never, HttpClient.HttpClient> => {
-  const { headers, host, name, url } = OpenAiCompatible.placeOf(options)
-  return Effect.map(exchange.connect({ id: `${name}/fine-tuning`, host, headers }), (connection) => {
+  const { bounds, headers, host, name, url } = OpenAiCompatible.placeOf(options)
+  return Effect.map(exchange.connect({ id: `${name}/fine-tuning`, host, headers, bounds }), (connection) => {
     const ask = <A>(
       span: string,
       request: HttpClientRequest.HttpClientRequest,

@@ -24,6 +24,14 @@ export * as Anthropic from "./Anthropic.ts"
 export * as Batch from "./Batch.ts"
 
 /**
+ * How much of an answer is read before it is refused, the same for every
+ * provider that speaks HTTP.
+ *
+ * @since 0.1.0
+ */
+export * as Bounds from "./Bounds.ts"
+
+/**
  * Keeps model calls within a `Budget` of calls, tokens, money and time. What a
  * call may take at most is reserved before it is sent, and settled with what it
  * took; so any number of calls at once stay within the budget together.

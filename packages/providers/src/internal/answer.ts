@@ -6,6 +6,7 @@
  */
 import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
+import type * as exchange from "./exchange.ts"
 import * as fault from "./fault.ts"
 import * as Sse from "./sse.ts"
 import { isObject } from "./wire.ts"
@@ -34,11 +35,6 @@ export interface Reader {
   /** The end of a complete answer. Says whether the model told why it stopped. */
   readonly end: (requestId: string | undefined, out: Array<LanguageModel.Delta>) => boolean
 }
-
-/**
- * How many bytes of a body that is not an event stream are read.
- */
-export const maxBody = 64 * 1024 * 1024
 
 // White space, or a byte of the byte order mark, which may come in pieces.
 const isBlank = (byte: number): boolean =>
@@ -92,6 +88,7 @@ export class Answer {
       readonly requestId: string | undefined
       /** Whether the headers announce an event stream. */
       readonly announced: boolean
+      readonly bounds: exchange.Limits
       readonly clean: (text: string) => string
     }
   ) {
@@ -99,14 +96,16 @@ export class Answer {
   }
 
   get #events(): Sse.Decoder {
-    return this.#lazyEvents ??= Sse.make()
+    return this.#lazyEvents ??= Sse.make({ maxEvent: this.options.bounds.event, maxTotal: this.options.bounds.stream })
   }
 
   push(bytes: Uint8Array, out: Array<LanguageModel.Delta>): LanguageModelError.Reason | undefined {
     if (this.#kind === "unknown") this.#kind = kindOf(bytes.find((byte) => !isBlank(byte)))
     if (this.#kind === "document") {
       this.#size += bytes.length
-      if (this.#size > maxBody) return new LanguageModelError.ResponseTooLarge({ limit: maxBody })
+      if (this.#size > this.options.bounds.body) {
+        return new LanguageModelError.ResponseTooLarge({ limit: this.options.bounds.body })
+      }
       this.#document.push(bytes)
       return undefined
     }

@@ -9,7 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type * as Tracer from "effect/Tracer"
-import { maxBody, notJson } from "./answer.ts"
+import { notJson } from "./answer.ts"
 import type * as exchange from "./exchange.ts"
 import * as fault from "./fault.ts"
 
@@ -25,6 +25,7 @@ export interface Document {
 const readText = (sent: exchange.Sent): Effect.Effect<string, LanguageModelError.LanguageModelError> =>
   Effect.suspend(() => {
     const decoder = new TextDecoder()
+    const limit = sent.bounds.body
     const pieces: Array<string> = []
     let size = 0
     return sent.response.stream.pipe(
@@ -32,13 +33,13 @@ const readText = (sent: exchange.Sent): Effect.Effect<string, LanguageModelError
         Effect.sync(() => {
           size += bytes.length
           pieces.push(decoder.decode(bytes, { stream: true }))
-          return size <= maxBody
+          return size <= limit
         })
       ),
       Effect.catchAll((error) => error.reason === "EmptyBody" ? Effect.void : sent.fail(sent.broken(error))),
       Effect.flatMap(() =>
-        size > maxBody
-          ? sent.fail(new LanguageModelError.ResponseTooLarge({ limit: maxBody }))
+        size > limit
+          ? sent.fail(new LanguageModelError.ResponseTooLarge({ limit }))
           : Effect.succeed(pieces.join("") + decoder.decode())
       )
     )

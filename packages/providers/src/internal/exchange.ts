@@ -23,6 +23,7 @@ import * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type * as Tracer from "effect/Tracer"
+import * as Bounds from "../Bounds.ts"
 import * as answer from "./answer.ts"
 import * as fault from "./fault.ts"
 import { retryAfter } from "./retryAfter.ts"
@@ -40,7 +41,11 @@ export interface Server {
   readonly id: string
   readonly host: string
   readonly headers: { readonly [name: string]: string | Redacted.Redacted }
+  readonly bounds: Bounds.Bounds | undefined
 }
+
+/** How much of an answer is read. */
+export type Limits = ReturnType<typeof Bounds.make>
 
 /**
  * The part of a URL that names the server.
@@ -66,7 +71,7 @@ export interface Connection {
   /**
    * Sends a request; an answer that is none of success has become an error. The
    * connection is closed with the scope. `prompt` is what the server's words
-   * must not repeat.
+   * must not repeat; `bound` which one holds for the body, by default `body`.
    */
   readonly send: (
     request: HttpClientRequest.HttpClientRequest,
@@ -74,6 +79,7 @@ export interface Connection {
       readonly prompt: () => ReadonlyArray<string>
       readonly span: Tracer.Span
       readonly scope: Scope.Scope
+      readonly bound?: "body" | "stream" | undefined
     }
   ) => Effect.Effect<Sent, LanguageModelError.LanguageModelError>
 }
@@ -84,7 +90,8 @@ export interface Connection {
 export interface Sent {
   readonly response: HttpClientResponse.HttpClientResponse
   readonly requestId: string | undefined
-  /** Whether the body is known to keep within `answer.maxBody`. */
+  readonly bounds: Limits
+  /** Whether the body is known to keep within them. */
   readonly bounded: boolean
   readonly span: Tracer.Span
   /** Removes what must not be repeated from the server's own words. */
@@ -109,6 +116,7 @@ export const connect = (server: Server): Effect.Effect<Connection, never, HttpCl
   Effect.map(HttpClient.HttpClient, (httpClient) => {
     const { host, id } = server
     const provider = providerOf(id)
+    const bounds = Bounds.make(server.bounds)
     const headers: { [name: string]: string } = {
       // Not every client decompresses what it receives.
       "accept-encoding": "identity"
@@ -136,7 +144,7 @@ export const connect = (server: Server): Effect.Effect<Connection, never, HttpCl
       HttpClient.withScope
     )
 
-    const send: Connection["send"] = (request, { prompt, scope, span }) =>
+    const send: Connection["send"] = (request, { bound = "body", prompt, scope, span }) =>
       Effect.contextWithEffect((context: Context.Context<never>) =>
         Effect.flatMap(Clock.currentTimeMillis, (started) => {
           const { idempotencyKey, onHeaders } = Context.get(context, CurrentSideband)
@@ -178,14 +186,15 @@ export const connect = (server: Server): Effect.Effect<Connection, never, HttpCl
               )
             }
             const length = Number(headers["content-length"])
-            if (length > answer.maxBody) {
-              return fail(new LanguageModelError.ResponseTooLarge({ limit: answer.maxBody }), response)
+            if (length > bounds[bound]) {
+              return fail(new LanguageModelError.ResponseTooLarge({ limit: bounds[bound] }), response)
             }
             return Effect.succeed({
               response,
               requestId: requestIdOf(response),
+              bounds,
               // The announced length is that of the encoded body.
-              bounded: length <= answer.maxBody && headers["content-encoding"] === undefined,
+              bounded: length <= bounds.body && headers["content-encoding"] === undefined,
               span,
               clean,
               fail: (reason) => fail(reason, response),
@@ -332,6 +341,7 @@ export const make = (
             answer: new answer.Answer({
               reader: dialect.reader(request),
               requestId: sent.requestId,
+              bounds: sent.bounds,
               announced: sent.response.headers["content-type"]?.includes("event-stream") === true,
               clean: sent.clean
             }),

@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import { defaults } from "../Bounds.ts"
 
 /**
  * One event. `event` is `"message"` when the server named none. `terminated`
@@ -16,8 +17,8 @@ export interface SseEvent {
 
 /**
  * Bounds on what a server may make us hold. `maxEvent` counts the decoded
- * characters of one event (default 16 Mi), `maxTotal` the bytes of the whole
- * stream (default 256 MiB).
+ * characters of one event, `maxTotal` the bytes of the whole stream; default
+ * those of `Bounds`.
  */
 export interface Limits {
   readonly maxEvent?: number | undefined
@@ -52,8 +53,8 @@ const none: ReadonlyArray<SseEvent> = []
  * A decoder at the start of a stream.
  */
 export const make = (limits: Limits = {}): Decoder => {
-  const maxEvent = limits.maxEvent ?? 16 * 1024 * 1024
-  const maxTotal = limits.maxTotal ?? 256 * 1024 * 1024
+  const maxEvent = limits.maxEvent ?? defaults.event
+  const maxTotal = limits.maxTotal ?? defaults.stream
   let partial: TextDecoder | undefined
   let total = 0
   let exceeded: number | undefined
