@@ -43,10 +43,33 @@ export const ImagePart = Schema.TaggedStruct("Image", {
 })
 
 /**
+ * Sound inside a message. `url` is a `data:` URI, or an `https:` address for the
+ * few providers that fetch one.
+ *
  * @since 0.1.0
  * @category requests
  */
-export const Part = Schema.Union(TextPart, ImagePart)
+export const AudioPart = Schema.TaggedStruct("Audio", { url: Schema.String })
+
+/**
+ * A PDF inside a message, which the answer may cite where the provider can.
+ * `url` is a `data:` URI or an `https:` address.
+ *
+ * @since 0.1.0
+ * @category requests
+ */
+export const FilePart = Schema.TaggedStruct("File", {
+  url: Schema.String,
+  title: Schema.optional(Schema.String)
+})
+
+/**
+ * A piece of the content of a message. All but text have a `url`.
+ *
+ * @since 0.1.0
+ * @category requests
+ */
+export const Part = Schema.Union(TextPart, ImagePart, AudioPart, FilePart)
 
 /**
  * @since 0.1.0
@@ -367,8 +390,14 @@ export type Completed = Extract<Delta, { readonly _tag: "Completed" }>
 // =============================================================================
 
 /**
- * What a model can do. `concurrency` is how many calls it takes at once, when
- * that is known; batches size their windows by it.
+ * What a model can do.
+ *
+ * - `images`, `audio`, `files`: the parts of a message that it takes beside text.
+ * - `reasoning`: what it thought before it answered is told apart from the text,
+ *   when `reasoningEffort` asks for it.
+ * - `citations`: it says what an answer rests on when it is given documents.
+ * - `concurrency`: how many calls it takes at once, when that is known; batches
+ *   size their windows by it.
  *
  * @since 0.1.0
  * @category models
@@ -378,6 +407,10 @@ export interface Capabilities {
   readonly tools: boolean
   readonly responseFormat: "none" | "jsonObject" | "jsonSchema"
   readonly images: boolean
+  readonly audio: boolean
+  readonly files: boolean
+  readonly reasoning: boolean
+  readonly citations: boolean
   readonly multipleOutputs: boolean
   readonly concurrency?: number | undefined
 }
@@ -394,6 +427,10 @@ export const defaultCapabilities: Capabilities = {
   tools: false,
   responseFormat: "none",
   images: false,
+  audio: false,
+  files: false,
+  reasoning: false,
+  citations: false,
   multipleOutputs: false
 }
 
@@ -426,7 +463,8 @@ export class LanguageModel extends Context.Tag("@effect-dspy/core/LanguageModel"
  * Builds a model from whichever of `generate` and `stream` a provider has; the
  * missing one is derived: a stream that is folded, an answer that comes as one
  * chunk. Capabilities that are not given are the default ones, and `streaming`
- * is whether there is a `stream`.
+ * is whether there is a `stream`. A request with a part that the model does not
+ * take fails with `InvalidRequest`; neither function sees it.
  *
  * @example
  * ```ts
@@ -460,19 +498,53 @@ export const make = (
       | { readonly generate?: Service["generate"] | undefined; readonly stream: Service["stream"] }
     )
 ): Service => {
-  const generate = options.generate
-  const stream = options.stream
-  return {
-    id: options.id,
-    endpoint: options.endpoint,
-    capabilities: {
-      ...defaultCapabilities,
-      streaming: stream !== undefined,
-      ...options.capabilities
-    },
-    generate: generate ?? ((request) => fold(stream!(request), options.id)),
-    stream: stream ?? ((request) => Stream.unwrap(Effect.map(generate!(request), unfold)))
+  const { id } = options
+  const capabilities: Capabilities = {
+    ...defaultCapabilities,
+    streaming: options.stream !== undefined,
+    ...options.capabilities
   }
+  const generate = options.generate ?? ((request) => fold(options.stream!(request), id)) // one of both is there
+  const stream = options.stream ?? ((request) => Stream.unwrap(Effect.map(options.generate!(request), unfold)))
+  return {
+    id,
+    endpoint: options.endpoint,
+    capabilities,
+    generate: (request) => {
+      const refused = refusal(request, id, capabilities)
+      return refused === undefined ? generate(request) : Effect.fail(refused)
+    },
+    stream: (request) => {
+      const refused = refusal(request, id, capabilities)
+      return refused === undefined ? stream(request) : Stream.fail(refused)
+    }
+  }
+}
+
+const capabilityOf = { Image: "images", Audio: "audio", File: "files" } as const
+
+const refusal = (
+  { messages }: Request,
+  model: string,
+  capabilities: Capabilities
+): LanguageModelError.LanguageModelError | undefined => {
+  for (const { content } of messages) {
+    if (typeof content === "string") continue
+    for (const { _tag } of content) {
+      if (_tag === "Text" || capabilities[capabilityOf[_tag]]) continue
+      const name = capabilityOf[_tag]
+      return LanguageModelError.make({
+        reason: new LanguageModelError.InvalidRequest({
+          description:
+            `the model takes no ${name}; ask one that does, or set \`${name}\` in its capabilities if it does`
+        }),
+        provider: model.split("/")[0] ?? model,
+        model,
+        attempts: 0
+      })
+    }
+  }
+  return undefined
 }
 
 /**

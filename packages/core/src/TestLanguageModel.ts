@@ -504,14 +504,16 @@ export const make = (script: Script, options: Options = {}): Effect.Effect<Servi
       })
     return {
       calls: Effect.sync(() => [...calls]),
-      model: {
+      model: LanguageModel.make({
         id,
         capabilities: {
-          streaming: true,
           tools: true,
           responseFormat: "jsonSchema",
           images: true,
-          multipleOutputs: false,
+          audio: true,
+          files: true,
+          reasoning: true,
+          citations: true,
           ...options.capabilities
         },
         generate: (request) =>
@@ -536,7 +538,7 @@ export const make = (script: Script, options: Options = {}): Effect.Effect<Servi
                 return Stream.fail(failure(step.reason, id))
             }
           }))
-      }
+      })
     }
   })
 

@@ -1,4 +1,5 @@
 import * as ChatAdapter from "@effect-dspy/core/ChatAdapter"
+import * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import * as Signature from "@effect-dspy/core/Signature"
 import { assert, describe, it } from "@effect/vitest"
 import { Either, FastCheck, Schema } from "effect"
@@ -228,7 +229,7 @@ Answer with [[ ## answer ## ]], then [[ ## completed ## ]]. A line that starts w
           instructions: "",
           demos,
           inputs: {},
-          capabilities: { streaming: true, tools: false, responseFormat: "none", images: false, multipleOutputs: false }
+          capabilities: LanguageModel.defaultCapabilities
         }).messages[2]?.content
       assert.notStrictEqual(ask(qa), ask(two))
       assert.strictEqual(ask(qa), "[[ ## answer ## ]]\na\n\n[[ ## completed ## ]]")

@@ -39,7 +39,7 @@ import * as exchange from "./internal/exchange.ts"
  *   quarter more (for `1h` twice as much); parts too short to be kept cost as
  *   always. `off` for prompts that are used once.
  * - `capabilities`: what this server does differently. Assumed are streaming,
- *   tools, images and JSON Schema.
+ *   tools, images, files, reasoning, citations and JSON Schema.
  *
  * @since 0.1.0
  * @category models
@@ -112,7 +112,15 @@ export const make = (options: Options): Effect.Effect<LanguageModel.Service, nev
       ...(apiKey === undefined ? undefined : { "x-api-key": apiKey }),
       ...options.headers
     },
-    capabilities: { tools: true, images: true, responseFormat: "jsonSchema", ...options.capabilities },
+    capabilities: {
+      tools: true,
+      images: true,
+      files: true,
+      reasoning: true,
+      citations: true,
+      responseFormat: "jsonSchema",
+      ...options.capabilities
+    },
     dialect: {
       url: () => url,
       encode: (request, stream) => anthropic.encode(request, { model, stream, cache: options.cache ?? "5m" }),

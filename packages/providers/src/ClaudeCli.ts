@@ -82,11 +82,7 @@ const refusal = (request: LanguageModel.Request): string | undefined => {
   if ((request.tools?.length ?? 0) > 0) return "the command line takes no tools of ours; use ReAct over another model"
   if (request.responseFormat !== undefined) return "the command line takes no response format"
   if ((request.settings?.n ?? 1) > 1) return "the command line gives one answer; ask again with another rollout"
-  return request.messages.some(({ content }) =>
-      typeof content !== "string" && content.some(({ _tag }) => _tag !== "Text")
-    )
-    ? "the command line takes no images"
-    : undefined
+  return undefined
 }
 
 // Where a sample comes from is nothing that is sent.

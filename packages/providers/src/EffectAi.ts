@@ -40,7 +40,7 @@ import { partsOf, Writer } from "./internal/effectAi/writer.ts"
  *   temperature: settings.temperature })`. Without it a call that has settings
  *   fails with `InvalidRequest`.
  * - `capabilities`: what this model does differently. Assumed are streaming,
- *   tools, images and JSON Schema.
+ *   tools, images, files and JSON Schema.
  *
  * @since 0.1.0
  * @category models
@@ -142,7 +142,7 @@ export const make = (
 
     return LanguageModel.make({
       id,
-      capabilities: { tools: true, images: true, responseFormat: "jsonSchema", ...options.capabilities },
+      capabilities: { tools: true, images: true, files: true, responseFormat: "jsonSchema", ...options.capabilities },
       generate,
       stream: (request) =>
         request.responseFormat?._tag === "JsonSchema"

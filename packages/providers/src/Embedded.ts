@@ -232,10 +232,7 @@ const unable = (request: LanguageModel.Request): LanguageModelError.LanguageMode
   if (request.toolChoice === "required" || typeof request.toolChoice === "object") {
     return refuse("the embedded stand-in cannot call tools; use a language model, or leave the choice to it")
   }
-  const images = request.messages.some(({ content }) =>
-    typeof content !== "string" && content.some((part) => part._tag === "Image")
-  )
-  return images ? refuse("the embedded stand-in cannot see images; use a language model that can") : undefined
+  return undefined
 }
 
 const ended = (

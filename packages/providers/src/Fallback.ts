@@ -204,6 +204,10 @@ const both = (a: LanguageModel.Capabilities, b: LanguageModel.Capabilities): Lan
   streaming: a.streaming && b.streaming,
   tools: a.tools && b.tools,
   images: a.images && b.images,
+  audio: a.audio && b.audio,
+  files: a.files && b.files,
+  reasoning: a.reasoning && b.reasoning,
+  citations: a.citations && b.citations,
   multipleOutputs: a.multipleOutputs && b.multipleOutputs,
   responseFormat: forms.find((form) => form === a.responseFormat || form === b.responseFormat) ?? "none"
 })

@@ -37,7 +37,7 @@ import * as gemini from "./internal/gemini.ts"
  *   logs and spans.
  * - `bounds`: how much of an answer is read before it is refused.
  * - `capabilities`: what this server does differently. Assumed are streaming,
- *   tools, images and JSON Schema; several outputs in one call only some models
+ *   tools, images, audio, files, reasoning and JSON Schema; several outputs in one call only some models
  *   can.
  *
  * @since 0.1.0
@@ -102,7 +102,15 @@ export const make = (options: Options): Effect.Effect<LanguageModel.Service, nev
       ...(apiKey === undefined ? undefined : { "x-goog-api-key": apiKey }),
       ...options.headers
     },
-    capabilities: { tools: true, images: true, responseFormat: "jsonSchema", ...options.capabilities },
+    capabilities: {
+      tools: true,
+      images: true,
+      audio: true,
+      files: true,
+      reasoning: true,
+      responseFormat: "jsonSchema",
+      ...options.capabilities
+    },
     dialect: {
       url: (stream) => stream ? `${url}:streamGenerateContent?alt=sse` : `${url}:generateContent`,
       encode: (request) => gemini.encode(request, { model }),

@@ -83,9 +83,6 @@ const refusal = ({ messages, settings = {}, tools = [] }: LanguageModel.Request)
   if (tools.length > 0 || messages.some(({ role, toolCalls = [] }) => role === "tool" || toolCalls.length > 0)) {
     return `a model in this process takes no tools; ${server}`
   }
-  if (messages.some(({ content }) => typeof content !== "string" && content.some(({ _tag }) => _tag !== "Text"))) {
-    return `a model in this process takes no images; ${server}`
-  }
   if ((settings.n ?? 1) > 1) return "a model in this process gives one answer; ask again with another rollout"
   if (settings.logprobs !== undefined) return `a model in this process tells no \`logprobs\`; ${server}`
   if (settings.reasoningEffort !== undefined) return "a model in this process knows no `reasoningEffort`"

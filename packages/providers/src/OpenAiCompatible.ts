@@ -77,8 +77,8 @@ export interface ServerOptions {
  * - `id`: the name users know; default `<dialect>/<model>` or `<host>/<model>`.
  * - `capabilities`: what this model does differently. Assumed are streaming,
  *   tools, images, and what all models of the dialect take as response format;
- *   several outputs in one call only where they are known to be given, since
- *   other servers silently return one.
+ *   audio, files and several outputs in one call only where they are known to be
+ *   taken and given, since other servers refuse them or silently return one.
  * - `thinkBlock`: the model writes its reasoning into its text, as
  *   `<think>…</think>` in front of the answer (`written`), or its prompt
  *   template has opened the block already, so that it writes only the end
@@ -199,7 +199,7 @@ export const make = (options: Options): Effect.Effect<LanguageModel.Service, nev
             attempts: 0
           }))
         })
-      return dialect.lacks.length === 0 ? service : {
+      return {
         ...service,
         generate: (request) => Effect.zipRight(taken(request), service.generate(request)),
         stream: (request) => Stream.unwrap(Effect.as(taken(request), service.stream(request)))

@@ -372,6 +372,10 @@ describe("Anthropic", () => {
           streaming: true,
           tools: true,
           images: true,
+          audio: false,
+          files: true,
+          reasoning: true,
+          citations: true,
           responseFormat: "jsonSchema",
           multipleOutputs: false
         })

@@ -558,7 +558,7 @@ describe("EffectAi", () => {
         }])
         for (
           const data of [
-            { mediaType: "application/pdf", data: Uint8Array.of(1) },
+            { mediaType: "text/csv", data: Uint8Array.of(1) },
             { mediaType: "image/png", data: "file-123" }
           ]
         ) {

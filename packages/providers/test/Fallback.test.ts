@@ -281,6 +281,10 @@ describe("Fallback", () => {
         streaming: true,
         tools: false,
         images: true,
+        audio: false,
+        files: false,
+        reasoning: false,
+        citations: false,
         multipleOutputs: false,
         responseFormat: "jsonObject",
         concurrency: 8

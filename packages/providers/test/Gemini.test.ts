@@ -256,6 +256,10 @@ describe("Gemini", () => {
           streaming: true,
           tools: true,
           images: true,
+          audio: true,
+          files: true,
+          reasoning: true,
+          citations: false,
           responseFormat: "jsonSchema",
           multipleOutputs: false
         })

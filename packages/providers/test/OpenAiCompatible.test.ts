@@ -234,6 +234,10 @@ describe("OpenAiCompatible", () => {
           streaming: true,
           tools: true,
           images: true,
+          audio: true,
+          files: true,
+          reasoning: false,
+          citations: false,
           responseFormat: "jsonSchema",
           multipleOutputs: true
         })

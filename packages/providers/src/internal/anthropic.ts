@@ -9,7 +9,7 @@ import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import type * as answer from "./answer.ts"
 import * as continuation from "./continuation.ts"
 import type * as fault from "./fault.ts"
-import { count, input, isObject, isText, record } from "./wire.ts"
+import { count, inline, input, isObject, isText, record } from "./wire.ts"
 
 // =============================================================================
 // Models
@@ -70,26 +70,37 @@ interface Turn {
 
 const textBlock = (text: string): ReadonlyArray<Block> => text === "" ? [] : [{ type: "text", text }]
 
-const imageSource = (url: string): Block => {
-  const inline = /^data:([^;,]+);base64,(.*)$/s.exec(url)
-  return inline === null
+const sourceOf = (url: string): Block => {
+  const found = inline(url)
+  return found === undefined
     ? { type: "url", url }
-    : { type: "base64", media_type: inline[1], data: inline[2] }
+    : { type: "base64", media_type: found.mediaType, data: found.data }
 }
 
-const blocks = (content: LanguageModel.Message["content"], cite: boolean): ReadonlyArray<Block> =>
-  typeof content === "string" ? textBlock(content) : content.flatMap((part) =>
-    part._tag === "Image"
-      ? [{ type: "image", source: imageSource(part.url) }]
-      : part.document === undefined
-      ? textBlock(part.text)
-      : [{
-        type: "document",
-        source: { type: "text", media_type: "text/plain", data: part.text },
-        title: part.document.title,
-        citations: cite ? { enabled: true } : undefined
-      }]
-  )
+const blocks = (content: LanguageModel.Message["content"], cite: boolean): ReadonlyArray<Block> => {
+  if (typeof content === "string") return textBlock(content)
+  const document = (source: Block, title: string | undefined): Block => ({
+    type: "document",
+    source,
+    title,
+    citations: cite ? { enabled: true } : undefined
+  })
+  return content.flatMap((part) => {
+    switch (part._tag) {
+      case "Text":
+        return part.document === undefined
+          ? textBlock(part.text)
+          : [document({ type: "text", media_type: "text/plain", data: part.text }, part.document.title)]
+      case "Image":
+        return [{ type: "image", source: sourceOf(part.url) }]
+      case "File":
+        return [document(sourceOf(part.url), part.title)]
+      case "Audio":
+        // Refused before, by the model's capabilities: the API has no form for it.
+        return []
+    }
+  })
+}
 
 const toolUse = (call: LanguageModel.ToolCall): Block => ({
   type: "tool_use",

@@ -11,18 +11,32 @@ import * as continuation from "./continuation.ts"
 import type { Dialect, Setting } from "./dialects.ts"
 import * as fault from "./fault.ts"
 import { type Piece, Splitter } from "./thinkBlock.ts"
-import { count, isObject, isText, record } from "./wire.ts"
+import { count, inline, isObject, isText, record } from "./wire.ts"
 
 // =============================================================================
 // Requests
 // =============================================================================
 
 const content = (content: LanguageModel.Message["content"]): unknown =>
-  typeof content === "string" ? content : content.map((part) =>
-    part._tag === "Text"
-      ? { type: "text", text: part.text }
-      : { type: "image_url", image_url: { url: part.url, detail: part.detail } }
-  )
+  typeof content === "string" ? content : content.map((part) => {
+    switch (part._tag) {
+      case "Text":
+        return { type: "text", text: part.text }
+      case "Image":
+        return { type: "image_url", image_url: { url: part.url, detail: part.detail } }
+      case "Audio":
+        return { type: "input_audio", input_audio: audio(part.url) }
+      case "File":
+        return { type: "file", file: { filename: part.title ?? "document.pdf", file_data: part.url } }
+    }
+  })
+
+// The protocol names a format where others name a media type.
+const audio = (url: string): unknown => {
+  const { data, mediaType } = inline(url) ?? { data: "", mediaType: "" } // an address was refused before
+  const format = mediaType.slice("audio/".length).replace(/^x-/, "")
+  return { data, format: format === "mpeg" ? "mp3" : format }
+}
 
 const message = ({ continues }: Dialect) => (message: LanguageModel.Message): unknown => ({
   role: message.role,
@@ -112,8 +126,11 @@ export const encode = (request: LanguageModel.Request, target: Target, stream: b
 /**
  * What a request asks for that the server would refuse or silently leave out.
  */
-export const refusal = (request: LanguageModel.Request, { lacks }: Dialect): string | undefined => {
-  const { settings = {}, toolChoice } = request
+export const refusal = (
+  request: LanguageModel.Request,
+  { addresses, lacks }: Dialect
+): string | undefined => {
+  const { messages, settings = {}, toolChoice } = request
   for (const name of lacks) {
     if (name === "n") {
       if ((settings.n ?? 1) > 1) return `the server gives one output for each call, \`n\` is ${settings.n}`
@@ -123,8 +140,18 @@ export const refusal = (request: LanguageModel.Request, { lacks }: Dialect): str
       }
     } else if (settings[name] !== undefined) return `the server has no setting \`${name}\`; leave it out`
   }
+  for (const { content } of messages) {
+    const distant = typeof content === "string" ?
+      undefined :
+      content.find((part) => part._tag !== "Text" && !addresses.includes(part._tag) && inline(part.url) === undefined)
+    if (distant !== undefined) {
+      return `the server takes no address in place of ${named[distant._tag]}; fetch it, or give its bytes`
+    }
+  }
   return undefined
 }
+
+const named = { Text: "a text", Image: "an image", Audio: "sound", File: "a document" }
 
 // =============================================================================
 // Frames

@@ -35,7 +35,10 @@ export type Fields = {
  * - `lacks`: what it refuses or, worse, ignores.
  * - `streamUsage`: whether usage has to be asked for when streaming; where it
  *   comes unasked, the question may be refused.
- * - `capabilities`: the response format is the one that all of its models take.
+ * - `capabilities`: the response format is the one that all of its models take,
+ *   audio and files what some of them take.
+ * - `addresses`: the parts of a message that may be at an address, which the
+ *   server then fetches, instead of in the request.
  * - `anyModel`: it answers to other names of models than those in its list.
  * - `continues`: the field of an answer, by our name for the provider, that has to
  *   be in its turn when the conversation goes on, or reasoning is lost or the
@@ -55,7 +58,11 @@ export interface Dialect {
   readonly fields: Fields
   readonly lacks: ReadonlyArray<Setting | "toolChoice">
   readonly streamUsage: boolean
-  readonly capabilities: Pick<LanguageModel.Capabilities, "responseFormat" | "multipleOutputs">
+  readonly capabilities: Pick<
+    LanguageModel.Capabilities,
+    "responseFormat" | "multipleOutputs" | "audio" | "files" | "reasoning"
+  >
+  readonly addresses: ReadonlyArray<Exclude<LanguageModel.Part["_tag"], "Text">>
   readonly anyModel: boolean
   readonly continues: { readonly provider: string; readonly field: string } | undefined
   readonly embeddings: {
@@ -103,13 +110,21 @@ export const unknown: Dialect = {
   fields,
   lacks: [],
   streamUsage: true,
-  capabilities: { responseFormat: "jsonSchema", multipleOutputs: false },
+  capabilities: { responseFormat: "jsonSchema", multipleOutputs: false, audio: false, files: false, reasoning: false },
+  addresses: ["Image"],
   anyModel: false,
   continues: undefined,
   embeddings: { maxBatchSize: 128, encoding: "float", dimensions: "dimensions" }
 }
 
-const several = { ...unknown.capabilities, multipleOutputs: true }
+const reasoning = { ...unknown.capabilities, reasoning: true }
+
+const several = { ...reasoning, multipleOutputs: true }
+
+// Its own models keep their reasoning to themselves, in this protocol.
+const openai = { ...several, reasoning: false, audio: true }
+
+const jsonObject = { ...reasoning, responseFormat: "jsonObject" } as const
 
 const base64 = { ...unknown.embeddings, encoding: "base64" } as const
 
@@ -124,7 +139,7 @@ export const known = {
     baseUrl: "https://api.openai.com/v1",
     local: false,
     fields: { ...fields, maxTokens: maxCompletionTokens },
-    capabilities: several,
+    capabilities: { ...openai, files: true },
     embeddings: base64
   },
   azure: {
@@ -143,7 +158,7 @@ export const known = {
     versions: ["AZURE_API_VERSION", "OPENAI_API_VERSION"],
     // Deployments have names of their own, which do not tell what the model is and are in no list.
     fields: { ...fields, maxTokens: maxCompletionTokens },
-    capabilities: several,
+    capabilities: openai,
     anyModel: true,
     embeddings: base64
   },
@@ -153,6 +168,8 @@ export const known = {
     baseUrl: "http://localhost:11434/v1",
     fields: { ...fields, maxTokens },
     lacks: ["n", "toolChoice"],
+    capabilities: reasoning,
+    addresses: [],
     embeddings: base64
   },
   vllm: {
@@ -160,7 +177,7 @@ export const known = {
     baseUrl: "http://localhost:8000/v1",
     keys: ["HOSTED_VLLM_API_KEY"],
     urls: ["HOSTED_VLLM_API_BASE"],
-    capabilities: several,
+    capabilities: { ...several, audio: true },
     embeddings: base64
   },
   llamacpp: {
@@ -169,12 +186,14 @@ export const known = {
     keys: ["LLAMA_CPP_API_KEY"],
     urls: ["LLAMA_CPP_BASE_URL", "LLAMA_CPP_API_BASE"],
     fields: { ...fields, maxTokens },
+    capabilities: { ...reasoning, audio: true },
     anyModel: true,
     embeddings: base64
   },
   litellm_proxy: {
     ...unknown,
-    baseUrl: "http://localhost:4000/v1"
+    baseUrl: "http://localhost:4000/v1",
+    capabilities: { ...unknown.capabilities, audio: true, files: true }
   },
   openrouter: {
     ...unknown,
@@ -183,7 +202,8 @@ export const known = {
     local: false,
     fields: { ...fields, maxTokens, reasoningEffort: (effort) => ({ reasoning: { effort } }) },
     lacks: ["n"],
-    capabilities: { responseFormat: "jsonObject", multipleOutputs: false },
+    capabilities: { ...jsonObject, audio: true, files: true },
+    addresses: ["Image", "File"],
     continues: { provider: "openrouter", field: "reasoning_details" }
   },
   groq: {
@@ -194,7 +214,7 @@ export const known = {
     fields: { ...fields, maxTokens: maxCompletionTokens },
     lacks: ["n", "logprobs"],
     streamUsage: false,
-    capabilities: { responseFormat: "jsonObject", multipleOutputs: false }
+    capabilities: jsonObject
   },
   mistral: {
     ...unknown,
@@ -221,7 +241,7 @@ export const known = {
           : { thinking: { type: "enabled" }, reasoning_effort: effort }
     },
     lacks: ["n", "seed"],
-    capabilities: { responseFormat: "jsonObject", multipleOutputs: false },
+    capabilities: jsonObject,
     continues: { provider: "deepseek", field: "reasoning_content" }
   },
   xai: {
@@ -229,7 +249,8 @@ export const known = {
     host: /(^|\.)api\.x\.ai$/,
     baseUrl: "https://api.x.ai/v1",
     local: false,
-    fields: { ...fields, maxTokens: maxCompletionTokens }
+    fields: { ...fields, maxTokens: maxCompletionTokens },
+    capabilities: reasoning
   },
   together_ai: {
     ...unknown,
@@ -243,7 +264,7 @@ export const known = {
       logprobs: (top) => ({ logprobs: Math.max(top, 1) }),
       reasoningEffort: (effort) => effort === "none" ? { reasoning: { enabled: false } } : { reasoning_effort: effort }
     },
-    capabilities: { responseFormat: "jsonObject", multipleOutputs: true }
+    capabilities: { ...jsonObject, multipleOutputs: true }
   },
   fireworks_ai: {
     ...unknown,

@@ -9,7 +9,7 @@ import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import type * as answer from "./answer.ts"
 import * as continuation from "./continuation.ts"
 import type * as fault from "./fault.ts"
-import { count, input, isObject, isText, record } from "./wire.ts"
+import { count, inline, input, isObject, isText, record } from "./wire.ts"
 
 // =============================================================================
 // Models
@@ -55,17 +55,17 @@ interface Turn {
   readonly parts: Array<Part>
 }
 
-const imagePart = (url: string): Part => {
-  const inline = /^data:([^;,]+);base64,(.*)$/s.exec(url)
-  return inline === null
-    ? { fileData: { fileUri: url } }
-    : { inlineData: { mimeType: inline[1], data: inline[2] } }
+const mediaPart = ({ _tag, url }: Exclude<LanguageModel.Part, { readonly _tag: "Text" }>): Part => {
+  const found = inline(url)
+  return found === undefined
+    ? { fileData: { mimeType: _tag === "File" ? "application/pdf" : undefined, fileUri: url } }
+    : { inlineData: { mimeType: found.mediaType, data: found.data } }
 }
 
 const parts = (content: LanguageModel.Message["content"]): ReadonlyArray<Part> =>
   typeof content === "string"
     ? content === "" ? [] : [{ text: content }]
-    : content.map((part) => part._tag === "Text" ? { text: part.text } : imagePart(part.url))
+    : content.map((part) => part._tag === "Text" ? { text: part.text } : mediaPart(part))
 
 // Ids that were made up here are not the API's: calls without any are told apart by their order.
 const madeUp = /^call_\d+$/

@@ -5,9 +5,19 @@
  */
 import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
 
-// What a chat template writes around a turn, and the largest that providers make of one image.
+// What a chat template writes around a turn, and the largest that providers make of one image, and of a recording
+// or a document.
 const perMessage = 8
 const perImage = 5000
+const perFile = 500_000
+
+const media = ({ _tag, url }: Exclude<LanguageModel.Part, { readonly _tag: "Text" }>): number =>
+  _tag === "Image"
+    ? perImage
+    // A second of sound, or a page, is fewer tokens than it takes bytes.
+    : url.startsWith("data:")
+    ? Math.min(perFile, Math.max(perImage, url.length))
+    : perFile
 
 // No tokenizer makes more than one token of a byte.
 const bytes = (text: string): number => {
@@ -28,7 +38,7 @@ export const inputBound = ({ messages, responseFormat, tools }: LanguageModel.Re
   for (const { content, toolCalls } of messages) {
     bound += perMessage + json(toolCalls)
     if (typeof content === "string") bound += bytes(content)
-    else for (const part of content) bound += part._tag === "Text" ? bytes(part.text) : perImage
+    else for (const part of content) bound += part._tag === "Text" ? bytes(part.text) : media(part)
   }
   return bound
 }

@@ -32,6 +32,17 @@ export const record = (u: unknown): Json.JsonRecord | undefined =>
   isWithin(u, maxDepth) && Json.isJsonRecord(u) ? u : undefined
 
 /**
+ * What a `data:` URI holds, when it is one in base64. Read without an expression:
+ * on tens of megabytes one exhausts its stack.
+ */
+export const inline = (url: string): { readonly mediaType: string; readonly data: string } | undefined => {
+  const comma = url.indexOf(",")
+  if (!url.startsWith("data:") || comma === -1) return undefined
+  const [mediaType = "", ...parameters] = url.slice("data:".length, comma).split(";")
+  return parameters.at(-1) === "base64" ? { mediaType, data: url.slice(comma + 1) } : undefined
+}
+
+/**
  * The arguments of a tool call as an object, for those who take no text. Ones
  * that are none are not lost: they are the text under `arguments`.
  */

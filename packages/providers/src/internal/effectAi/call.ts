@@ -14,7 +14,7 @@ import * as Either from "effect/Either"
 import * as Encoding from "effect/Encoding"
 import * as Schema from "effect/Schema"
 import * as continuation from "../continuation.ts"
-import { input, record } from "../wire.ts"
+import { inline, input, record } from "../wire.ts"
 
 /** Tools by name. */
 export type Tools = Record<string, Tool.Any>
@@ -113,18 +113,28 @@ const userParts = (
 ): Either.Either<ReadonlyArray<Prompt.UserMessagePart>, Invalid> =>
   Either.all(
     (typeof content === "string" ? [{ _tag: "Text", text: content } as const] : content).map((part) =>
-      part._tag === "Text" ? Either.right(Prompt.makePart("text", { text: part.text })) : filePart(part.url)
+      part._tag === "Text" ? Either.right(Prompt.makePart("text", { text: part.text })) : filePart(part)
     )
   )
 
-const filePart = (url: string): Either.Either<Prompt.FilePart, Invalid> => {
-  const inline = /^data:([^;,]+);base64,(.*)$/s.exec(url)
-  const data: Either.Either<Uint8Array | URL, unknown> = inline === null
-    ? Either.try(() => new URL(url))
-    : Encoding.decodeBase64(inline[2] ?? "")
+const filePart = (
+  part: Exclude<LanguageModel.Part, { readonly _tag: "Text" }>
+): Either.Either<Prompt.FilePart, Invalid> => {
+  const found = inline(part.url)
+  const data: Either.Either<Uint8Array | URL, unknown> = found === undefined
+    ? Either.try(() => new URL(part.url))
+    : Encoding.decodeBase64(found.data)
   return Either.mapBoth(data, {
-    onLeft: () => new LanguageModelError.InvalidRequest({ description: "an image is neither a URL nor a data URI" }),
-    onRight: (data) => Prompt.makePart("file", { mediaType: inline?.[1] ?? "image/*", data })
+    onLeft: () =>
+      new LanguageModelError.InvalidRequest({
+        description: `the url of a part (${part._tag}) is neither an address nor a data URI in base64`
+      }),
+    onRight: (data) =>
+      Prompt.makePart("file", {
+        mediaType: found?.mediaType ?? (part._tag === "File" ? "application/pdf" : "image/*"),
+        data,
+        ...(part._tag === "File" && part.title !== undefined ? { fileName: part.title } : undefined)
+      })
   })
 }
 

@@ -86,7 +86,7 @@ const messagesOf = (
           (part) =>
             part.type === "text"
               ? Effect.succeed<LanguageModel.Part>({ _tag: "Text", text: part.text })
-              : imageOf(part, method)
+              : mediaOf(part, method)
         ),
         (parts) => {
           const [first] = parts
@@ -113,15 +113,22 @@ const messagesOf = (
   }
 }
 
-const imageOf = (part: Prompt.FilePart, method: string): Effect.Effect<LanguageModel.Part, AiError.AiError> => {
-  const { data, mediaType } = part
+const mediaOf = (part: Prompt.FilePart, method: string): Effect.Effect<LanguageModel.Part, AiError.AiError> => {
+  const { data, fileName, mediaType } = part
   const type = mediaType === "image/*" ? "image/jpeg" : mediaType
-  return !mediaType.startsWith("image/")
-    ? refused(method, `a file of type ${mediaType} cannot be sent; only images can`)
-    : typeof data === "string"
-    ? refused(method, "an image is named by a file id, which only its own provider knows; send its bytes or a URL")
-    : Effect.succeed({
-      _tag: "Image",
-      url: data instanceof URL ? data.href : `data:${type};base64,${Encoding.encodeBase64(data)}`
-    })
+  const _tag = type.startsWith("image/")
+    ? "Image"
+    : type.startsWith("audio/")
+    ? "Audio"
+    : type === "application/pdf"
+    ? "File"
+    : undefined
+  if (_tag === undefined) {
+    return refused(method, `a file of type ${mediaType} cannot be sent; images, audio and PDF can`)
+  }
+  if (typeof data === "string") {
+    return refused(method, "a file is named by its id, which only its own provider knows; send its bytes or a URL")
+  }
+  const url = data instanceof URL ? data.href : `data:${type};base64,${Encoding.encodeBase64(data)}`
+  return Effect.succeed(_tag === "File" && fileName !== undefined ? { _tag, url, title: fileName } : { _tag, url })
 }
