@@ -170,7 +170,7 @@ export const events = <M extends Module.Any, In, Out, Labels, E = never, R = nev
     ], { discard: true }),
     trials: 1 + maxEpochs * perEpoch,
     attempts: 0,
-    runs: total + maxEpochs * (perEpoch * size + race.cost(perEpoch, total)),
+    runs: (window) => total + maxEpochs * (perEpoch * size + race.cost(perEpoch, total, window)),
     prompts: maxEpochs * perEpoch * (size + 1),
     promptModel: search.promptModel(options),
     body: (run) =>

@@ -32,8 +32,9 @@ import * as Proposer from "./Proposer.ts"
  * - `initTemperature`: how freely the prompt model writes; 1 by default, the most
  *   that all providers take.
  * - `schedule`: `racing` (the default) measures instructions on a growing part of
- *   the selection examples and lets go of those that will not win: less than half
- *   of the runs, in up to four turns instead of one. `classical` measures all of
+ *   the selection examples and lets go of those that will not win: two thirds of
+ *   the runs, in up to three turns. With a `concurrency` that has room for all of
+ *   them at once it takes all of them in one. `classical` measures all of
  *   them on all examples, and with several predictors measures earlier ones again
  *   beside what the others have become, as DSPy does.
  *
@@ -101,10 +102,11 @@ export const events = <M extends Module.Any, In, Out, Labels, E = never, R = nev
     check: Effect.all([fewShot.count("breadth", breadth, 2), fewShot.count("depth", depth, 1)], { discard: true }),
     trials: 1 + parts * tried,
     attempts: 0,
-    runs: total +
+    runs: (window) =>
+      total +
       parts * (schedule === "classical"
           ? tried * total
-          : rounds.reduce((sum, count) => sum + race.cost(count, total), 0)),
+          : rounds.reduce((sum, count) => sum + race.cost(count, total, window), 0)),
     prompts: parts * (breadth * depth - 1),
     promptModel: search.promptModel(options),
     body: (run) =>

@@ -225,7 +225,7 @@ export const events = <M extends Module.Any, In, Out, Labels, E = never, R = nev
     check: check(options, settings, selection),
     trials: 1 + children,
     attempts: 0,
-    runs: metricCalls,
+    runs: () => metricCalls,
     prompts: children * (settings.component === "all" ? predictors : 1),
     promptModel: search.promptModel(options),
     body: (run) => evolution.run(run, module.predictors, settings)

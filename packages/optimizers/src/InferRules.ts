@@ -98,7 +98,8 @@ export const events = <M extends Module.Any, In, Out, Labels, E = never, R = nev
     }),
     trials: numCandidates + 2,
     attempts: options.trainset.length * bootstrapping.maxRounds,
-    runs: (schedule === "racing" ? race.cost(numCandidates, total) : numCandidates * total) + 2 * total,
+    runs: (window) =>
+      (schedule === "racing" ? race.cost(numCandidates, total, window) : numCandidates * total) + 2 * total,
     prompts: numCandidates * module.predictors.length,
     promptModel: search.promptModel(options),
     body: (run) =>

@@ -284,7 +284,7 @@ export const events = <M extends Module.Any, In, Out, Labels, E = never, R = nev
       ? Math.min(1 + schedule.trials, schedule.combinations)
       : racing.candidates(schedule, selection, combined(numbers)),
     attempts: bootstrapping.maxBootstrappedDemos > 0 && sets > 0 ? options.trainset.length : 0,
-    runs: kind === "classical" ? classical.runs(schedule, selection) : racing.runs(schedule, selection),
+    runs: () => kind === "classical" ? classical.runs(schedule, selection) : racing.runs(schedule, selection),
     prompts: withoutInstructions(mode)
       ? 0
       : Proposer.calls(module, options.trainset, numbers.instructions, proposing),

@@ -154,8 +154,9 @@ export const events = <M extends Module.Any, In, Out, Labels, E = never, R = nev
     ], { discard: true }),
     trials: 1 + maxSteps * made,
     attempts: 0,
-    runs: maxSteps * size * (numCandidates + made) + total +
-      (classical ? finalists * total : race.cost(finalists, total)),
+    runs: (window) =>
+      maxSteps * size * (numCandidates + made) + total +
+      (classical ? finalists * total : race.cost(finalists, total, window)),
     prompts: maxSteps * made,
     promptModel: search.promptModel(options),
     body: (run) =>

@@ -45,6 +45,8 @@ const timeless = (event: Optimizer.OptimizerEvent<unknown>): object => ({
   ...event,
   ...(event._tag === "Step" ? { event: timeless(event.event) } : undefined),
   elapsed: 0,
+  // What may be in vain is more where more runs at once.
+  ...(event._tag === "Plan" ? { calls: 0 } : undefined),
   runs: 0,
   discarded: 0
 })

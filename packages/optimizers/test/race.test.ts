@@ -22,12 +22,13 @@ const model = () =>
     }
   })
 
-const racing = (challengers: ReadonlyArray<Parameters.Parameters>) =>
+const racing = (challengers: ReadonlyArray<Parameters.Parameters>, concurrency = 32) =>
   search.events({
     optimizer: "Race",
     module: sort,
     options: {
       trainset: valset,
+      concurrency,
       metric: (example, output: { readonly box: string }) =>
         Effect.succeed({ value: output.box === example.labels.box ? 1 : 0 })
     },
@@ -35,7 +36,7 @@ const racing = (challengers: ReadonlyArray<Parameters.Parameters>) =>
     check: Effect.void,
     trials: 1 + challengers.length,
     attempts: 0,
-    runs: valset.length + race.cost(challengers.length, valset.length),
+    runs: (window) => valset.length + race.cost(challengers.length, valset.length, window),
     body: (run) =>
       Effect.gen(function*() {
         const given = yield* run.enroll({ origin: "as given", parameters: run.given, runs: [] })
@@ -48,9 +49,9 @@ const racing = (challengers: ReadonlyArray<Parameters.Parameters>) =>
       })
   })
 
-const heard = (challengers: ReadonlyArray<Parameters.Parameters>) =>
+const heard = (challengers: ReadonlyArray<Parameters.Parameters>, concurrency?: number) =>
   Effect.map(
-    Effect.provide(Stream.runCollect(racing(challengers)), model().layer),
+    Effect.provide(Stream.runCollect(racing(challengers, concurrency)), model().layer),
     (events) => Array.from<Optimizer.OptimizerEvent<unknown>>(events)
   )
 
@@ -59,13 +60,38 @@ describe("a race", () => {
     Effect.gen(function*() {
       for (const [contenders, total] of [[10, 100], [12, 40], [9, 25]] as const) {
         for (let fewer = 0; fewer <= contenders; fewer++) {
-          assert.isAtMost(race.cost(fewer, total), race.cost(contenders, total))
+          assert.isAtMost(race.cost(fewer, total, 1), race.cost(contenders, total, 1))
         }
+        assert.strictEqual(race.cost(contenders, total, Number.POSITIVE_INFINITY), contenders * total)
       }
       // Equally good ones are all let into each round, and of ten only eight are different.
       const alike = Array.from({ length: 10 }, (_, index) => knowing(30, `way ${Math.min(index, 7)}:`))
-      const events = yield* heard(alike)
-      assert.isAtMost(events.at(-1)!.runs.done, events[0]!.runs.planned)
+      for (const concurrency of [1, 32, 80, 150, 200, 320, Number.POSITIVE_INFINITY]) {
+        const events = yield* heard(alike, concurrency)
+        assert.isAtMost(events.at(-1)!.runs.done, events[0]!.runs.planned)
+      }
+    }))
+
+  it.effect("comes out the same with room for all of it at once, in one turn of the model", () =>
+    Effect.gen(function*() {
+      const challengers = Array.from({ length: 8 }, (_, index) => knowing(5 * index))
+      const told = (concurrency: number) =>
+        Effect.map(heard(challengers, concurrency), (events) => ({
+          events: JSON.stringify(
+            events.filter(({ _tag }) => _tag !== "Plan" && _tag !== "Done").map((event) => ({
+              ...event,
+              runs: 0,
+              elapsed: 0
+            }))
+          ),
+          runs: events.at(-1)!.runs.done
+        }))
+      const [one, few, all] = yield* Effect.forEach([1, 64, Number.POSITIVE_INFINITY], told)
+      assert.strictEqual(few!.events, one!.events)
+      assert.strictEqual(all!.events, one!.events)
+      // What is not waited for is paid for.
+      assert.isBelow(one!.runs, all!.runs)
+      assert.strictEqual(all!.runs, 9 * valset.length)
     }))
 
   it.effect("is run by each program once, even if it was written several times", () =>

@@ -22,6 +22,14 @@ const rounds = (challengers: number, total: number): ReadonlyArray<Racing.Round>
     examples: Math.min(total, block * Math.ceil((total * round) / 3 / block))
   }))
 
+// Up to which example a round goes: later ones that the window has room for beside it are not waited for. What is in vain
+// of that is the price of the time it saves, and nothing is decided on it before its turn.
+const reach = (plan: ReadonlyArray<Racing.Round>, round: number, staying: number, window: number): number => {
+  const met = plan[round - 1]?.examples ?? 0
+  const later = plan.slice(round + 1).findLast(({ examples }) => staying * (examples - met) <= window)
+  return (later ?? plan[round])?.examples ?? met
+}
+
 /** The new leader; who leads must have been settled. */
 export const run = <In, Out, R>(
   search: Search<In, Out, R>,
@@ -38,15 +46,19 @@ export const run = <In, Out, R>(
     }
     // Two that came out the same are one.
     let racers = Array.from(new Set(challengers)).filter((challenger) => challenger !== leader)
-    for (const round of rounds(racers.length, total)) {
+    const plan = rounds(racers.length, total)
+    for (const [index, round] of plan.entries()) {
       // The last round, or too few examples for any before it.
       if (round.examples === total) return yield* final(search, racers, round.contenders, leader)
       const staying = racers.slice(0, round.contenders)
       for (const one of racers.slice(round.contenders)) yield* search.retire(one, "behind the others")
-      const examples = order.slice(0, round.examples).map((index) => search.selection[index]!) // its positions
-      yield* search.measure(
-        staying.flatMap((contender) => examples.map((example): Cell => ({ contender, example })))
-      )
+      const cells = (from: number, to: number): ReadonlyArray<Cell> =>
+        staying.flatMap((contender) =>
+          order.slice(from, to).map((position) => ({ contender, example: search.selection[position]! })) // its positions
+        )
+      const reached = reach(plan, index, staying.length, search.window)
+      if (reached > round.examples) yield* search.ahead(cells(plan[index - 1]?.examples ?? 0, reached))
+      yield* search.measure(cells(0, round.examples))
       const best = inOrder(leader)
       const open: Array<Contender> = []
       for (const one of staying) {
@@ -81,16 +93,22 @@ export const all = <In, Out, R>(
     return best
   })
 
-/** How many runs a race of up to so many challengers takes at most; with fewer of them rounds may be longer. */
-export const cost = (challengers: number, total: number): number =>
-  Math.max(0, ...Array.from({ length: challengers }, (_, index) => costOf(index + 1, total)))
-
-const costOf = (challengers: number, total: number): number => {
-  let met = 0
-  let runs = 0
-  for (const { contenders, examples } of rounds(challengers, total)) {
-    runs += Math.min(challengers, contenders) * (examples - met)
-    met = examples
-  }
-  return runs
-}
+/**
+ * How many runs a race of up to so many challengers takes at most, in a window of so many runs; with fewer of them rounds
+ * may be longer.
+ */
+export const cost = (challengers: number, total: number, window: number): number =>
+  Math.max(
+    0,
+    ...Array.from({ length: challengers }, (_, index) => {
+      const plan = rounds(index + 1, total)
+      // Some may leave before their places are gone, and those who stay have more room then.
+      const from = (round: number, staying: number, met: number): number => {
+        const examples = Math.max(met, reach(plan, round, staying, window))
+        const places = Math.min(staying, plan[round + 1]?.contenders ?? 0)
+        return staying * (examples - met) +
+          Math.max(0, ...Array.from({ length: places }, (_, index) => from(round + 1, index + 1, examples)))
+      }
+      return from(0, index + 1, 0)
+    })
+  )

@@ -140,8 +140,11 @@ export interface Definition<M extends Module.Any, In, Out, Labels, E, R, R2> {
   readonly trials: number
   /** How many runs of the program the making of candidates takes at most. */
   readonly attempts: number
-  /** How many runs measuring them takes at most, where not every candidate meets every example. */
-  readonly runs?: number | undefined
+  /**
+   * How many runs measuring them takes at most, where not every candidate meets every example, with so many under way at
+   * once that some may be in vain.
+   */
+  readonly runs?: ((window: number) => number) | undefined
   /** How many answers of the prompt model are needed at most. */
   readonly prompts?: number | undefined
   readonly promptModel?: Layer.Layer<LanguageModel.LanguageModel, never, R2> | undefined
@@ -315,7 +318,8 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
       spend
     })
 
-    const planned = (definition.runs ?? definition.trials * data.selection.length) + definition.attempts +
+    const planned = (definition.runs?.(budget.limited ? 0 : window) ?? definition.trials * data.selection.length) +
+      definition.attempts +
       2 * data.testset.length
     const emit: Search<In, Out, never>["emit"] = (event) =>
       Effect.flatMap(Clock.currentTimeMillis, (now) =>
@@ -667,7 +671,7 @@ const search = <M extends Module.Any, In, Out, Labels, E, R, R2>(
         const answer = ask(
           `ask ${place} ${Json.hash(input).slice(0, 16)}`,
           schema,
-          Effect.provide(module(input), prompting)
+          Effect.provide(Effect.suspend(() => module(input)), prompting)
         )
         const asked = yield* Effect.uninterruptible(
           Effect.flatMap(
