@@ -8,7 +8,7 @@ import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
 import * as Tool from "@effect-dspy/core/Tool"
 import * as Trace from "@effect-dspy/core/Trace"
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Either, Fiber, Schema, TestClock } from "effect"
+import { Context, Effect, Either, Schema } from "effect"
 
 const add = Tool.make("add", {
   description: "Adds two numbers.",
@@ -104,7 +104,7 @@ describe("ReAct", () => {
   it.effect("ends the loop when an answer cannot be read, and answers with what is known", () =>
     Effect.gen(function*() {
       const { answer, termination, trajectory } = yield* react(ask).pipe(
-        Effect.provide(recording([], [step("add", { a: 1, b: 2 }), step("nonsense"), end[1]!]))
+        Effect.provide(recording([], [step("add", { a: 1, b: 2 }), step("nonsense"), step("nonsense"), end[1]!]))
       )
       assert.deepStrictEqual([answer, termination, trajectory.length], ["done", "unreadable", 1])
     }))
@@ -231,68 +231,6 @@ describe("ReAct", () => {
 })
 
 describe("Tool", () => {
-  it("is offered with a JSON Schema of its parameters", () => {
-    assert.deepStrictEqual(add.definition, {
-      name: "add",
-      description: "Adds two numbers.",
-      parameters: {
-        type: "object",
-        required: ["a", "b"],
-        properties: { a: { type: "number" }, b: { type: "number", description: "the other one" } },
-        additionalProperties: false
-      }
-    })
-  })
-
-  it.effect("is not run with arguments that do not fit", () =>
-    Effect.gen(function*() {
-      let runs = 0
-      const tool = Tool.make("t", {
-        description: "",
-        parameters: { n: Schema.Int.pipe(Schema.positive()) },
-        run: () => Effect.sync(() => ++runs)
-      })
-      for (const args of [{}, { n: "1" }, { n: -1 }, { n: 1.5 }, { n: 1, m: 2 }, { ["__proto__"]: 1 }]) {
-        const error = yield* Effect.flip(Tool.call(tool, args))
-        assert.strictEqual(error.reason, "InvalidArguments")
-      }
-      assert.strictEqual(runs, 0)
-      assert.strictEqual(yield* Tool.call(tool, { n: 1 }), "1")
-    }))
-
-  it.effect("asks for approval with what is about to be done", () =>
-    Effect.gen(function*() {
-      const seen: Array<number> = []
-      const careful = Tool.withApproval(add, ({ a }) => {
-        seen.push(a)
-        return Effect.succeed(a < 10 ? true : a < 100 ? false : { denied: "that is too much" })
-      })
-      assert.strictEqual(yield* Tool.call(careful, { a: 1, b: 1 }), "2")
-      const [refused, denied] = yield* Effect.all([
-        Effect.flip(Tool.call(careful, { a: 10, b: 1 })),
-        Effect.flip(Tool.call(careful, { a: 100, b: 1 }))
-      ])
-      assert.deepStrictEqual([refused.reason, refused.description], ["Denied", "this was not allowed"])
-      assert.strictEqual(denied.description, "that is too much")
-      yield* Effect.flip(Tool.call(careful, { a: "x", b: 1 }))
-      assert.deepStrictEqual(seen, [1, 10, 100])
-    }))
-
-  it.effect("is interrupted when it takes too long", () =>
-    Effect.gen(function*() {
-      let interrupted = false
-      const slow = Tool.make("slow", {
-        description: "",
-        parameters: {},
-        run: () => Effect.onInterrupt(Effect.never, () => Effect.sync(() => void (interrupted = true))),
-        timeout: "5 seconds"
-      })
-      const fiber = yield* Effect.fork(Effect.flip(Tool.call(slow, {})))
-      yield* TestClock.adjust("5 seconds")
-      const error = yield* Fiber.join(fiber)
-      assert.deepStrictEqual([error.reason, interrupted], ["TimedOut", true])
-    }))
-
   it.effect("ends the program only if it was made to", () =>
     Effect.gen(function*() {
       class Gone extends Schema.TaggedError<Gone>()("Gone", {}) {}
@@ -311,13 +249,4 @@ describe("Tool", () => {
       )
       assert.instanceOf(yield* run, Gone)
     }))
-
-  it("has a name that every service takes", () => {
-    for (const name of ["", "a b", "1a", "x".repeat(65), "ä"]) {
-      assert.throws(
-        () => Tool.make(name, { description: "", parameters: {}, run: () => Effect.void }),
-        /is no name for a tool/
-      )
-    }
-  })
 })
