@@ -41,7 +41,7 @@ export type TypeId = typeof TypeId
  * What came of one example. `score` is that of the metric, 0 where the module
  * failed by its own doing (an answer that does not parse), and undefined where
  * the model, the network or the metric failed, which says nothing about the
- * module.
+ * module, or where module or metric threw.
  *
  * @since 0.1.0
  * @category models
@@ -97,6 +97,8 @@ export interface Report<out In, out Labels> {
   readonly failed: number
   /** How many examples have no score and are left out of the mean. */
   readonly unknown: number
+  /** How many of these because the module or the metric threw, which is a mistake in one of them. */
+  readonly thrown: number
   readonly calls: number
   readonly usage: LanguageModel.Usage
   readonly results: ReadonlyArray<Result<In, Labels>>
@@ -259,8 +261,9 @@ export const events = <In, Out, E, R, Labels, E2, R2>(
  * Measures a module.
  *
  * Fails when too many examples stay without a score, which is when the model,
- * the network or the metric fails, not the module. What the module itself does
- * wrong, such as an answer that cannot be read, counts as 0.
+ * the network or the metric fails, not the module, or when module or metric
+ * throw. What the module itself does wrong, such as an answer that cannot be
+ * read, counts as 0.
  *
  * The report is the same at any concurrency, as far as the answers are.
  *
@@ -332,6 +335,7 @@ class Progress<In, Labels> {
   #sum = 0
   #known = 0
   #failed = 0
+  #thrown = 0
   #calls = 0
   #usage: LanguageModel.Usage = {}
 
@@ -382,7 +386,7 @@ class Progress<In, Labels> {
       this.#sum += score
       this.#known++
       if (scored._tag === "Failed") this.#failed++
-    }
+    } else if (scored._tag === "Failed" && scored.error === "Defect") this.#thrown++
     this.#calls += scored.calls
     this.#usage = LanguageModel.addUsage(this.#usage, scored.usage)
     return {
@@ -409,6 +413,7 @@ class Progress<In, Labels> {
       known,
       failed: this.#failed,
       unknown,
+      thrown: this.#thrown,
       calls: this.#calls,
       usage: this.#usage,
       results: this.#results

@@ -6,9 +6,12 @@
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
+import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Adapter from "./Adapter.ts"
 import type { Example } from "./Example.ts"
@@ -53,7 +56,8 @@ const spent = {
 /**
  * A score, or a failure, which is never a score. `transient` failures are the
  * model's, the network's or the metric's: the pair of candidate and example
- * stays unknown. The others are the candidate's own doing, such as an answer
+ * stays unknown. So it does when the module or the metric throws, which has the
+ * error `Defect`. The others are the candidate's own doing, such as an answer
  * that does not parse. `feedback`, and `predictors` by path, are what the metric
  * said in words; `output` is what JSON can say of the module's output.
  *
@@ -150,6 +154,10 @@ export const score = (evaluator: Evaluator, task: Task): Effect.Effect<Scored, S
  * example, or parameters for another module, is a defect: tasks are made from
  * the same data.
  *
+ * What the module or the metric throws, or dies of, ends the run of that
+ * example and no more. It is logged as a warning with its cause, the same
+ * message once.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -163,6 +171,24 @@ export const evaluator = <In, Out, E, R, Labels, E2, R2>(options: {
   for (const example of options.examples) examples.set(example.id, example)
   // However the metric was made, its scores are scores.
   const metric = Metric.make(options.metric)
+  const warned = new Set<string>()
+  // A mistake in code that is not ours, on one example of many.
+  const guarded = <A, E, R>(
+    what: "module" | "metric",
+    example: string,
+    run: () => Effect.Effect<A, E, R>
+  ): Effect.Effect<A, E | Thrown, R> =>
+    Effect.catchAllCause(Effect.suspend(run), (cause): Effect.Effect<never, E | Thrown> => {
+      const defect = Cause.dieOption(cause)
+      if (Option.isNone(defect) || Option.isSome(Cause.failureOption(cause))) return Effect.failCause(cause)
+      const thrown = new Thrown({ message: `the ${what} threw: ${messageOf(defect.value)}` })
+      if (warned.has(thrown.message)) return thrown
+      warned.add(thrown.message)
+      return Effect.zipRight(
+        Effect.logWarning(`${options.id}, example ${example}: ${thrown.message}`, Cause.die(defect.value)),
+        thrown
+      )
+    })
   return {
     id: options.id,
     run: (task) =>
@@ -174,7 +200,7 @@ export const evaluator = <In, Out, E, R, Labels, E2, R2>(options: {
         const module = task.rollout === undefined
           ? candidate.right
           : Module.withRollout(candidate.right, task.rollout)
-        return Trace.capture(broken(module(example.inputs))).pipe(
+        return Trace.capture(broken(guarded("module", example.id, () => module(example.inputs)))).pipe(
           Effect.flatMap(([ran, calls]) => {
             const trace = Trace.canonical(calls, options.module)
             return Either.match(ran, {
@@ -185,7 +211,7 @@ export const evaluator = <In, Out, E, R, Labels, E2, R2>(options: {
                   trace
                 }),
               onRight: (output) =>
-                Effect.match(metric(example, output, trace), {
+                Effect.match(guarded("metric", example.id, () => metric(example, output, trace)), {
                   // Nobody could say how good the answer is.
                   onFailure: (error) => ({ ...failure(error), transient: true, trace }),
                   onSuccess: ({ feedback, predictors, value }) => ({
@@ -210,6 +236,8 @@ export const evaluator = <In, Out, E, R, Labels, E2, R2>(options: {
       })
   }
 }
+
+class Thrown extends Data.TaggedError("Defect")<{ readonly message: string }> {}
 
 type FailedCall = NonNullable<Extract<Scored, { readonly _tag: "Failed" }>["call"]>
 
@@ -274,11 +302,14 @@ type Failure = { readonly _tag: "Failed"; transient: boolean; error: string; mes
 
 const failure = (error: unknown): Failure => ({
   _tag: "Failed",
-  transient: LanguageModelError.isLanguageModelError(error) && !ofCandidate.has(error.reason._tag),
+  transient: error instanceof Thrown ||
+    LanguageModelError.isLanguageModelError(error) && !ofCandidate.has(error.reason._tag),
   error: LanguageModelError.isLanguageModelError(error)
     ? error.reason._tag
     : typeof error === "object" && error !== null && "_tag" in error
     ? String(error._tag)
     : "Error",
-  message: error instanceof Error ? error.message : String(error)
+  message: messageOf(error)
 })
+
+const messageOf = (error: unknown): string => error instanceof Error ? error.message : String(error)

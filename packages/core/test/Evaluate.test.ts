@@ -9,7 +9,22 @@ import * as Signature from "@effect-dspy/core/Signature"
 import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
 import { FileSystem } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
-import { Chunk, Clock, Deferred, Effect, Either, Fiber, Layer, Ref, Schema, Stream, TestClock } from "effect"
+import {
+  Cause,
+  Chunk,
+  Clock,
+  Deferred,
+  Effect,
+  Either,
+  Exit,
+  Fiber,
+  Layer,
+  Logger,
+  Ref,
+  Schema,
+  Stream,
+  TestClock
+} from "effect"
 import { rows } from "../src/internal/csv.ts"
 
 const signature = Signature.make({ input: { n: Schema.Int }, output: { answer: Schema.Int } })
@@ -207,6 +222,79 @@ describe("failures", () => {
     }).pipe(Effect.provide(failing(Object.fromEntries(
       [2, 9, 12, 13, 14].map((n) => [n, TestLanguageModel.fail("Overloaded")])
     )))))
+
+  it.effect("of the code, which throws, leave the example out, are counted apart and end no run while they are few", () =>
+    Effect.gen(function*() {
+      const careless: Metric.Metric<{ readonly n: number }, { readonly answer: number }, { readonly answer: number }> =
+        (
+          example,
+          output
+        ) => {
+          if (example.inputs.n === 3) throw new TypeError("labels have no such thing")
+          return example.inputs.n === 4 ? Effect.die("no text") : metric(example, output, [])
+        }
+      const fragile = Module.make({ double }, function*(m, input: { readonly n: number }) {
+        if (input.n === 7) throw new RangeError("out of paper")
+        return yield* m.double(input)
+      })
+      const logged: Array<string> = []
+      const report = yield* Evaluate.run(fragile, { examples: dataset(40), metric: careless }).pipe(
+        Effect.provide(Logger.replace(
+          Logger.defaultLogger,
+          Logger.make(({ cause, message }) => void logged.push(`${String(message)}\n${Cause.pretty(cause)}`))
+        ))
+      )
+      assert.deepStrictEqual([report.known, report.unknown, report.thrown, report.failed], [37, 3, 3, 0])
+      const message = (index: number) => {
+        const scored = report.results[index]?.scored
+        return scored?._tag === "Failed" ? [scored.error, scored.transient, scored.calls, scored.message] : []
+      }
+      // What the metric could not judge was paid for.
+      assert.deepStrictEqual(message(3), ["Defect", true, 1, "the metric threw: labels have no such thing"])
+      assert.deepStrictEqual(message(4), ["Defect", true, 1, "the metric threw: no text"])
+      assert.deepStrictEqual(message(7), ["Defect", true, 0, "the module threw: out of paper"])
+      assert.include(Evaluate.format(report), "3 examples left out: 3 × Defect (the metric threw: labels")
+      assert.strictEqual(logged.length, 3)
+      // With where it was thrown.
+      assert.match(logged[0]!, /example e3: the metric threw: labels have no such thing\n[^]*Evaluate\.test\.ts/)
+    }).pipe(Effect.provide(failing({}))))
+
+  it.effect("of the code on every example end the run, as those of a model do", () =>
+    Effect.gen(function*() {
+      const logged: Array<unknown> = []
+      const error = yield* Evaluate.run(double, {
+        examples: dataset(40),
+        metric: () => {
+          throw new Error("not yet written")
+        }
+      }).pipe(
+        Effect.flip,
+        Effect.provide(Logger.replace(Logger.defaultLogger, Logger.make(({ message }) => void logged.push(message))))
+      )
+      assert.strictEqual(error._tag, "TooManyFailures")
+      assert.include(error.message, "5 × Defect (the metric threw: not yet written)")
+      // The same is said once.
+      assert.strictEqual(logged.length, 1)
+    }).pipe(Effect.provide(failing({}))))
+
+  it.effect("are no interruption, which ends everything", () =>
+    Effect.gen(function*() {
+      const fiber = yield* Effect.fork(
+        Evaluate.run(double, { examples: dataset(4), metric: () => Effect.never, maxFailureRate: 1 })
+      )
+      yield* Effect.yieldNow()
+      assert.isTrue(Exit.isInterrupted(yield* Fiber.interrupt(fiber)))
+      const stopping = Scoring.evaluator({
+        id: "test",
+        module: double,
+        examples: dataset(1),
+        metric: () => Effect.interrupt
+      })
+      const exit = yield* Effect.exit(
+        stopping.run({ candidate: Module.parameters(double), example: "e0", trace: false })
+      )
+      assert.isTrue(Exit.isInterrupted(exit))
+    }).pipe(Effect.provide(failing({}))))
 
   it.effect("a dead model is not asked for every example", () =>
     Effect.gen(function*() {

@@ -177,7 +177,8 @@ export interface Trial {
 /**
  * What every event carries. `spend` is what the results so far rest on; `runs`
  * counts runs of the program, `planned` being an upper bound, and `replayed`
- * those taken from the journal; `elapsed` is in milliseconds.
+ * those taken from the journal, and `thrown` those in which the module or the
+ * metric threw; `elapsed` is in milliseconds.
  *
  * @since 0.1.0
  * @category events
@@ -185,13 +186,19 @@ export interface Trial {
 export interface Progress<out M> {
   readonly best: Option.Option<Compiled<M>>
   readonly spend: Spend
-  readonly runs: { readonly done: number; readonly replayed: number; readonly planned: number }
+  readonly runs: {
+    readonly done: number
+    readonly replayed: number
+    readonly thrown: number
+    readonly planned: number
+  }
   readonly elapsed: number
 }
 
 /**
- * What the run will do at most: `calls` supposes one call per predictor and run,
- * and knows nothing of frozen predictors.
+ * What the run will do at most, which is more with room for more runs at once:
+ * `calls` supposes one call per predictor and run, and knows nothing of frozen
+ * predictors.
  * `examples` are the ids of the selection examples, `tests` those of the test
  * examples, both in the order of the scores of a `TrialEnd`.
  *

@@ -265,10 +265,15 @@ export const table = (
   options: { readonly columns?: number | undefined } = {}
 ): string => {
   const costs = [...spend(spendOf(event)), duration(event.elapsed)].join(" · ")
-  const lines = Option.match(bestOf(event), {
-    onNone: () => ["no candidate has been measured", `spent       ${costs}`],
-    onSome: (best) => [...candidates(best), "", ...result(best), `spent       ${costs}`]
-  })
+  const { thrown } = event.runs
+  const lines = [
+    ...Option.match(bestOf(event), {
+      onNone: () => ["no candidate has been measured"],
+      onSome: (best) => [...candidates(best), "", ...result(best)]
+    }),
+    `spent       ${costs}`,
+    ...(thrown === 0 ? [] : [`threw       ${several(thrown, "run")}, see the log`])
+  ]
   const { columns } = options
   return (columns === undefined ? lines : lines.map((line) => cut(line, columns))).join("\n")
 }

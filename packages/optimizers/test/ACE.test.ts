@@ -247,6 +247,26 @@ describe("ACE", () => {
       }
     }))
 
+  it.effect("does without what throws, and ends the run where nothing else comes of it", () =>
+    Effect.gen(function*() {
+      const reflecting = (throws: (reflection: number) => boolean) => {
+        let reflections = 0
+        const reflect = Module.map(ACE.modules.reflect, (reflection) => {
+          if (throws(++reflections)) throw new Error("no word for it")
+          return reflection
+        })
+        return ACE.compile(sort, { ...options, concurrency: 1, modules: { reflect } }).pipe(
+          withModel(simulate({ answer }))
+        )
+      }
+      const compiled = yield* reflecting((reflection) => reflection % 5 === 0)
+      assert.isAbove(compiled.score.mean, compiled.baseline.mean)
+      const error = yield* Effect.flip(reflecting(() => true))
+      assert.strictEqual(error._tag, "TooManyFailures")
+      assert.include(error.message, "questions to the prompt model failed")
+      assert.include(error.message, "it threw: no word for it")
+    }))
+
   it.effect("takes the time of what must wait for each other", () =>
     Effect.gen(function*() {
       const model = simulate({ answer, latency: () => Effect.sleep("1 second") })

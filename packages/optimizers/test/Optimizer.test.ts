@@ -12,6 +12,7 @@ import * as InferRules from "@effect-dspy/optimizers/InferRules"
 import * as Journal from "@effect-dspy/optimizers/Journal"
 import * as LabeledFewShot from "@effect-dspy/optimizers/LabeledFewShot"
 import * as Optimizer from "@effect-dspy/optimizers/Optimizer"
+import * as Progress from "@effect-dspy/optimizers/Progress"
 import * as RandomSearch from "@effect-dspy/optimizers/RandomSearch"
 import { assert, describe, it } from "@effect/vitest"
 import {
@@ -410,6 +411,26 @@ describe("failures of the model", () => {
         Effect.provide(simulate({ fails }).layer)
       )
       assert.strictEqual(error._tag, "TooManyFailures")
+    }))
+
+  it.effect("and those of the code, which throws, are the same", () =>
+    Effect.gen(function*() {
+      const careless = (share: number) =>
+        RandomSearch.events(sort, {
+          ...search,
+          metric: (example, output, trace) => {
+            if (chance(3, example.id) < share) throw new Error("labels have no such thing")
+            return exact(example, output, trace)
+          }
+        }).pipe(Stream.runCollect, Effect.map((events) => Array.from(events)), Effect.provide(simulate().layer))
+      const last = (yield* careless(0.3)).at(-1)!
+      const { score } = Option.getOrThrow(last.best)
+      assert.isAbove(score.unknown, 0)
+      assert.isAbove(last.runs.thrown, score.unknown)
+      assert.include(Progress.table(last), `threw       ${last.runs.thrown} runs, see the log`)
+      const error = yield* Effect.flip(careless(1))
+      assert.strictEqual(error._tag, "TooManyFailures")
+      assert.include(error.message, "the metric threw: labels have no such thing")
     }))
 
   it.effect("from some time on end the run soon", () =>

@@ -51,7 +51,7 @@ describe("a line", () => {
       assert.isTrue(lines.every((line) => !line.includes("\n")))
       assert.match(lines[0]!, /^8 trials, at most about \d+ calls · 0 calls · 0 s$/)
       const score = events.findLast(({ _tag }) => _tag === "Scored")!
-      const later = { ...score, elapsed: 125_000, runs: { done: 110, replayed: 10, planned: 150 } }
+      const later = { ...score, elapsed: 125_000, runs: { done: 110, replayed: 10, thrown: 0, planned: 150 } }
       assert.match(
         Progress.line(later),
         /^trial 8\/8: 12\/12, \d+\.\d % · best \d+\.\d % \(as given \d+\.\d %\) · \d+ calls · cost \d+\.\d\d · 2 min 5 s, about 50 s left$/

@@ -7,6 +7,7 @@ import * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
 import * as ModuleEvent from "@effect-dspy/core/ModuleEvent"
 import * as Scoring from "@effect-dspy/core/Scoring"
+import * as Cause from "effect/Cause"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -82,7 +83,7 @@ export interface Runs {
     answer: Effect.Effect<A, unknown>
   ) => Effect.Effect<Asked<A>, OptimizerError | Exhausted>
   readonly all: () => Iterable<Paid>
-  readonly count: () => { readonly done: number; readonly replayed: number }
+  readonly count: () => { readonly done: number; readonly replayed: number; readonly thrown: number }
 }
 
 export const make = (options: {
@@ -99,12 +100,13 @@ export const make = (options: {
     const unanswered = new Failures("questions to the prompt model", options.maxFailureRate)
     let done = 0
     let replayed = 0
+    let thrown = 0
     // A policy of the model keeps a budget too, and its end is the end of the run.
     const unlessSpent = <A extends { readonly _tag: string; readonly error?: string }>(outcome: A) =>
       outcome._tag === "Failed" && outcome.error === "BudgetExceeded" ? new Exhausted() : Effect.succeed(outcome)
     return {
       all: () => [...shared.landed.values(), ...asked.values()],
-      count: () => ({ done, replayed }),
+      count: () => ({ done, replayed, thrown }),
       run: (evaluator, task, candidate) => {
         const key = [
           evaluator.id,
@@ -125,6 +127,7 @@ export const make = (options: {
             Effect.flatMap((memo) => {
               done++
               if (memo.replayed) replayed++
+              if (memo.value._tag === "Failed" && memo.value.error === "Defect") thrown++
               const { calls, usage } = memo.value
               const run: Run = {
                 key,
@@ -145,10 +148,10 @@ export const make = (options: {
           schema: Answer(schema),
           effect: Effect.zipRight(
             unanswered.check,
-            ModuleEvent.metered(Effect.either(answer)).pipe(
+            ModuleEvent.metered(Effect.either(sandboxed(answer))).pipe(
               Effect.map(({ calls, usage, value }) =>
                 Either.match(value, {
-                  onLeft: (error) => ({ _tag: "Failed" as const, ...reasonOf(error), calls, usage }),
+                  onLeft: (failed) => ({ _tag: "Failed" as const, ...failed, calls, usage }),
                   onRight: (output) => ({ _tag: "Answered" as const, output, calls, usage })
                 })
               ),
@@ -176,10 +179,31 @@ export const make = (options: {
     }
   })
 
-const reasonOf = (error: unknown) => ({
+interface Failed {
+  readonly transient: boolean
+  readonly error: string
+  readonly message: string
+}
+
+// A module that writes may be the user's own, and what it throws is a mistake in it.
+const sandboxed = <A>(answer: Effect.Effect<A, unknown>): Effect.Effect<A, Failed> =>
+  answer.pipe(
+    Effect.mapError(reasonOf),
+    Effect.catchAllDefect((defect) => {
+      const message = `it threw: ${messageOf(defect)}`
+      return Effect.zipRight(
+        Effect.logWarning(message, Cause.die(defect)),
+        Effect.fail({ transient: true, error: "Defect", message })
+      )
+    })
+  )
+
+const reasonOf = (error: unknown): Failed => ({
   // The same question will be too long again.
   transient: LanguageModelError.isLanguageModelError(error) && error.reason._tag !== "ContextWindowExceeded" &&
     error.reason._tag !== "RequestTooLarge",
   error: LanguageModelError.isLanguageModelError(error) ? error.reason._tag : "Error",
-  message: error instanceof Error ? error.message : String(error)
+  message: messageOf(error)
 })
+
+const messageOf = (error: unknown): string => error instanceof Error ? error.message : String(error)

@@ -112,7 +112,8 @@ const cards = (run: Run, best: Compiled | undefined): Content => {
       duration(latest.elapsed),
       ...(done === undefined || done.discarded.calls === 0
         ? []
-        : [`and ${several(done.discarded.calls, "call")} started ahead and not needed`])
+        : [`and ${several(done.discarded.calls, "call")} started ahead and not needed`]),
+      ...(latest.runs.thrown === 0 ? [] : [`${several(latest.runs.thrown, "run")} threw, see the log`])
     ])
   }</div>${best === undefined ? undefined : markup`<p>${measured(run, best)}</p>`}`
 }
