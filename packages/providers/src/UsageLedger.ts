@@ -24,6 +24,7 @@ import * as MetricBoundaries from "effect/MetricBoundaries"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Tracer from "effect/Tracer"
+import { ofModel } from "./internal/genAi.ts"
 import { outcomeOf } from "./internal/outcome.ts"
 import * as Prices from "./Prices.ts"
 
@@ -313,7 +314,7 @@ export const tokenUsage = Metric.histogram(
   "gen_ai.client.token.usage",
   MetricBoundaries.exponential({ start: 1, factor: 4, count: 15 }),
   "Number of input and output tokens used"
-)
+).pipe(Metric.tagged("unit", "{token}"))
 
 /**
  * `gen_ai.client.operation.duration`: seconds a call took, by provider, model
@@ -327,7 +328,7 @@ export const operationDuration = Metric.histogram(
   "gen_ai.client.operation.duration",
   MetricBoundaries.exponential({ start: 0.01, factor: 2, count: 15 }),
   "Duration of calls to models, in seconds"
-)
+).pipe(Metric.tagged("unit", "s"))
 
 /**
  * `effect_dspy_cost`: what calls cost in the currency of the prices, by provider
@@ -342,13 +343,7 @@ export const cost = Metric.counter("effect_dspy_cost", {
 })
 
 const observe = (id: string): (call: Call) => Effect.Effect<void> => {
-  const slash = id.indexOf("/")
-  const tagged = <Type, In, Out>(metric: Metric.Metric<Type, In, Out>) =>
-    metric.pipe(
-      Metric.tagged("gen_ai.operation.name", "chat"),
-      Metric.tagged("gen_ai.provider.name", slash < 0 ? id : id.slice(0, slash)),
-      Metric.tagged("gen_ai.request.model", id.slice(slash + 1))
-    )
+  const tagged = ofModel(id)
   const tokens = tagged(tokenUsage)
   const input = Metric.tagged(tokens, "gen_ai.token.type", "input")
   const output = Metric.tagged(tokens, "gen_ai.token.type", "output")

@@ -264,6 +264,20 @@ export * as SqliteRetriever from "./SqliteRetriever.ts"
 export * as Subprocess from "./Subprocess.ts"
 
 /**
+ * What OpenTelemetry is told of calls to models, beyond the spans that are there
+ * anyway: how streams arrive, and, for those who ask for it, what was said. The
+ * names are those of its conventions for generative AI.
+ *
+ * Nothing here exports: that is what `@effect/opentelemetry` is for. Tokens,
+ * durations and cost are metrics of `UsageLedger`.
+ *
+ * @see https://opentelemetry.io/docs/specs/semconv/gen-ai/
+ *
+ * @since 0.1.0
+ */
+export * as Telemetry from "./Telemetry.ts"
+
+/**
  * Ends calls that take too long: a policy.
  *
  * @since 0.1.0

@@ -10,9 +10,12 @@ import * as Module from "@effect-dspy/core/Module"
 import * as ModuleEvent from "@effect-dspy/core/ModuleEvent"
 import * as Signature from "@effect-dspy/core/Signature"
 import * as Chunk from "effect/Chunk"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Either from "effect/Either"
 import * as Mailbox from "effect/Mailbox"
+import * as Metric from "effect/Metric"
+import * as MetricBoundaries from "effect/MetricBoundaries"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
@@ -28,6 +31,34 @@ import { continues, Growing } from "./internal/growing.ts"
 export interface Options {
   readonly bufferSize?: number | undefined
 }
+
+/**
+ * `effect_dspy_time_to_first_field`: seconds from the start of a streamed run to
+ * the first text of a field, by the path of its predictor (`predictor`).
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const timeToFirstField: Metric.Metric.Histogram<number> = Metric.histogram(
+  "effect_dspy_time_to_first_field",
+  MetricBoundaries.exponential({ start: 0.001, factor: 2, count: 17 }),
+  "Seconds until the first text of a field"
+).pipe(Metric.tagged("unit", "s"))
+
+// Asks the clock twice in a run, and looks at no event after the first text.
+const timed = Effect.map(Clock.currentTimeNanos, (start) => {
+  let waiting = true
+  return (events: ReadonlyArray<ModuleEvent.Emitted>): Effect.Effect<void> => {
+    if (!waiting) return Effect.void
+    const first = events.find((event) => event._tag === "FieldDelta")
+    if (first === undefined) return Effect.void
+    waiting = false
+    return Effect.flatMap(
+      Clock.currentTimeNanos,
+      (now) => Metric.update(Metric.tagged(timeToFirstField, "predictor", first.path), Number(now - start) / 1e9)
+    )
+  }
+})
 
 /**
  * Runs a module and gives every event of the run, each with its path and call;
@@ -64,8 +95,12 @@ export const events = <In, Out, E, R>(
 ): Stream.Stream<ModuleEvent.ModuleEvent<Out>, E, R> =>
   Stream.unwrapScoped(Effect.gen(function*() {
     const mailbox = yield* Mailbox.make<ModuleEvent.ModuleEvent<Out>, E>({ capacity: options?.bufferSize ?? 256 })
+    const time = yield* timed
     yield* module(input).pipe(
-      ModuleEvent.listen({ deltas: true, emit: (events) => mailbox.offerAll(events) }),
+      ModuleEvent.listen({
+        deltas: true,
+        emit: (events) => Effect.zipRight(time(events), mailbox.offerAll(events))
+      }),
       Effect.flatMap((value) => mailbox.offer({ _tag: "Result", value })),
       Mailbox.into(mailbox),
       Effect.forkScoped
