@@ -160,19 +160,19 @@ export const make = (options: {
   readonly name: string
   readonly format: Adapter["format"]
   readonly parser: Adapter["parser"]
-}): Adapter => Object.assign(Object.create(Proto), options, { recoveries: [] })
+}): Adapter => withRecoveries(options, [])
+
+const withRecoveries = (
+  { format, name, parser }: Pick<Adapter, "name" | "format" | "parser">,
+  recoveries: ReadonlyArray<Recovery>
+): Adapter => Object.assign(Object.create(Proto), { name, format, parser, recoveries })
 
 // =============================================================================
 // Recovery from answers that do not parse
 // =============================================================================
 
 const recover = (self: Adapter, recovery: ReadonlyArray<Recovery>): Adapter =>
-  Object.assign(Object.create(Proto), {
-    name: self.name,
-    format: self.format,
-    parser: self.parser,
-    recoveries: [...self.recoveries, ...recovery]
-  })
+  withRecoveries(self, [...self.recoveries, ...recovery])
 
 /**
  * When an answer does not parse, asks again with another adapter. Only parse
@@ -187,7 +187,7 @@ export const orElse: {
 } = dual(
   2,
   (self: Adapter, that: Adapter): Adapter =>
-    recover(self, [{ _tag: "Fallback", adapter: { ...that, recoveries: [] } }, ...that.recoveries])
+    recover(self, [{ _tag: "Fallback", adapter: make(that) }, ...that.recoveries])
 )
 
 /**

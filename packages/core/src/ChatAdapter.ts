@@ -45,7 +45,7 @@ import * as prompt from "./internal/prompt.ts"
 import type * as Signature from "./Signature.ts"
 
 /**
- * The adapter that modules use unless they are given another.
+ * Asks for field markers. Modules use it, with `JsonAdapter` for a second try, unless they are given another adapter.
  *
  * @example
  * ```ts

@@ -14,6 +14,7 @@ import * as frame from "./internal/frame.ts"
 import { forEachChunk, open, type Opening } from "./internal/pull.ts"
 import { resolve } from "./internal/signatureSource.ts"
 import type { JsonRecord } from "./Json.ts"
+import * as JsonAdapter from "./JsonAdapter.ts"
 import * as LanguageModel from "./LanguageModel.ts"
 import type { LanguageModelError } from "./LanguageModelError.ts"
 import * as Module from "./Module.ts"
@@ -97,6 +98,18 @@ export type PredictError =
 // =============================================================================
 // The module
 // =============================================================================
+
+/**
+ * The adapter of a predictor for which none was chosen: `ChatAdapter`, and
+ * `JsonAdapter` for one more try where the answer to that cannot be read. The
+ * second call is made, and paid for, in that case only; whoever listens hears a
+ * `Reset` before it, and an `AdapterParseError` keeps both answers. Choose
+ * `ChatAdapter.adapter` itself to have no second try.
+ *
+ * @since 0.1.0
+ * @category adapters
+ */
+export const defaultAdapter: Adapter.Adapter = Adapter.orElse(ChatAdapter.adapter, JsonAdapter.adapter)
 
 /**
  * What a predictor has of its own. `settings` are the weakest: parameters, then
@@ -208,7 +221,7 @@ const predict = (
     const { listener: ear, path } = current
     const standing = frame.standing(current, leaf)
     const entry = frame.lookup(current, leaf)
-    const adapter = options.adapter ?? current.adapter ?? ChatAdapter.adapter
+    const adapter = options.adapter ?? current.adapter ?? defaultAdapter
     const run = Effect.flatMap(
       Effect.mapError(Adapter.encodeInputs(signature, input), (problems) => new InvalidInput({ path, problems })),
       (inputs) =>

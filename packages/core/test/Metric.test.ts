@@ -167,9 +167,11 @@ describe("judged", () => {
     Effect.gen(function*() {
       const error = yield* Effect.flip(Metric.judged(Metric.judge("x"))(example, {}, []))
       assert.strictEqual(error._tag, "AdapterParseError")
-    }).pipe(Effect.provide(TestLanguageModel.layer([
-      TestLanguageModel.fields({ reasoning: "…", score: 7, feedback: "" })
-    ]))))
+    }).pipe(
+      Effect.provide(
+        TestLanguageModel.layer(() => TestLanguageModel.fields({ reasoning: "…", score: 7, feedback: "" }))
+      )
+    ))
 
   it.effect("the judge is a program whose parameters can be set", () =>
     Effect.gen(function*() {

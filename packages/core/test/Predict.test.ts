@@ -47,7 +47,7 @@ describe("Predict", () => {
 
   it.effect("an answer of the wrong type is a typed error that keeps the text", () =>
     Effect.gen(function*() {
-      const error = yield* Effect.flip(ask)
+      const error = yield* Effect.flip(Module.withAdapter(sum, ChatAdapter.adapter)({ question: "2 + 2?" }))
       assert.strictEqual(error._tag, "AdapterParseError")
       if (error._tag === "AdapterParseError") {
         assert.strictEqual(error.problems[0]?.field, "answer")
@@ -99,11 +99,32 @@ describe("recovery", () => {
     ChatAdapter.adapter.pipe(Adapter.reask(), Adapter.orElse(JsonAdapter.adapter))
   )
 
-  it.effect("is off unless chosen", () =>
+  it.effect("asks once more for JSON, unless another adapter is chosen", () =>
     Effect.gen(function*() {
-      yield* Effect.flip(ask)
-      assert.strictEqual((yield* TestLanguageModel.requests).length, 1)
+      const error = yield* Effect.flip(ask)
+      assert.isTrue(error._tag === "AdapterParseError")
+      if (error._tag === "AdapterParseError") {
+        assert.deepStrictEqual([error.previous.map(({ adapter }) => adapter), error.adapter], [["chat"], "json"])
+      }
+      const [first, second] = yield* TestLanguageModel.requests
+      assert.include(String(first?.messages.at(-1)?.content), "[[ ## answer ## ]]")
+      assert.include(String(second?.messages.at(-1)?.content), "one JSON object")
+      assert.strictEqual(second?.messages.length, first?.messages.length)
+
+      const strict = Module.withAdapter(sum, ChatAdapter.adapter)
+      yield* Effect.flip(
+        Effect.provide(strict({ question: "?" }), TestLanguageModel.layer([TestLanguageModel.text("4")]))
+      )
     }).pipe(Effect.provide(script)))
+
+  it.effect("of an answer that is refused or cut off is none of its business", () =>
+    Effect.gen(function*() {
+      for (const reason of ["length", "refusal", "contentFilter"] as const) {
+        const model = TestLanguageModel.layer([TestLanguageModel.text("I").pipe(TestLanguageModel.finish(reason))])
+        const error = yield* Effect.flip(Effect.provide(ask, model))
+        assert.strictEqual(error._tag, reason === "length" ? "OutputTruncated" : "Refused")
+      }
+    }))
 
   it.effect("re-asks with what was wrong, then falls back", () =>
     Effect.gen(function*() {

@@ -72,6 +72,7 @@ describe("Scoring.evaluator", () => {
       })
     }).pipe(Effect.provide(TestLanguageModel.layer([
       TestLanguageModel.fields({ draft: "four" }),
+      TestLanguageModel.text("It is four."),
       TestLanguageModel.text("It is 4.")
     ]))))
 

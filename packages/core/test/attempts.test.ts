@@ -72,7 +72,11 @@ describe("BestOfN", () => {
 
   it.effect("fails as the last attempt did when all fail, and never answers nothing", () =>
     Effect.gen(function*() {
-      const model = TestLanguageModel.layer([TestLanguageModel.fail("Overloaded"), TestLanguageModel.text("no number")])
+      const model = TestLanguageModel.layer([
+        TestLanguageModel.fail("Overloaded"),
+        TestLanguageModel.text("no number"),
+        TestLanguageModel.text("still none")
+      ])
       const error = yield* Effect.flip(BestOfN.make(guess, { n: 2, reward: largest })(ask).pipe(Effect.provide(model)))
       assert.strictEqual(error._tag, "AdapterParseError")
     }))
@@ -261,7 +265,7 @@ describe("Refine", () => {
           : TestLanguageModel.text("four")
       })
       const output = yield* Refine.make(guess, { n: 2, reward: largest })(ask).pipe(Effect.provide(model))
-      assert.deepStrictEqual([output, calls], [{ n: 4 }, 2])
+      assert.deepStrictEqual([output, calls], [{ n: 4 }, 3])
     }))
 
   it.effect("keeps its predictors tunable, and advice beside what was tuned", () =>
