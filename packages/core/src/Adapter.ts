@@ -102,7 +102,19 @@ export const Problem = Schema.Struct({
 export interface Problem extends Schema.Schema.Type<typeof Problem> {}
 
 /**
- * An incremental parser. `step` takes the next piece of text, split anywhere;
+ * What a model writes beside the text of its answer.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Beside = Extract<
+  LanguageModel.Delta,
+  { readonly _tag: "ToolCallDelta" | "ReasoningDelta" | "CitationDelta" }
+>
+
+/**
+ * An incremental parser. `step` takes the next piece of text, split anywhere,
+ * `beside` what comes beside it, if the parser reads that too;
  * `end` gives the events of what had to be held back until then (the rest of
  * an open field and its `FieldEnd`) and says what was found. States are
  * values: `step` must not change one.
@@ -113,6 +125,7 @@ export interface Problem extends Schema.Schema.Type<typeof Problem> {}
 export interface Parser<S> {
   readonly initial: S
   readonly step: (state: S, text: string) => readonly [S, ReadonlyArray<FieldEvent>]
+  readonly beside?: ((state: S, delta: Beside) => readonly [S, ReadonlyArray<FieldEvent>]) | undefined
   readonly end: (state: S) => readonly [ReadonlyArray<FieldEvent>, Either.Either<Parsed, Problem>]
 }
 

@@ -75,8 +75,13 @@ export const make: {
   })
 }
 
-// The compiler cannot add a field to a signature it knows only by a variable.
-const withReasoning = (signature: Signature.Any): Signature.Any =>
+/**
+ * The signature with the field that comes first.
+ *
+ * @internal
+ */
+export const withReasoning = (signature: Signature.Any): Signature.Any =>
+  // The compiler cannot add a field to a signature it knows only by a variable.
   Signature.prependOutput(
     signature as Signature.Signature<{}, {}>,
     "reasoning",

@@ -771,39 +771,47 @@ export const truncated = (model: string, partial: string): LanguageModelError.La
   })
 
 /**
+ * A finished output as the deltas that fold back to it.
+ *
+ * @internal
+ */
+export const deltasOf = (output: Output, index: number): Array<Delta> => {
+  const deltas: Array<Delta> = []
+  if (output.reasoning !== undefined) deltas.push({ _tag: "ReasoningDelta", index, text: output.reasoning })
+  if (output.text !== "" || output.logprobs !== undefined) {
+    deltas.push({
+      _tag: "TextDelta",
+      index,
+      text: output.text,
+      ...(output.logprobs === undefined ? undefined : { logprobs: output.logprobs })
+    })
+  }
+  output.toolCalls.forEach((call, position) => {
+    deltas.push({
+      _tag: "ToolCallDelta",
+      index,
+      call: position,
+      id: call.id,
+      name: call.name,
+      arguments: call.arguments
+    })
+  })
+  output.citations?.forEach((citation) => deltas.push({ _tag: "CitationDelta", index, citation }))
+  if (output.continuation !== undefined) {
+    deltas.push({ _tag: "ContinuationDelta", index, continuation: output.continuation })
+  }
+  deltas.push({ _tag: "Finish", index, reason: output.finishReason })
+  return deltas
+}
+
+/**
  * A whole response as the deltas that fold back to it, in one chunk.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const unfold = (response: Response): Stream.Stream<Delta> => {
-  const deltas: Array<Delta> = []
-  response.outputs.forEach((output, index) => {
-    if (output.reasoning !== undefined) deltas.push({ _tag: "ReasoningDelta", index, text: output.reasoning })
-    if (output.text !== "" || output.logprobs !== undefined) {
-      deltas.push({
-        _tag: "TextDelta",
-        index,
-        text: output.text,
-        ...(output.logprobs === undefined ? undefined : { logprobs: output.logprobs })
-      })
-    }
-    output.toolCalls.forEach((call, position) => {
-      deltas.push({
-        _tag: "ToolCallDelta",
-        index,
-        call: position,
-        id: call.id,
-        name: call.name,
-        arguments: call.arguments
-      })
-    })
-    output.citations?.forEach((citation) => deltas.push({ _tag: "CitationDelta", index, citation }))
-    if (output.continuation !== undefined) {
-      deltas.push({ _tag: "ContinuationDelta", index, continuation: output.continuation })
-    }
-    deltas.push({ _tag: "Finish", index, reason: output.finishReason })
-  })
+  const deltas = response.outputs.flatMap(deltasOf)
   deltas.push({
     _tag: "Completed",
     usage: response.usage,

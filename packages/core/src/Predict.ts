@@ -180,13 +180,51 @@ export const make: {
 ): Module.Module<unknown, never, PredictError, LanguageModel.LanguageModel> => {
   const signature = resolve(source)
   return Module.leaf(signature, (input, leaf, current) =>
-    // The value is decoded by the signature's own output schemas, as the overloads say.
-    predict(signature, options, input, leaf, current) as Effect.Effect<
-      never,
-      PredictError,
-      LanguageModel.LanguageModel
-    >)
+    Effect.map(
+      predict(signature, options, chosen(options, current), input, leaf, current),
+      ({ value }) => value as never // decoded by the signature's own output schemas, as the overloads say
+    ))
 }
+
+/**
+ * What a predictor is asked where that is more than its inputs. The answer is
+ * read by the fields of `signature`, which are those of the predictor, perhaps
+ * of wider types; `adapter` makes the adapter of the one that was chosen.
+ *
+ * @internal
+ */
+export interface Turn {
+  readonly signature: Signature.Any
+  readonly input: unknown
+  readonly adapter: (chosen: Adapter.Adapter) => Adapter.Adapter
+}
+
+/**
+ * An answer, read, with the output it was read from.
+ *
+ * @internal
+ */
+export interface Answered extends Adapter.Decoded {
+  readonly output: LanguageModel.Output
+}
+
+/**
+ * The leaf of a module that holds a conversation with the model itself.
+ *
+ * @internal
+ */
+export const conversing = (
+  signature: Signature.Any,
+  options: Options = {}
+): Module.Module<Turn, Answered, PredictError, LanguageModel.LanguageModel> =>
+  Module.leaf(
+    signature,
+    (turn: Turn, leaf, current) =>
+      predict(turn.signature, options, turn.adapter(chosen(options, current)), turn.input, leaf, current)
+  )
+
+const chosen = (options: Options, current: frame.Frame): Adapter.Adapter =>
+  options.adapter ?? current.adapter ?? defaultAdapter
 
 // One call of a predictor, with everything it needs looked up.
 interface Call {
@@ -213,15 +251,15 @@ type Ask = (
 const predict = (
   signature: Signature.Any,
   options: Options,
+  adapter: Adapter.Adapter,
   input: unknown,
   leaf: object,
   current: frame.Frame
-): Effect.Effect<Adapter.Decoded["value"], PredictError, LanguageModel.LanguageModel> =>
+): Effect.Effect<Answered, PredictError, LanguageModel.LanguageModel> =>
   Effect.flatMap(LanguageModel.LanguageModel, (model) => {
     const { listener: ear, path } = current
     const standing = frame.standing(current, leaf)
     const entry = frame.lookup(current, leaf)
-    const adapter = options.adapter ?? current.adapter ?? defaultAdapter
     const run = Effect.flatMap(
       Effect.mapError(Adapter.encodeInputs(signature, input), (problems) => new InvalidInput({ path, problems })),
       (inputs) =>
@@ -235,12 +273,9 @@ const predict = (
             settings: settings(options.settings, entry?.settings, current),
             inputs
           }
-          return Effect.map(
-            ear === undefined
-              ? answer(call, adapter, whole(call), () => Effect.void)
-              : heard(call, adapter, ear, current, standing),
-            ({ value }) => value
-          )
+          return ear === undefined
+            ? answer(call, adapter, whole(call), () => Effect.void)
+            : heard(call, adapter, ear, current, standing)
         })
     )
     return standing === "unlisted" ? Effect.zipRight(warnUntuned(current), run) : run
@@ -264,7 +299,7 @@ const heard = (
   ear: frame.Ear,
   current: frame.Frame,
   standing: frame.Standing
-): Effect.Effect<Adapter.Decoded, PredictError> =>
+): Effect.Effect<Answered, PredictError> =>
   Effect.gen(function*() {
     const { inputs, path } = call
     const source = { path, call: ear.nextCall() }
@@ -336,11 +371,22 @@ const warnUntuned = ({ members, path }: frame.Frame): Effect.Effect<void> =>
 const whole = (call: Call): Ask => (adapter, request) =>
   Effect.map(call.model.generate(request), (response) => ({
     response,
-    parsed: adapter.parser(call.signature, (parser) => {
-      const [state] = parser.step(parser.initial, response.outputs[0]?.text ?? "")
-      return parser.end(state)[1]
-    })
+    parsed: adapter.parser(call.signature, (parser) => parser.end(read(parser, response.outputs[0]))[1])
   }))
+
+const read = <S>(parser: Adapter.Parser<S>, output: LanguageModel.Output | undefined): S => {
+  let [state] = parser.step(parser.initial, output?.text ?? "")
+  if (parser.beside === undefined || output === undefined) return state
+  for (const delta of LanguageModel.deltasOf(output, 0)) {
+    switch (delta._tag) {
+      case "ToolCallDelta":
+      case "ReasoningDelta":
+      case "CitationDelta":
+        state = parser.beside(state, delta)[0]
+    }
+  }
+  return state
+}
 
 const opened = (
   model: LanguageModel.Service,
@@ -367,6 +413,12 @@ const streamed =
             )
           }
         }
+        const beside = (delta: Adapter.Beside, out: Array<Emitted>) => {
+          if (parser.beside === undefined || delta.index !== 0) return
+          const [next, events] = parser.beside(state, delta)
+          state = next
+          placed(events, out)
+        }
         const take = (delta: LanguageModel.Delta, out: Array<Emitted>) => {
           folder.add(delta)
           switch (delta._tag) {
@@ -379,7 +431,10 @@ const streamed =
             }
             case "ReasoningDelta":
               if (delta.index === 0) out.push({ _tag: "ReasoningDelta", ...source, text: delta.text })
-              return
+              return beside(delta, out)
+            case "ToolCallDelta":
+            case "CitationDelta":
+              return beside(delta, out)
             case "Restarted":
               state = parser.initial
               out.push({ _tag: "Reset", ...source, cause: delta.cause })
@@ -413,7 +468,7 @@ const answer = (
   adapter: Adapter.Adapter,
   ask: Ask,
   reset: (cause: string) => Effect.Effect<void>
-): Effect.Effect<Adapter.Decoded, PredictError> => {
+): Effect.Effect<Answered, PredictError> => {
   const format = (adapter: Adapter.Adapter): LanguageModel.Request => ({
     ...adapter.format({
       signature: call.signature,
@@ -429,11 +484,11 @@ const answer = (
     request: LanguageModel.Request,
     recoveries: ReadonlyArray<Adapter.Recovery>,
     previous: ReadonlyArray<Rejected>
-  ): Effect.Effect<Adapter.Decoded, PredictError> =>
+  ): Effect.Effect<Answered, PredictError> =>
     Effect.flatMap(ask(current, request), (exchange) => {
-      const output = exchange.response.outputs[0]
-      const text = output?.text ?? ""
-      switch (output?.finishReason) {
+      const output = exchange.response.outputs[0] ?? nothing
+      const { text } = output
+      switch (output.finishReason) {
         case "length":
           return Effect.fail(new OutputTruncated({ path: call.path, model: call.model.id, partial: text }))
         case "refusal":
@@ -442,7 +497,7 @@ const answer = (
             new Refused({ path: call.path, model: call.model.id, reason: output.finishReason, text })
           )
       }
-      const reject = (problems: ReadonlyArray<Adapter.Problem>): Effect.Effect<Adapter.Decoded, PredictError> => {
+      const reject = (problems: ReadonlyArray<Adapter.Problem>): Effect.Effect<Answered, PredictError> => {
         const [recovery, ...later] = recoveries
         if (recovery === undefined) return Effect.fail(parseError(call, current, problems, exchange, previous))
         const [next, again] = recovery._tag === "Fallback"
@@ -462,10 +517,15 @@ const answer = (
       }
       return Either.isLeft(exchange.parsed)
         ? reject([exchange.parsed.left])
-        : Effect.catchAll(Adapter.decode(call.signature, exchange.parsed.right), reject)
+        : Effect.matchEffect(Adapter.decode(call.signature, exchange.parsed.right), {
+          onFailure: reject,
+          onSuccess: ({ encoded, repairs, value }) => Effect.succeed({ value, encoded, repairs, output })
+        })
     })
   return attempt(adapter, format(adapter), adapter.recoveries, [])
 }
+
+const nothing: LanguageModel.Output = { text: "", toolCalls: [], finishReason: "unknown" }
 
 const parseError = (
   call: Call,
