@@ -13,8 +13,8 @@ import * as tls from "node:tls"
 import * as OpenAiCompatible from "../src/OpenAiCompatible.ts"
 import * as Policies from "../src/Policies.ts"
 import * as Timeouts from "../src/Timeouts.ts"
+import * as certificate from "../test/certificate.ts"
 import * as FaultServer from "../test/FaultServer.ts"
-import * as certificate from "./certificate.ts"
 import { clients, dialectOf, dialects, isStreamed, text } from "./dialects.ts"
 import {
   lateness,

@@ -61,7 +61,9 @@ export const timeouts = Metric.counter("effect_dspy_timeouts", {
  * of their queues.
  *
  * How long connecting may take is for the HTTP client to say, which alone sees
- * it: 10 seconds with `fetch` and undici. That is a `Timeout`, too.
+ * it: 10 seconds with `fetch` and undici, unless undici's dispatcher is given
+ * another limit (docs/providers.md shows how). That is a `Timeout` too, of the
+ * phase `connect`. To `firstByte` and `total` the time to connect counts.
  *
  * @example
  * ```ts

@@ -271,20 +271,31 @@ export const cleaner =
 
 interface ErrorLike {
   readonly code?: unknown
+  readonly message?: unknown
+  readonly address?: unknown
+  readonly port?: unknown
   readonly cause?: unknown
   readonly errors?: unknown
 }
 
-// `fetch` hides the code one level down, dual-stack connects in a list.
-const codeOf = (error: unknown): string | undefined => {
+// The error that has a code: `fetch` hides it one level down, dual-stack connects in a list.
+const coded = (error: unknown): ErrorLike & { readonly code?: string | undefined } => {
   let current: unknown = error
   for (let depth = 0; depth < 8 && isObject(current); depth++) {
-    const { cause, code, errors }: ErrorLike = current
-    if (typeof code === "string") return code
+    const { cause, code, errors, ...rest }: ErrorLike = current
+    // A message is mostly not enumerable.
+    if (typeof code === "string") return { ...rest, code, message: "message" in current ? current.message : undefined }
     current = cause ?? (Array.isArray(errors) ? errors[0] : undefined)
   }
-  return undefined
+  return {}
 }
+
+// What undici says of a proxy that does not open a way to the host.
+const proxyRefusal = /^Proxy response \((\d{3})\)/
+
+// A host without a port is at the one of its scheme.
+const isElsewhere = (port: unknown, host: string): port is number =>
+  typeof port === "number" && (/:\d+$/.test(host) ? !host.endsWith(`:${port}`) : port !== 80 && port !== 443)
 
 /**
  * The reason for a broken connection to `host`. `phase` says how far the call
@@ -295,7 +306,7 @@ export const fromConnection = (
   phase: "headers" | "body",
   host: string
 ): LanguageModelError.Reason => {
-  const code = codeOf(error)
+  const { address, code, message, port } = coded(error)
   const transport = (phase: LanguageModelError.Transport["phase"], description: string) =>
     new LanguageModelError.Transport({ phase, code, description })
   switch (code) {
@@ -317,13 +328,30 @@ export const fromConnection = (
     case "EAI_AGAIN":
       return transport("dns", `the name ${host} does not resolve`)
     case "ECONNREFUSED":
-      return transport("connect", `${host} refused the connection; is the server running there?`)
+      return transport(
+        "connect",
+        isElsewhere(port, host)
+          ? `the proxy at ${String(address)}:${port} refused the connection; is it running there?`
+          : `${host} refused the connection; is the server running there?`
+      )
     case "EHOSTUNREACH":
     case "ENETUNREACH":
     case "EADDRNOTAVAIL":
     case "EMFILE":
     case "ETIMEDOUT":
       return transport("connect", `no connection to ${host}`)
+    case "UND_ERR_ABORTED": {
+      const status = proxyRefusal.exec(typeof message === "string" ? message : "")?.[1]
+      if (status === "407") {
+        return new LanguageModelError.Authentication({
+          description:
+            `the proxy before ${host} asks for credentials, or does not accept them; they are part of its URL`
+        })
+      }
+      if (status !== undefined) {
+        return transport("connect", `the proxy before ${host} answered ${status} when a connection was asked for`)
+      }
+    }
   }
   if (code !== undefined && /CERT|SSL|TLS|^EPROTO$|SELF_SIGNED|UNABLE_TO_/.test(code)) {
     return transport("tls", `no trusted connection to ${host}`)
