@@ -26,6 +26,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import * as lock from "./internal/lock.ts"
 
 // =============================================================================
 // Errors
@@ -35,6 +36,8 @@ import type * as Scope from "effect/Scope"
  * A journal that cannot be used.
  *
  * - `Storage`: it could not be read or written.
+ * - `Locked`: another process is writing it, or has gone on with it while this
+ *   one was suspended.
  * - `Corrupt`: a line, other than an unfinished last one, is not a record.
  * - `OtherRun`: it belongs to another program, other data or other options.
  * - `Diverged`: a decision came out differently than recorded, so metric, model
@@ -46,7 +49,7 @@ import type * as Scope from "effect/Scope"
 export class JournalError extends Schema.TaggedError<JournalError>("@effect-dspy/optimizers/Journal/JournalError")(
   "JournalError",
   {
-    reason: Schema.Literal("Storage", "Corrupt", "OtherRun", "Diverged"),
+    reason: Schema.Literal("Storage", "Locked", "Corrupt", "OtherRun", "Diverged"),
     description: Schema.String
   }
 ) {
@@ -305,6 +308,10 @@ export const layerMemory: Layer.Layer<Journal> = Layer.effect(
  * acted on. An unfinished last line, from a process that was killed, is cut
  * off.
  *
+ * One process at a time writes it: whoever comes second fails with `Locked`. The
+ * file `<path>.lock` says so, which its holder touches every second; that of a
+ * process which was killed is taken over when it is five seconds old.
+ *
  * @example
  * ```ts
  * import * as Journal from "@effect-dspy/optimizers/Journal"
@@ -335,19 +342,31 @@ export const layerFile = (path: string): Layer.Layer<Journal, JournalError, File
 const openFile = (path: string): Effect.Effect<Store, JournalError, FileSystem.FileSystem | Scope.Scope> =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
+    const locked = new JournalError({
+      reason: "Locked",
+      description:
+        `another process is writing ${path}, and keeps ${path}.lock fresh. Let it end, or use a journal of its own for each run`
+    })
+    const held = Effect.mapError(
+      yield* Effect.catchTag(lock.acquire(`${path}.lock`), "Held", () => locked),
+      () => locked
+    )
     const file = yield* fs.open(path, { flag: "a+" })
     const bytes = yield* fs.readFile(path)
     const complete = bytes.lastIndexOf(lineEnd) + 1
     if (complete < bytes.length) yield* file.truncate(complete)
     const text = new TextDecoder().decode(bytes.subarray(0, complete))
-    const lock = yield* Effect.makeSemaphore(1)
+    const turns = yield* Effect.makeSemaphore(1)
     let batch = emptyBatch()
     // What is written after half a line is no record, so that nothing is.
     let broken: Exit.Exit<void, JournalError> | undefined
     const write = (full: Batch): Effect.Effect<void, JournalError> =>
-      broken ?? file.writeAll(new TextEncoder().encode(full.text)).pipe(
-        Effect.zipRight(full.durable ? file.sync : Effect.void),
-        Effect.mapError(storage)
+      broken ?? Effect.zipRight(
+        held,
+        file.writeAll(new TextEncoder().encode(full.text)).pipe(
+          Effect.zipRight(full.durable ? file.sync : Effect.void),
+          Effect.mapError(storage)
+        )
       )
     return {
       lines: text.split("\n").slice(0, -1),
@@ -356,7 +375,7 @@ const openFile = (path: string): Effect.Effect<Store, JournalError, FileSystem.F
           const mine = batch
           mine.text += `${line}\n`
           mine.durable ||= durable
-          return lock.withPermits(1)(Effect.suspend(() => {
+          return turns.withPermits(1)(Effect.suspend(() => {
             if (mine.written !== undefined) return mine.written
             batch = emptyBatch()
             return Effect.flatMap(Effect.exit(write(mine)), (exit) => {
