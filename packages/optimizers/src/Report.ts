@@ -172,7 +172,10 @@ export const write = (path: string, options: Options = {}) =>
           yield* fs.writeFileString(partial, yield* draw(all, options, end))
           yield* fs.rename(partial, path)
           written = latest
-        }).pipe(Effect.onError(() => Effect.ignore(fs.remove(partial))))
+        }).pipe(
+          // What is to be told is why it could not be written, not that there was nothing to remove after it.
+          Effect.onError(() => Effect.ignore(fs.remove(partial)))
+        )
       const storeOrWarn = (end: page.Options["end"]) =>
         Effect.catchAll(store(end), (error) => Effect.logWarning(`The report cannot be written: ${error.message}`))
       yield* store("running")
