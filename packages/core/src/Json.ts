@@ -73,7 +73,8 @@ const throughText = <A extends Json>(value: unknown): A => JSON.parse(JSON.strin
 export const Json: Schema.Schema<Json> = Schema.declare(isJson, {
   identifier: "Json",
   description: "a JSON value",
-  jsonSchema: {},
+  // Any type there is: without one `JSONSchema.make` takes the annotation for none, and refuses.
+  jsonSchema: { type: ["string", "number", "boolean", "null", "array", "object"] },
   arbitrary: () => (fc) => fc.jsonValue().map(throughText<Json>)
 })
 
