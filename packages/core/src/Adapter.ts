@@ -130,6 +130,23 @@ export interface Parser<S> {
 }
 
 /**
+ * A second question, to another model, that turns a free answer into fields.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Extraction {
+  readonly model: LanguageModel.Service
+  /** How that model is asked, and its answer read. */
+  readonly adapter: Adapter
+  /** What it is asked: a signature with the same outputs, and the inputs that hold the free answer. */
+  readonly question: (
+    signature: Signature.Any,
+    answer: string
+  ) => { readonly signature: Signature.Any; readonly inputs: JsonRecord }
+}
+
+/**
  * What to do after an answer could not be parsed.
  *
  * @since 0.1.0
@@ -150,6 +167,8 @@ export interface Adapter extends Pipeable {
   readonly parser: <R>(signature: Signature.Any, use: <S>(parser: Parser<S>) => R) => R
   /** Tried in order, each after the one before it failed to parse. */
   readonly recoveries: ReadonlyArray<Recovery>
+  /** Where it is given, `parser` reads the answer to this second question; the first one is free text. */
+  readonly extraction: Extraction | undefined
 }
 
 /**
@@ -173,12 +192,15 @@ export const make = (options: {
   readonly name: string
   readonly format: Adapter["format"]
   readonly parser: Adapter["parser"]
+  readonly extraction?: Extraction | undefined
 }): Adapter => withRecoveries(options, [])
 
 const withRecoveries = (
-  { format, name, parser }: Pick<Adapter, "name" | "format" | "parser">,
+  { extraction, format, name, parser }:
+    & Pick<Adapter, "name" | "format" | "parser">
+    & { readonly extraction?: Extraction | undefined },
   recoveries: ReadonlyArray<Recovery>
-): Adapter => Object.assign(Object.create(Proto), { name, format, parser, recoveries })
+): Adapter => Object.assign(Object.create(Proto), { name, format, parser, extraction, recoveries })
 
 // =============================================================================
 // Recovery from answers that do not parse
@@ -287,7 +309,8 @@ export const feedback = (signature: Signature.Any, problems: ReadonlyArray<Probl
 /**
  * An answer that is not what the signature asks for. `text` is the answer as
  * it came, `found` the fields that could be told apart; `previous` holds the
- * failures before a fallback or a repeated question, oldest first.
+ * failures before a fallback or a repeated question, oldest first. A free answer
+ * from which fields were to be extracted stands among them without problems.
  *
  * @since 0.1.0
  * @category errors

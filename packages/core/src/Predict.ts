@@ -244,6 +244,7 @@ interface Exchange {
 }
 
 type Ask = (
+  call: Call,
   adapter: Adapter.Adapter,
   request: LanguageModel.Request
 ) => Effect.Effect<Exchange, LanguageModelError>
@@ -256,8 +257,9 @@ const predict = (
   leaf: object,
   current: frame.Frame
 ): Effect.Effect<Answered, PredictError, LanguageModel.LanguageModel> =>
-  Effect.flatMap(LanguageModel.LanguageModel, (model) => {
+  Effect.flatMap(LanguageModel.LanguageModel, (given) => {
     const { listener: ear, path } = current
+    const model = current.standIn === undefined ? given : current.standIn(given)
     const standing = frame.standing(current, leaf)
     const entry = frame.lookup(current, leaf)
     const run = Effect.flatMap(
@@ -274,7 +276,7 @@ const predict = (
             inputs
           }
           return ear === undefined
-            ? answer(call, adapter, whole(call), () => Effect.void)
+            ? answer(call, adapter, whole, () => Effect.void)
             : heard(call, adapter, ear, current, standing)
         })
     )
@@ -308,12 +310,12 @@ const heard = (
       ...(standing === "unlisted" ? [{ _tag: "Untuned", ...source } as const] : []),
       { _tag: "PredictorStart", ...source, parent: current.call, inputs }
     ])
-    const ask = ear.deltas ? streamed(call, ear, source) : whole(call)
+    const ask = ear.deltas ? streamed(ear, source) : whole
     const decoded = yield* answer(
       call,
       adapter,
-      (adapter, request) =>
-        Effect.tap(ask(adapter, request), ({ response }) =>
+      (call, adapter, request) =>
+        Effect.tap(ask(call, adapter, request), ({ response }) =>
           ear.emit([{
             _tag: "UsageReported",
             ...source,
@@ -368,11 +370,16 @@ const warnUntuned = ({ members, path }: frame.Frame): Effect.Effect<void> =>
 // Asking
 // =============================================================================
 
-const whole = (call: Call): Ask => (adapter, request) =>
+const whole: Ask = (call, adapter, request) =>
   Effect.map(call.model.generate(request), (response) => ({
     response,
-    parsed: adapter.parser(call.signature, (parser) => parser.end(read(parser, response.outputs[0]))[1])
+    parsed: adapter.extraction === undefined
+      ? adapter.parser(call.signature, (parser) => parser.end(read(parser, response.outputs[0]))[1])
+      : draft
   }))
+
+// What a free answer gives by itself.
+const draft: Exchange["parsed"] = Either.right({ fields: new Map(), repairs: [] })
 
 const read = <S>(parser: Adapter.Parser<S>, output: LanguageModel.Output | undefined): S => {
   let [state] = parser.step(parser.initial, output?.text ?? "")
@@ -397,11 +404,13 @@ const opened = (
     : Effect.flatMap(model.generate(request), (response) => Stream.toPull(LanguageModel.unfold(response)))
 
 const streamed =
-  (call: Call, ear: frame.Ear, source: { readonly path: string; readonly call: number }): Ask => (adapter, request) =>
+  (ear: frame.Ear, source: { readonly path: string; readonly call: number }): Ask => (call, adapter, request) =>
     adapter.parser(call.signature, (parser) =>
       Effect.suspend(() => {
         const folder = new LanguageModel.Folder()
         const { call: id, path } = source
+        // Free text that fields will be made of is on the way to the answer, not yet a part of it.
+        const isDraft = adapter.extraction !== undefined
         let state = parser.initial
         const placed = (events: ReadonlyArray<Adapter.FieldEvent>, out: Array<Emitted>) => {
           // Spelled out: on the way of every token, spreading costs more than the rest of the loop.
@@ -425,6 +434,7 @@ const streamed =
             case "TextDelta": {
               // Further outputs are folded but not watched: one value is streamed.
               if (delta.index !== 0) return
+              if (isDraft) return void out.push({ _tag: "ReasoningDelta", ...source, text: delta.text })
               const [next, events] = parser.step(state, delta.text)
               state = next
               return placed(events, out)
@@ -449,6 +459,7 @@ const streamed =
           () => {
             const response = folder.response
             if (response === undefined) return Effect.fail(LanguageModel.truncated(call.model.id, folder.partial))
+            if (isDraft) return Effect.succeed({ response, parsed: draft })
             const [events, parsed] = parser.end(state)
             const out: Array<Emitted> = []
             placed(events, out)
@@ -463,29 +474,45 @@ const streamed =
 
 type Rejected = { readonly adapter: string; readonly problems: ReadonlyArray<Adapter.Problem>; readonly text: string }
 
+// What is left to try, each with what is asked then.
+interface Retry {
+  readonly call: Call
+  readonly recovery: Adapter.Recovery
+}
+
+const retries = (call: Call, adapter: Adapter.Adapter): ReadonlyArray<Retry> =>
+  adapter.recoveries.map((recovery) => ({ call, recovery }))
+
+const formatted = (
+  { demos, inputs, instructions, model: { capabilities }, settings, signature }: Call,
+  adapter: Adapter.Adapter
+): LanguageModel.Request => ({
+  ...adapter.format({ signature, instructions, demos, inputs, capabilities }),
+  settings
+})
+
+// What is asked to find the fields in a free answer. Its settings are its model's own, but another sample stays one.
+const extracting = (call: Call, { model, question }: Adapter.Extraction, text: string): Call => {
+  const { inputs, signature } = question(call.signature, text)
+  const { rollout } = call.settings
+  const settings = rollout === undefined ? {} : { rollout }
+  return { signature, model, path: call.path, instructions: signature.instructions, demos: [], settings, inputs }
+}
+
 const answer = (
   call: Call,
   adapter: Adapter.Adapter,
   ask: Ask,
   reset: (cause: string) => Effect.Effect<void>
 ): Effect.Effect<Answered, PredictError> => {
-  const format = (adapter: Adapter.Adapter): LanguageModel.Request => ({
-    ...adapter.format({
-      signature: call.signature,
-      instructions: call.instructions,
-      demos: call.demos,
-      inputs: call.inputs,
-      capabilities: call.model.capabilities
-    }),
-    settings: call.settings
-  })
   const attempt = (
-    current: Adapter.Adapter,
+    call: Call,
+    adapter: Adapter.Adapter,
     request: LanguageModel.Request,
-    recoveries: ReadonlyArray<Adapter.Recovery>,
+    left: ReadonlyArray<Retry>,
     previous: ReadonlyArray<Rejected>
   ): Effect.Effect<Answered, PredictError> =>
-    Effect.flatMap(ask(current, request), (exchange) => {
+    Effect.flatMap(ask(call, adapter, request), (exchange) => {
       const output = exchange.response.outputs[0] ?? nothing
       const { text } = output
       switch (output.finishReason) {
@@ -498,22 +525,24 @@ const answer = (
           )
       }
       const reject = (problems: ReadonlyArray<Adapter.Problem>): Effect.Effect<Answered, PredictError> => {
-        const [recovery, ...later] = recoveries
-        if (recovery === undefined) return Effect.fail(parseError(call, current, problems, exchange, previous))
-        const [next, again] = recovery._tag === "Fallback"
-          ? [recovery.adapter, format(recovery.adapter)]
-          : [current, {
-            ...request,
-            messages: [
-              ...request.messages,
-              { role: "assistant" as const, content: text },
-              { role: "user" as const, content: Adapter.feedback(call.signature, problems) }
-            ]
-          }]
+        const [retry, ...later] = left
+        if (retry === undefined) return Effect.fail(parseError(call, adapter, problems, exchange, previous))
+        const before = [...previous, { adapter: adapter.name, problems, text }]
         return Effect.zipRight(
           reset(problems.map((problem) => problem.description).join("; ")),
-          attempt(next, again, later, [...previous, { adapter: current.name, problems, text }])
+          retry.recovery._tag === "Fallback"
+            ? first(retry.call, retry.recovery.adapter, later, before)
+            : attempt(call, adapter, asAgain(request, text, Adapter.feedback(call.signature, problems)), later, before)
         )
+      }
+      const { extraction } = adapter
+      if (extraction !== undefined) {
+        if (text.trim() === "") return reject([{ kind: "empty", description: "the answer is empty" }])
+        const second = extracting(call, extraction, text)
+        return first(second, extraction.adapter, [...retries(second, extraction.adapter), ...left], [
+          ...previous,
+          { adapter: adapter.name, problems: [], text }
+        ])
       }
       return Either.isLeft(exchange.parsed)
         ? reject([exchange.parsed.left])
@@ -522,8 +551,19 @@ const answer = (
           onSuccess: ({ encoded, repairs, value }) => Effect.succeed({ value, encoded, repairs, output })
         })
     })
-  return attempt(adapter, format(adapter), adapter.recoveries, [])
+  const first = (
+    call: Call,
+    adapter: Adapter.Adapter,
+    left: ReadonlyArray<Retry>,
+    previous: ReadonlyArray<Rejected>
+  ): Effect.Effect<Answered, PredictError> => attempt(call, adapter, formatted(call, adapter), left, previous)
+  return first(call, adapter, retries(call, adapter), [])
 }
+
+const asAgain = (request: LanguageModel.Request, text: string, feedback: string): LanguageModel.Request => ({
+  ...request,
+  messages: [...request.messages, { role: "assistant", content: text }, { role: "user", content: feedback }]
+})
 
 const nothing: LanguageModel.Output = { text: "", toolCalls: [], finishReason: "unknown" }
 

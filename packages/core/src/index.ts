@@ -340,6 +340,21 @@ export * as Tool from "./Tool.ts"
 export * as Trace from "./Trace.ts"
 
 /**
+ * An answer in the model's own words, and another model that finds the fields
+ * in it, for models that think best when no format is asked of them.
+ *
+ * The first model sees the fields and the task, no markers and no braces; what
+ * it says is streamed as `ReasoningDelta`. The second one is asked for the same
+ * outputs with that text as its only input, by an adapter of its own, and what
+ * it writes are the fields. Both calls are reported to whoever listens, and both
+ * belong to one call of the predictor: a trace holds its inputs and outputs,
+ * demonstrations are shown to the first model only.
+ *
+ * @since 0.1.0
+ */
+export * as TwoStepAdapter from "./TwoStepAdapter.ts"
+
+/**
  * Answers as one XML element for each field, for models that are best at that.
  *
  * Inputs stand between the field markers of `ChatAdapter`, escaped in the same

@@ -6,7 +6,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type { Adapter } from "../Adapter.ts"
 import * as Json from "../Json.ts"
-import type { Settings } from "../LanguageModel.ts"
+import type * as LanguageModel from "../LanguageModel.ts"
 import type { LanguageModelError } from "../LanguageModelError.ts"
 import type { Emitted, Listener } from "../ModuleEvent.ts"
 import type { Demo, Entry } from "../Parameters.ts"
@@ -45,12 +45,14 @@ export interface Frame {
   readonly members: Members | undefined
   readonly binding: Binding | undefined
   readonly listener: Ear | undefined
-  readonly settings: Settings | undefined
+  readonly settings: LanguageModel.Settings | undefined
   readonly adapter: Adapter | undefined
   readonly rollout: string | undefined
   readonly choice: Choice | undefined
   /** What a predictor is told beside its instructions, by path. */
   readonly notes: ReadonlyMap<string, string> | undefined
+  /** What answers in the place of any model. */
+  readonly standIn: ((model: LanguageModel.Service) => LanguageModel.Service) | undefined
 }
 
 const top: Frame = {
@@ -63,7 +65,8 @@ const top: Frame = {
   adapter: undefined,
   rollout: undefined,
   choice: undefined,
-  notes: undefined
+  notes: undefined,
+  standIn: undefined
 }
 
 export class Current extends Context.Reference<Current>()("@effect-dspy/core/internal/frame", {
@@ -118,7 +121,10 @@ export const standing = (frame: Frame, leaf: object): Standing => {
 }
 
 /** Settings laid over others; what they leave undefined stays as it is. */
-export const overlaid = (inner: Settings | undefined, outer: Settings | undefined): Settings | undefined => {
+export const overlaid = (
+  inner: LanguageModel.Settings | undefined,
+  outer: LanguageModel.Settings | undefined
+): LanguageModel.Settings | undefined => {
   if (inner === undefined || outer === undefined) return outer ?? inner
   const settings: { [name: string]: unknown } = { ...inner }
   for (const [name, value] of Object.entries(outer)) {

@@ -21,7 +21,20 @@ export interface Wording {
   readonly answer: (codec: codec.Codec, values: Json.JsonRecord) => string
   /** What the last turn asks for. */
   readonly reminder: (codec: codec.Codec) => string
+  /** How an input is written; between markers if nothing else is said. */
+  readonly input?: Label | undefined
 }
+
+/**
+ * How a field is written: what stands before its text, and the text so that it
+ * is not taken for something else.
+ */
+export interface Label {
+  readonly before: (name: string) => string
+  readonly text: (text: string) => string
+}
+
+const marked: Label = { before: (name) => `${marker(name)}\n`, text: guarded }
 
 /**
  * Stands for an output that a demonstration does not have.
@@ -57,8 +70,8 @@ export const messages = (wording: Wording): (input: FormatInput) => ReadonlyArra
       shown = { of: signature, ...turns(wording, wires, demos) }
       examples.set(demos, shown)
     }
-    const question = sections(wires.inputs, inputs)
-    const escaped = question.includes("\\[[") || shown.escaped
+    const question = sections(wires.inputs, inputs, wording.input)
+    const escaped = wording.input === undefined && (question.includes("\\[[") || shown.escaped)
     return [
       { role: "system", content: instructions.trim() === "" ? head : `${head}\n\nTask:\n${instructions}` },
       ...shown.turns,
@@ -76,13 +89,17 @@ interface Examples {
 /**
  * Fields between markers; absent ones are left out.
  */
-export const sections = (wires: ReadonlyArray<codec.Wire>, values: Json.JsonRecord): string => {
+export const sections = (
+  wires: ReadonlyArray<codec.Wire>,
+  values: Json.JsonRecord,
+  { before, text: written }: Label = marked
+): string => {
   let text = ""
   for (const wire of wires) {
     const value = Object.hasOwn(values, wire.name) ? values[wire.name] : undefined
     if (value === undefined) continue
     if (text !== "") text += "\n\n"
-    text += `${marker(wire.name)}\n${guarded(codec.valueText(wire, value))}`
+    text += `${before(wire.name)}${written(codec.valueText(wire, value))}`
   }
   return text
 }
@@ -153,7 +170,7 @@ const turns = (wording: Wording, wires: codec.Codec, demos: ReadonlyArray<Demo>)
     const has = (wire: codec.Wire) => isGiven(wire, values)
     const isComplete = [...wires.inputs, ...wires.outputs].every((wire) => wire.optional || has(wire))
     if (!isComplete && !(wires.inputs.some(has) && wires.outputs.some(has))) continue
-    const question = sections(wires.inputs.filter(has), values)
+    const question = sections(wires.inputs.filter(has), values, wording.input)
     const into = isComplete ? complete : incomplete
     into.push(
       { role: "user", content: isComplete ? question : `${partial}\n\n${question}` },
