@@ -1,0 +1,970 @@
+/**
+ * Modules served from their signatures: asked for an answer over HTTP, watched
+ * while they answer over server-sent events and WebSockets, all on one port. A
+ * lost connection can be taken up again without a second call of the model; a
+ * client that leaves stops the model, one that reads slowly slows it down.
+ *
+ * @since 0.1.0
+ */
+import * as Json from "@effect-dspy/core/Json"
+import * as Module from "@effect-dspy/core/Module"
+import type * as ModuleEvent from "@effect-dspy/core/ModuleEvent"
+import type * as Signature from "@effect-dspy/core/Signature"
+import * as HttpLayerRouter from "@effect/platform/HttpLayerRouter"
+import * as HttpServer from "@effect/platform/HttpServer"
+import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
+import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Encoding from "effect/Encoding"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as admission from "./internal/serving/admission.ts"
+import * as input from "./internal/serving/input.ts"
+import * as openApi from "./internal/serving/openApi.ts"
+import * as Runs from "./internal/serving/runs.ts"
+import * as session from "./internal/serving/session.ts"
+import * as sse from "./internal/serving/sse.ts"
+import * as Ticker from "./internal/serving/ticker.ts"
+import * as webSocket from "./internal/serving/webSocket.ts"
+import type * as Protocol from "./Protocol.ts"
+import * as ServingError from "./ServingError.ts"
+
+// =============================================================================
+// What is served
+// =============================================================================
+
+/**
+ * What a module takes and returns, as both sides of a connection have to know it.
+ * A `Signature` is one. Encoded sides are JSON.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Contract<in out In, in out InEncoded, in out Out, in out OutEncoded> {
+  readonly instructions?: string | undefined
+  readonly input: Schema.Schema<In, InEncoded>
+  readonly output: Schema.Schema<Out, OutEncoded>
+}
+
+/**
+ * @since 0.1.0
+ * @category type ids
+ */
+export const EndpointTypeId = "~@effect-dspy/streaming/Server/Endpoint"
+
+/**
+ * @since 0.1.0
+ * @category type ids
+ */
+export type EndpointTypeId = typeof EndpointTypeId
+
+/**
+ * A module with its contract.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Endpoint<in out In, in out InEncoded, in out Out, in out OutEncoded, out E, out R> {
+  readonly [EndpointTypeId]: EndpointTypeId
+  readonly contract: Contract<In, InEncoded, Out, OutEncoded>
+  readonly module: Module.Module<In, Out, E, R>
+}
+
+/**
+ * Any endpoint, with its types erased.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface AnyEndpoint {
+  readonly [EndpointTypeId]: EndpointTypeId
+  readonly contract: { readonly instructions?: string | undefined; readonly input: unknown; readonly output: unknown }
+  readonly module: Module.Any
+}
+
+/**
+ * Modules by the names they are served under. A module that is a predictor, or a
+ * `ChainOfThought`, has a signature of its own; others are given theirs with
+ * `endpoint`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Modules {
+  readonly [name: string]: Module.Any | AnyEndpoint
+}
+
+/**
+ * What the modules need.
+ *
+ * @since 0.1.0
+ * @category utility types
+ */
+export type Requirements<M extends Modules> = {
+  [N in keyof M]: M[N] extends AnyEndpoint ? Module.Requirements<M[N]["module"]>
+    : M[N] extends Module.Any ? Module.Requirements<M[N]>
+    : never
+}[keyof M]
+
+/**
+ * A module and what it takes and returns: a signature, or the schemas of both.
+ * What the module returns beyond that is not sent.
+ *
+ * @example
+ * ```ts
+ * import * as Module from "@effect-dspy/core/Module"
+ * import * as Predict from "@effect-dspy/core/Predict"
+ * import * as Server from "@effect-dspy/streaming/Server"
+ * import { Schema } from "effect"
+ *
+ * const twice = Module.make(
+ *   { draft: Predict.make("topic -> draft"), polish: Predict.make("draft -> text") },
+ *   function*(m, input: { readonly topic: string }) {
+ *     const { draft } = yield* m.draft(input)
+ *     const { text } = yield* m.polish({ draft })
+ *     return { text, draft, length: text.length }
+ *   }
+ * )
+ *
+ * const endpoint = Server.endpoint({
+ *   instructions: "Writes a text about a topic.",
+ *   input: Schema.Struct({ topic: Schema.String }),
+ *   output: Schema.Struct({ text: Schema.String, length: Schema.Int })
+ * }, twice)
+ *
+ * assert.strictEqual(endpoint.module, twice)
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const endpoint = <In, InEncoded, Out, OutEncoded, E, R>(
+  contract: Contract<In, InEncoded, Out, OutEncoded>,
+  module: Module.Module<NoInfer<In>, NoInfer<Out>, E, R>
+): Endpoint<In, InEncoded, Out, OutEncoded, E, R> => ({ [EndpointTypeId]: EndpointTypeId, contract, module })
+
+const isEndpoint = (u: Module.Any | AnyEndpoint): u is AnyEndpoint => Predicate.hasProperty(u, EndpointTypeId)
+
+// =============================================================================
+// Options
+// =============================================================================
+
+/**
+ * Who asks: fails with `Unauthorized`, or says by what name this caller is known.
+ * Runs belong to it, and nobody else can follow or cancel them.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Authenticate<out R = never> {
+  (request: HttpServerRequest.HttpServerRequest): Effect.Effect<string, ServingError.ServingError, R>
+}
+
+/**
+ * - `body`: how many bytes a request or a message may have; 1 MiB by default.
+ * - `concurrency`: how many runs may be under way at once; 64 by default. More are
+ *   refused as `Busy`.
+ * - `timeout`: how long a run may take; 10 minutes by default. Time in which it
+ *   waits for a slow reader counts.
+ * - `connections`: how many WebSockets there may be, 1,000 by default, and
+ *   `connectionsPerCaller` how many of one caller, 20 by default.
+ * - `requestsPerConnection`: how many requests of one WebSocket are worked on, 8
+ *   by default; 32 more may wait.
+ * - `stall`: how long a client may read nothing of what there is for it, until its
+ *   connection is closed; 30 seconds by default.
+ * - `drain`: how long runs may go on when the server stops; 30 seconds by default.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Limits {
+  readonly body?: number | undefined
+  readonly concurrency?: number | undefined
+  readonly timeout?: Duration.DurationInput | undefined
+  readonly connections?: number | undefined
+  readonly connectionsPerCaller?: number | undefined
+  readonly requestsPerConnection?: number | undefined
+  readonly stall?: Duration.DurationInput | undefined
+  readonly drain?: Duration.DurationInput | undefined
+}
+
+/**
+ * - `modules`: what is served.
+ * - `auth`: a token that callers must bring as `Authorization: Bearer …`, or an
+ *   effect that says who they are. Without it everybody is served who can reach
+ *   the server, which `serve` allows on loopback only.
+ * - `hosts`: the names the server is reached by, beside those of loopback. Other
+ *   names are refused.
+ * - `origins`: of which pages requests are taken, such as `https://example.org`,
+ *   beside those of the server itself. None by default.
+ * - `resume`: a run goes on for `grace`, 60 seconds by default, after the last who
+ *   followed it has gone, and its newest events are kept (`events`, 1,000 by
+ *   default), so that a lost connection can be taken up again. Without it the run
+ *   is cancelled at once.
+ * - `expose`: which events leave the server; all by default. Among them are what
+ *   each predictor was asked and answered. The result always leaves.
+ * - `limits`: of size, time and number.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options<M extends Modules, R = never> {
+  readonly modules: M
+  readonly auth?: Redacted.Redacted | Authenticate<R> | undefined
+  readonly hosts?: ReadonlyArray<string> | undefined
+  readonly origins?: ReadonlyArray<string> | undefined
+  readonly resume?: {
+    readonly grace?: Duration.DurationInput | undefined
+    readonly events?: number | undefined
+  } | undefined
+  readonly expose?: ((event: ModuleEvent.Emitted) => boolean) | undefined
+  readonly limits?: Limits | undefined
+}
+
+// =============================================================================
+// The service
+// =============================================================================
+
+/**
+ * A module that is served. `input` and `output` are JSON Schemas (2020-12) of what
+ * is sent and received; `contract` has the schemas themselves.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ServedModule {
+  readonly name: string
+  readonly description: string
+  readonly input: Json.JsonRecord
+  readonly output: Json.JsonRecord
+  readonly contract: {
+    readonly input: Schema.Schema.AnyNoContext
+    readonly output: Schema.Schema.AnyNoContext
+  }
+  readonly predictors: ReadonlyArray<Module.Predictor>
+}
+
+/**
+ * Which run is asked for. Without an `id` it is given one that nobody can guess.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface StreamRequest {
+  readonly module: string
+  readonly input: unknown
+  readonly id?: string | undefined
+  readonly from?: number | undefined
+}
+
+/**
+ * A run that has not been forgotten; `events` is the number of its last event,
+ * `followers` how many follow it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Active {
+  readonly id: string
+  readonly module: string
+  readonly principal: string
+  readonly state: "running" | "ended"
+  readonly events: number
+  readonly followers: number
+}
+
+/**
+ * What the routes are made of, for routes of your own. Inputs and outputs are
+ * JSON; a `principal` is who asks, as `admit` has said.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service {
+  readonly modules: ReadonlyArray<ServedModule>
+  readonly openApi: Json.JsonRecord
+  /** Checks the name and the page a request was sent to and from, and says who asks. */
+  readonly admit: (request: HttpServerRequest.HttpServerRequest) => Effect.Effect<string, ServingError.ServingError>
+  /** The body of a request as JSON, within the limits. */
+  readonly body: (request: HttpServerRequest.HttpServerRequest) => Effect.Effect<unknown, ServingError.ServingError>
+  readonly run: (
+    request: { readonly module: string; readonly input: unknown },
+    principal: string
+  ) => Effect.Effect<Json.Json, ServingError.ServingError>
+  /** Begins a run, or joins the one of this id. The last event is a `Result` or `Failed`. */
+  readonly stream: (
+    request: StreamRequest,
+    principal: string
+  ) => Stream.Stream<Protocol.Numbered, ServingError.ServingError>
+  /** Ends a run for all who follow it, and says whether there was one. */
+  readonly cancel: (id: string, principal: string) => Effect.Effect<boolean>
+  readonly active: Effect.Effect<ReadonlyArray<Active>>
+  /** Takes no more requests, waits for those there are, and interrupts them when the time is over. */
+  readonly drain: Effect.Effect<void>
+}
+
+/**
+ * @since 0.1.0
+ * @category services
+ */
+export class Server extends Context.Tag("@effect-dspy/streaming/Server")<Server, Service>() {}
+
+// What the routes need beside the service, and nobody else should.
+interface Inside extends session.Host {
+  readonly authenticate: (
+    request: HttpServerRequest.HttpServerRequest
+  ) => Effect.Effect<string, ServingError.ServingError>
+  readonly checkPlace: (
+    request: HttpServerRequest.HttpServerRequest
+  ) => Effect.Effect<void, ServingError.ServingError>
+  readonly session: session.Options
+  readonly limits: {
+    readonly body: number
+    readonly stall: number
+    readonly connections: number
+    readonly connectionsPerCaller: number
+  }
+  readonly origins: ReadonlyArray<string>
+  /** Whether everybody who can reach the server is served. */
+  readonly isOpen: boolean
+  readonly isDraining: () => boolean
+  /** Who is connected, as what closes the connection. */
+  readonly connected: Set<() => void>
+  /** How many WebSockets each caller has. */
+  readonly sockets: Map<string, number>
+}
+
+const insides = new WeakMap<Service, Inside>()
+
+const insideOf = (service: Service): Inside => {
+  const inside = insides.get(service)
+  if (inside === undefined) throw new RangeError("Server: a service is made by Server.make or Server.layer")
+  return inside
+}
+
+const newId: Effect.Effect<string> = Effect.sync(() =>
+  Encoding.encodeBase64Url(crypto.getRandomValues(new Uint8Array(16)))
+)
+
+const seconds = (duration: Duration.DurationInput): number => Math.max(1, Math.round(Duration.toSeconds(duration)))
+
+interface Entry extends ServedModule {
+  readonly prepare: (input: unknown) => Effect.Effect<Prepared, ServingError.ServingError>
+}
+
+interface Prepared {
+  readonly input: unknown
+  readonly program: Effect.Effect<Json.Json, ServingError.ServingError>
+}
+
+// The signature of a module that is one predictor, which takes and returns what the module does.
+const ownContract = (name: string, { predictors: [first, ...others] }: Module.Any): Signature.Any => {
+  if (first !== undefined && others.length === 0 && (first.path === "" || first.path === "predict")) {
+    return first.signature
+  }
+  throw new RangeError(
+    `Server: "${name}" has no signature of its own; serve it as Server.endpoint({ input, output }, module)`
+  )
+}
+
+const validName = /^[A-Za-z_][A-Za-z0-9_-]{0,63}$/
+
+const entryOf = (
+  name: string,
+  served: Module.Any | AnyEndpoint,
+  context: Context.Context<never>
+): Entry => {
+  if (!validName.test(name)) {
+    throw new RangeError(`Server: "${name}" is no name for a module; use letters, digits, "_" and "-"`)
+  }
+  // What an endpoint holds fits together, as its type has said; here it is any of them.
+  const module = (isEndpoint(served) ? served.module : served) as Module.Module<unknown, unknown, unknown>
+  const { input, instructions, output } = (isEndpoint(served) ? served.contract : ownContract(name, served)) as {
+    readonly instructions?: string
+    readonly input: Schema.Schema.AnyNoContext
+    readonly output: Schema.Schema.AnyNoContext
+  }
+  const decode = Schema.decodeUnknown(input, { errors: "all", onExcessProperty: "error" })
+  const encode = Schema.encodeUnknown(output)
+  return {
+    name,
+    description: instructions ?? "",
+    input: openApi.jsonSchema(input),
+    output: openApi.jsonSchema(output),
+    contract: { input, output },
+    predictors: module.predictors,
+    prepare: (given) =>
+      decode(given).pipe(
+        Effect.mapError(ServingError.invalidInput),
+        Effect.map((value) => ({
+          input: given,
+          program: module(value).pipe(
+            Effect.mapError(ServingError.fromFailure),
+            Effect.flatMap((result) =>
+              Effect.catchAll(encode(result), () =>
+                Effect.zipRight(
+                  Effect.logError(`What "${name}" returns does not fit the output schema it is served with`),
+                  ServingError.make("Failed", "the answer does not fit the schema of the module")
+                ))
+            ),
+            Effect.provide(context)
+          )
+        }))
+      )
+  }
+}
+
+/**
+ * What serves the modules, without the routes.
+ *
+ * Throws a `RangeError` for a name that cannot be part of an address, and for a
+ * module that has no signature of its own and is given none.
+ *
+ * @example
+ * ```ts
+ * import * as Predict from "@effect-dspy/core/Predict"
+ * import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
+ * import * as Server from "@effect-dspy/streaming/Server"
+ * import { Effect } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.make({ modules: { qa: Predict.make("question -> answer: int") } })
+ *   const answer = yield* server.run({ module: "qa", input: { question: "2 + 2?" } }, "me")
+ *   const error = yield* Effect.flip(server.run({ module: "qa", input: {} }, "me"))
+ *   return [answer, error.message] as const
+ * }).pipe(
+ *   Effect.scoped,
+ *   Effect.provide(TestLanguageModel.layer([TestLanguageModel.fields({ answer: 4 })]))
+ * )
+ *
+ * Effect.runPromise(program).then(([answer, error]) => {
+ *   assert.deepStrictEqual(answer, { answer: 4 })
+ *   assert.strictEqual(error, "the input does not fit the schema of the module: question: is missing")
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <const M extends Modules, R = never>(
+  options: Options<M, R>
+): Effect.Effect<Service, never, Requirements<M> | R | Scope.Scope> =>
+  Effect.gen(function*() {
+    const { auth, hosts = [], limits = {}, modules, origins = [], resume } = options
+    const context = yield* Effect.context<Requirements<M> | R>()
+    const ticker = yield* Ticker.make
+    const stall = seconds(limits.stall ?? "30 seconds")
+    const window = Math.min(256, resume?.events ?? 1000)
+    const runs = yield* Runs.make({
+      concurrency: limits.concurrency ?? 64,
+      timeout: Duration.decode(limits.timeout ?? "10 minutes"),
+      grace: resume === undefined ? undefined : Duration.decode(resume.grace ?? "60 seconds"),
+      events: resume === undefined ? 256 : resume.events ?? 1000,
+      characters: 512 * 1024,
+      window,
+      stall,
+      heartbeat: 15,
+      expose: options.expose ?? (() => true)
+    }, ticker)
+    // What a module needs was asked for by the type, and is in the context.
+    const entries = new Map(
+      Object.entries<Module.Any | AnyEndpoint>(modules).map(([name, served]) => [
+        name,
+        entryOf(name, served, context as Context.Context<never>)
+      ])
+    )
+
+    const prepare = (name: string, given: unknown): Effect.Effect<Prepared, ServingError.ServingError> =>
+      entries.get(name)?.prepare(given) ??
+        ServingError.make("NotFound", `there is no such module; there are: ${Array.from(entries.keys()).join(", ")}`)
+
+    const open: session.Host["open"] = (request, principal, onStall) =>
+      Effect.flatMap(prepare(request.module, request.input), ({ program }) =>
+        runs.open(
+          {
+            id: request.id,
+            module: request.module,
+            principal,
+            digest: Json.hash([request.module, request.input]),
+            program
+          },
+          request.from,
+          onStall
+        ))
+
+    const unauthorized = ServingError.make("Unauthorized", "a token is needed: `Authorization: Bearer …`")
+    const authenticate = (
+      request: HttpServerRequest.HttpServerRequest
+    ): Effect.Effect<string, ServingError.ServingError> => {
+      if (auth === undefined) return Effect.succeed("anyone")
+      if (!Redacted.isRedacted(auth)) return Effect.provide(auth(request), context)
+      const token = admission.bearerOf(request)
+      return token !== undefined && admission.isSame(token, Redacted.value(auth))
+        ? Effect.succeed("bearer")
+        : unauthorized
+    }
+    const checkPlace = (request: HttpServerRequest.HttpServerRequest) =>
+      admission.checkPlace(request, { hosts, origins })
+
+    const run: Service["run"] = ({ input, module }, _principal) =>
+      Effect.flatMap(prepare(module, input), ({ program }) => runs.run(program))
+
+    const connected = new Set<() => void>()
+    const served = Array.from(entries.values(), ({ prepare: _, ...module }) => module)
+    const drainTime = Duration.decode(limits.drain ?? "30 seconds")
+
+    const service: Service = {
+      modules: served,
+      openApi: openApi.document(
+        served.map(({ contract, description, name }) => ({ name, description, ...contract })),
+        { title: "effect-dspy", version: "0.1.0", isGuarded: auth !== undefined }
+      ),
+      admit: (request) => Effect.zipRight(checkPlace(request), authenticate(request)),
+      body: (request) => readBody(request, limits.body ?? 1024 * 1024),
+      run,
+      stream: ({ from = 0, id, input, module }, principal) =>
+        Stream.unwrapScoped(Effect.gen(function*() {
+          const request = { id: id ?? (yield* newId), module, input, from }
+          const follower = yield* open(request, principal, () => {})
+          return Stream.flattenIterables(followed(follower))
+        })),
+      cancel: runs.cancel,
+      active: runs.active,
+      drain: runs.drain(drainTime).pipe(
+        // What has been told to end is still to be written; who does not read it is left.
+        Effect.zipRight(
+          Effect.iterate(0, {
+            while: (waited) => connected.size > 0 && waited < 40,
+            body: (waited) => Effect.as(Effect.sleep("50 millis"), waited + 1)
+          })
+        ),
+        Effect.zipRight(Effect.sync(() => connected.forEach((close) => close())))
+      )
+    }
+    insides.set(service, {
+      open,
+      join: runs.join,
+      query: run,
+      cancel: runs.cancel,
+      leave: runs.leave,
+      stopped: runs.stopped,
+      ticker,
+      authenticate,
+      checkPlace,
+      session: { window, concurrency: limits.requestsPerConnection ?? 8, queue: 32 },
+      limits: {
+        body: limits.body ?? 1024 * 1024,
+        stall,
+        connections: limits.connections ?? 1000,
+        connectionsPerCaller: limits.connectionsPerCaller ?? 20
+      },
+      origins,
+      isOpen: auth === undefined && hosts.length === 0,
+      isDraining: runs.isDraining,
+      connected,
+      sockets: new Map()
+    })
+    return service
+  })
+
+// Each pull says that what came before it has been read.
+const followed = (follower: Runs.Follower): Stream.Stream<ReadonlyArray<Runs.Entry>> => {
+  let given = 0
+  return Stream.repeatEffectOption(
+    Effect.flatMap(
+      Effect.suspend(() => {
+        follower.read(given)
+        return follower.next
+      }),
+      (entries) => {
+        if (entries === undefined) return Effect.fail(Option.none())
+        given = entries.at(-1)?.n ?? given
+        return Effect.succeed(entries)
+      }
+    )
+  )
+}
+
+const readBody = (
+  request: HttpServerRequest.HttpServerRequest,
+  limit: number
+): Effect.Effect<unknown, ServingError.ServingError> => {
+  const tooLarge = ServingError.make("TooLarge", `the body of a request may have ${limit} bytes`)
+  if (Number(request.headers["content-length"] ?? 0) > limit) return tooLarge
+  return Stream.runFoldEffect(
+    request.stream,
+    { text: "", size: 0, decoder: newDecoder() },
+    (read, bytes) =>
+      Effect.suspend(() => {
+        const size = read.size + bytes.length
+        return size > limit
+          ? tooLarge
+          : Effect.map(decoded(read.decoder, bytes), (text) => ({ ...read, size, text: read.text + text }))
+      })
+  ).pipe(
+    Effect.flatMap(({ decoder, text }) => Effect.map(decoded(decoder), (rest) => text + rest)),
+    Effect.mapError((error) =>
+      error._tag === "ServingError" ? error : ServingError.make("BadRequest", "the request did not arrive completely")
+    ),
+    Effect.timeoutFail({
+      duration: "30 seconds",
+      onTimeout: () => ServingError.make("TooSlow", "the request did not arrive in time", { retryable: true })
+    }),
+    Effect.flatMap(input.parse)
+  )
+}
+
+const newDecoder = () => new TextDecoder("utf-8", { fatal: true })
+
+const decoded = (decoder: TextDecoder, bytes?: Uint8Array): Effect.Effect<string, ServingError.ServingError> =>
+  Effect.try({
+    try: () => bytes === undefined ? decoder.decode() : decoder.decode(bytes, { stream: true }),
+    catch: () => ServingError.make("BadRequest", "what was sent is not UTF-8")
+  })
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = <const M extends Modules, R = never>(
+  options: Options<M, R>
+): Layer.Layer<Server, never, Exclude<Requirements<M> | R, Scope.Scope>> => Layer.scoped(Server, make(options))
+
+// =============================================================================
+// Routes
+// =============================================================================
+
+const failure = (error: ServingError.ServingError): HttpServerResponse.HttpServerResponse =>
+  HttpServerResponse.unsafeJson(ServingError.toJson(error), {
+    status: error.status,
+    headers: {
+      ...(error.retryAfter === undefined ? {} : { "retry-after": String(Math.ceil(error.retryAfter / 1000)) }),
+      // What is still on its way is not worth waiting for, nor a server that stops.
+      ...(error.reason === "TooLarge" || error.reason === "TooSlow" || error.reason === "Unavailable"
+        ? { connection: "close" }
+        : {})
+    }
+  })
+
+const withHeaders = (
+  request: HttpServerRequest.HttpServerRequest,
+  origins: ReadonlyArray<string>
+) =>
+(response: HttpServerResponse.HttpServerResponse): HttpServerResponse.HttpServerResponse => {
+  const { origin } = request.headers
+  return HttpServerResponse.setHeaders(response, {
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    ...(origin !== undefined && origins.includes(origin)
+      ? { "access-control-allow-origin": origin, "vary": "origin" }
+      : {})
+  })
+}
+
+/**
+ * A handler for a route of your own, under the rules of the server: it is called
+ * with who asks, for requests that come in by a name and from a page that are
+ * allowed and with the token; its failures are answered as those of the other
+ * routes, or as `onError` says.
+ *
+ * @since 0.1.0
+ * @category routes
+ */
+export const guarded = <R>(
+  handler: (
+    principal: string,
+    request: HttpServerRequest.HttpServerRequest
+  ) => Effect.Effect<HttpServerResponse.HttpServerResponse, ServingError.ServingError, R>,
+  onError: (error: ServingError.ServingError) => HttpServerResponse.HttpServerResponse = failure
+): Effect.Effect<
+  HttpServerResponse.HttpServerResponse,
+  never,
+  R | Server | HttpServerRequest.HttpServerRequest | Scope.Scope
+> =>
+  Effect.gen(function*() {
+    const server = yield* Server
+    const request = yield* HttpServerRequest.HttpServerRequest
+    const { connected, origins } = insideOf(server)
+    yield* present(connected, webSocket.socketOf(request))
+    return yield* server.admit(request).pipe(
+      Effect.flatMap((principal) => handler(principal, request)),
+      Effect.catchAll((error) => Effect.succeed(onError(error))),
+      Effect.map(withHeaders(request, origins))
+    )
+  })
+
+// Whoever is connected can be left when the server stops.
+const present = (
+  connected: Set<() => void>,
+  socket: { readonly destroy: () => unknown } | undefined
+): Effect.Effect<void, never, Scope.Scope> => {
+  const close = (): void => void socket?.destroy()
+  return Effect.acquireRelease(
+    Effect.sync(() => connected.add(close)),
+    () => Effect.sync(() => connected.delete(close))
+  )
+}
+
+const runIdOf = (request: HttpServerRequest.HttpServerRequest): Effect.Effect<string, ServingError.ServingError> => {
+  const id = request.headers["idempotency-key"]
+  if (id === undefined) return newId
+  return /^[A-Za-z0-9_-]{1,128}$/.test(id)
+    ? Effect.succeed(id)
+    : ServingError.make("BadRequest", "the idempotency-key has to be 1 to 128 letters, digits, _ and -")
+}
+
+const lastEventOf = (
+  request: HttpServerRequest.HttpServerRequest
+): Effect.Effect<{ readonly run: string; readonly n: number } | undefined, ServingError.ServingError> => {
+  const id = request.headers["last-event-id"]
+  if (id === undefined || id === "") return Effect.succeed(undefined)
+  const read = sse.readId(id)
+  return read === undefined
+    ? ServingError.make("BadRequest", "the last-event-id is not one that was given out here")
+    : Effect.succeed(read)
+}
+
+const encoder = new TextEncoder()
+
+// The scope of the request is that of the stream: a client that leaves closes it.
+const eventStream = (
+  request: HttpServerRequest.HttpServerRequest,
+  run: string,
+  open: (onStall: () => void) => Effect.Effect<Runs.Follower, ServingError.ServingError, Scope.Scope>
+): Effect.Effect<HttpServerResponse.HttpServerResponse, ServingError.ServingError, Scope.Scope> =>
+  Effect.gen(function*() {
+    const socket = webSocket.socketOf(request)
+    const follower = yield* open(() => socket?.destroy())
+    // Everything was received before: a browser that asks again is told to stop.
+    if (follower.isOver()) return HttpServerResponse.empty({ status: 204 })
+    return HttpServerResponse.stream(
+      Stream.map(followed(follower), (entries) => encoder.encode(sse.write(run, entries))),
+      {
+        contentType: "text/event-stream",
+        headers: { "x-run-id": run, "x-accel-buffering": "no" }
+      }
+    )
+  })
+
+const param = (name: string): Effect.Effect<string, never, HttpLayerRouter.RouteContext> =>
+  Effect.map(HttpLayerRouter.params, (params) => params[name] ?? "")
+
+const streamed = (
+  { open }: Inside,
+  module: string,
+  given: Effect.Effect<unknown, ServingError.ServingError>,
+  principal: string,
+  request: HttpServerRequest.HttpServerRequest
+) =>
+  Effect.gen(function*() {
+    const last = yield* lastEventOf(request)
+    const id = last?.run ?? (yield* runIdOf(request))
+    const task = { id, module, input: yield* given, from: last?.n ?? 0 }
+    return yield* eventStream(request, id, (onStall) => open(task, principal, onStall))
+  })
+
+const webSocketSession = (
+  inside: Inside,
+  request: HttpServerRequest.HttpServerRequest
+): Effect.Effect<HttpServerResponse.HttpServerResponse, ServingError.ServingError> =>
+  Effect.scoped(Effect.gen(function*() {
+    const { authenticate, checkPlace, connected, isDraining, limits, sockets } = inside
+    yield* checkPlace(request)
+    if (isDraining()) return yield* ServingError.make("Unavailable", "the server is about to stop")
+    const caller = yield* authenticate(admission.withBearer(request))
+    yield* Effect.acquireRelease(
+      Effect.suspend(() => {
+        const own = sockets.get(caller) ?? 0
+        let all = 0
+        for (const count of sockets.values()) all += count
+        if (all >= limits.connections || own >= limits.connectionsPerCaller) {
+          return ServingError.make("Unavailable", "there are as many connections as are allowed", {
+            retryable: true,
+            retryAfter: 1000
+          })
+        }
+        sockets.set(caller, own + 1)
+        return Effect.void
+      }),
+      () =>
+        Effect.sync(() => {
+          const left = (sockets.get(caller) ?? 1) - 1
+          if (left === 0) sockets.delete(caller)
+          else sockets.set(caller, left)
+        })
+    )
+    yield* present(connected, webSocket.socketOf(request))
+    const connection = yield* webSocket.accept(request, {
+      message: limits.body,
+      stall: limits.stall,
+      ticker: inside.ticker
+    })
+    yield* session.serve(connection, caller, inside, inside.session)
+  })).pipe(
+    // The connection is closed: nobody gets this.
+    Effect.as(HttpServerResponse.empty())
+  )
+
+/**
+ * The routes of a server:
+ *
+ * | | |
+ * | --- | --- |
+ * | `POST /run/:module` | input in, answer out, as JSON |
+ * | `POST /stream/:module` | the events of a run, as server-sent events |
+ * | `GET /stream/:module?input=…` | the same, for an `EventSource` |
+ * | `GET /runs/:id` | follows a run that somebody has begun |
+ * | `DELETE /runs/:id` | cancels it; with `?unless=shared`, unless others follow it too |
+ * | `GET /ws` | all of it over a WebSocket, any number of runs at once: see `Protocol` |
+ * | `GET /modules` | which modules there are, with JSON Schemas |
+ * | `GET /openapi.json` | an OpenAPI 3.1 document |
+ *
+ * @since 0.1.0
+ * @category routes
+ */
+export const routes: Layer.Layer<never, never, Server | HttpLayerRouter.HttpRouter> = HttpLayerRouter.use((router) =>
+  Effect.gen(function*() {
+    const server = yield* Server
+    const inside = insideOf(server)
+    const route = (
+      method: "GET" | "POST" | "DELETE",
+      path: HttpLayerRouter.PathInput,
+      handler: (
+        principal: string,
+        request: HttpServerRequest.HttpServerRequest
+      ) => Effect.Effect<
+        HttpServerResponse.HttpServerResponse,
+        ServingError.ServingError,
+        HttpLayerRouter.Provided
+      >
+    ) => router.add(method, path, Effect.provideService(guarded(handler), Server, server))
+
+    yield* route("POST", "/run/:module", (principal, request) =>
+      Effect.gen(function*() {
+        const answer = yield* server.run(
+          { module: yield* param("module"), input: yield* server.body(request) },
+          principal
+        )
+        return HttpServerResponse.unsafeJson(answer)
+      }))
+    yield* route(
+      "POST",
+      "/stream/:module",
+      (principal, request) =>
+        Effect.flatMap(param("module"), (module) => streamed(inside, module, server.body(request), principal, request))
+    )
+    yield* route("GET", "/stream/:module", (principal, request) =>
+      Effect.gen(function*() {
+        const { input: given } = yield* HttpServerRequest.ParsedSearchParams
+        return yield* streamed(
+          inside,
+          yield* param("module"),
+          typeof given === "string"
+            ? input.parse(given)
+            : ServingError.make("BadRequest", "the input is missing: ?input=… as JSON"),
+          principal,
+          request
+        )
+      }))
+    yield* route("GET", "/runs/:id", (principal, request) =>
+      Effect.gen(function*() {
+        const id = yield* param("id")
+        const last = yield* lastEventOf(request)
+        const { from } = yield* HttpServerRequest.ParsedSearchParams
+        const after = last?.n ?? (typeof from === "string" && /^\d{1,15}$/.test(from) ? Number(from) : 0)
+        return yield* eventStream(request, id, (onStall) => inside.join(id, principal, after, onStall))
+      }))
+    yield* route("DELETE", "/runs/:id", (principal) =>
+      Effect.gen(function*() {
+        const { unless } = yield* HttpServerRequest.ParsedSearchParams
+        const end = unless === "shared" ? inside.leave : inside.cancel
+        const isKnown = yield* end(yield* param("id"), principal)
+        return isKnown
+          ? HttpServerResponse.empty({ status: 204 })
+          : yield* ServingError.make("NotFound", "there is no such run: it may have ended long ago")
+      }))
+    yield* route("GET", "/modules", () =>
+      Effect.succeed(HttpServerResponse.unsafeJson(
+        server.modules.map(({ description, input, name, output }) => ({ name, description, input, output }))
+      )))
+    yield* route("GET", "/openapi.json", () => Effect.succeed(HttpServerResponse.unsafeJson(server.openApi)))
+    yield* router.add(
+      "GET",
+      "/ws",
+      (request) => Effect.catchAll(webSocketSession(inside, request), (error) => Effect.succeed(failure(error)))
+    )
+    for (const path of inside.origins.length === 0 ? [] : preflighted) {
+      yield* router.add("OPTIONS", path, (request) => Effect.map(preflight(inside, request), (response) => response))
+    }
+  })
+)
+
+const preflighted = ["/run/:module", "/stream/:module", "/runs/:id", "/modules", "/openapi.json"] as const
+
+// What a browser asks before it lets a page of another origin do what it wants.
+const preflight = (
+  { checkPlace, origins }: Inside,
+  request: HttpServerRequest.HttpServerRequest
+): Effect.Effect<HttpServerResponse.HttpServerResponse> =>
+  checkPlace(request).pipe(
+    Effect.as(HttpServerResponse.empty({
+      status: 204,
+      headers: {
+        "access-control-allow-methods": "GET, POST, DELETE",
+        "access-control-allow-headers": "authorization, content-type, idempotency-key, last-event-id",
+        "access-control-max-age": "600"
+      }
+    })),
+    Effect.catchAll((error) => Effect.succeed(failure(error))),
+    Effect.map(withHeaders(request, origins))
+  )
+
+const isLoopback = (hostname: string): boolean =>
+  hostname === "localhost" || hostname === "::1" || hostname.startsWith("127.")
+
+/**
+ * Serves routes on the HTTP server: these, and others that go with them. When the
+ * scope closes, no more requests are taken, those there are may end, and what has
+ * not ended in time is interrupted and told so.
+ *
+ * A server that others can reach over the network must have `auth`, or say under
+ * which `hosts` it is to be reached; otherwise this dies with a `RangeError`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const serve = <E = never, R = never>(
+  app: Layer.Layer<never, E, R | HttpLayerRouter.HttpRouter>
+): Layer.Layer<never, E, Server | HttpServer.HttpServer | Exclude<R, HttpLayerRouter.HttpRouter>> =>
+  Layer.scopedDiscard(Effect.gen(function*() {
+    const server = yield* Server
+    yield* Effect.addFinalizer(() => server.drain)
+  })).pipe(
+    // Built after the routes are served, so that it ends before they do. What a route needs of each request is not among
+    // `R`: routes with such needs are given them where they are made.
+    Layer.provide(
+      HttpLayerRouter.serve(app, { disableLogger: true, disableListenLog: true }) as unknown as Layer.Layer<
+        never,
+        E,
+        HttpServer.HttpServer | Exclude<R, HttpLayerRouter.HttpRouter>
+      >
+    ),
+    Layer.provide(Layer.effectDiscard(Effect.gen(function*() {
+      const { address } = yield* HttpServer.HttpServer
+      const { isOpen } = insideOf(yield* Server)
+      if (isOpen && address._tag === "TcpAddress" && !isLoopback(address.hostname)) {
+        return yield* Effect.die(
+          new RangeError(
+            `Server: on ${address.hostname} everybody can ask; listen on 127.0.0.1, or give \`auth\`, or \`hosts\``
+          )
+        )
+      }
+    })))
+  )
