@@ -1,5 +1,5 @@
 /**
- * Processes that are killed, ours and theirs: K1 and X1. They are tests of the suite, with more repetitions.
+ * Processes that are killed, ours and theirs: K1, K4, K5 and X1. They are tests of the suite, with more repetitions.
  */
 import { Effect } from "effect"
 import { spawn } from "node:child_process"
@@ -15,7 +15,7 @@ const repeated = (file: string, name: string, environment: Readonly<Record<strin
       [
         "node_modules/vitest/vitest.mjs",
         "run",
-        `packages/providers/test/${file}`,
+        `packages/${file}`,
         "-t",
         name,
         "--typecheck.enabled=false"
@@ -42,13 +42,30 @@ export const processes: ReadonlyArray<Scenario> = [
     title: "8 processes that share a cache, killed at random",
     bar: "it opens again, with all that was written and nothing wrong",
     run: ({ times }) =>
-      tested("ResponseCache.test.ts", "killed at random", { KILLS: String(times(500)) }, /\d+ killed, .* lost/)
+      tested(
+        "providers/test/ResponseCache.test.ts",
+        "killed at random",
+        { KILLS: String(times(500)) },
+        /\d+ killed, .* lost/
+      )
   },
+  ...["MIPROv2", "GEPA"].map((optimizer): Scenario => ({
+    id: optimizer === "MIPROv2" ? "K4" : "K5",
+    title: `${optimizer} with a journal, killed at random and started again`,
+    bar: "the same bytes as of a run left alone, and nothing recorded twice",
+    run: ({ times }) =>
+      tested("optimizers/test/kills.test.ts", optimizer, { KILLS: String(times(100)) }, /\d+ killed in .* the journal/)
+  })),
   {
     id: "X1",
     title: "a command line that ignores TERM, forks, floods, stalls, dies",
     bar: "no process is left",
     run: ({ times }) =>
-      tested("ClaudeCli.test.ts", "many calls at a time", { RUNS: String(times(1000)) }, /\d+ calls, .* orphans/)
+      tested(
+        "providers/test/ClaudeCli.test.ts",
+        "many calls at a time",
+        { RUNS: String(times(1000)) },
+        /\d+ calls, .* orphans/
+      )
   }
 ]
