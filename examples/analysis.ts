@@ -7,7 +7,7 @@
 import { Example, Module, Predict, Signature } from "@effect-dspy/core"
 import { StreamProcessor } from "@effect-dspy/streaming"
 import { NodeContext, NodeRuntime } from "@effect/platform-node"
-import { Console, Effect, Either, Random, Schema, Stream } from "effect"
+import { Console, Effect, Either, identity, Random, Schema, Stream } from "effect"
 import { fileURLToPath } from "node:url"
 import * as Model from "./model.ts"
 
@@ -33,22 +33,21 @@ const program = Effect.gen(function*() {
   }).pipe(Effect.map((examples) => [examples.slice(0, 24), examples.slice(200, 240)] as const))
 
   const route = yield* Module.withParameters(Predict.make(Route), {
-    "": { demos: demos.map(({ inputs, labels }) => ({ ...inputs, ...labels })) }
+    "": { demos: demos.map(({ inputs, labels }) => ({ augmented: false, values: { ...inputs, ...labels } })) }
   })
   // Whoever runs it knows of each ticket what became of it.
   const batch = Module.batch(Module.either(route))
 
   const counts = new Map<string, number>()
-  yield* arriving(tickets.map(({ inputs }) => inputs.ticket)).pipe(
-    Stream.map((ticket) => ({ ticket })),
-    StreamProcessor.items(batch, {
-      size: 8,
-      within: "250 millis",
-      concurrency: 2,
-      onUnprocessed: (items) => Console.log(`${items.length} tickets were not sorted`)
-    }),
+  const arrived = Stream.map(arriving(tickets.map(({ inputs }) => inputs.ticket)), (ticket) => ({ ticket }))
+  yield* StreamProcessor.items(arrived, batch, {
+    size: 8,
+    within: "250 millis",
+    concurrency: 2,
+    onUnprocessed: (items) => Console.log(`${items.length} tickets were not sorted`)
+  }).pipe(
     Stream.runForEach(({ index, item, result }) =>
-      Either.match(Either.flatten(result), {
+      Either.match(Either.flatMap(result, identity), {
         onLeft: (error) => Console.log(`${index + 1}: not sorted, ${error.message}`),
         onRight: ({ team }) => {
           counts.set(team, (counts.get(team) ?? 0) + 1)
