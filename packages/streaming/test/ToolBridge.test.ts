@@ -124,9 +124,8 @@ describe("ToolBridge", () => {
         concurrency: 2
       })
       assert.strictEqual(answer, "unknown")
-      assert.deepStrictEqual(trajectory.map(({ failed, observation }) => [failed, observation]), [
-        [true, "It did not work. weather: no such city"]
-      ])
+      assert.isTrue(trajectory[0]?.failed)
+      assert.include(trajectory[0]?.observation, "no such city")
     }).pipe(Effect.provide(TestLanguageModel.layer([
       TestLanguageModel.fields({ next_thought: "Look.", next_tool_name: "weather", next_tool_args: rome }),
       TestLanguageModel.fields({ next_thought: "No luck.", next_tool_name: "finish", next_tool_args: {} }),

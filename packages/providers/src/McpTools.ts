@@ -1,0 +1,426 @@
+/**
+ * Tools of MCP servers (Model Context Protocol): programs that run beside this
+ * one, or services that are reached over HTTP. Needs the package
+ * `@modelcontextprotocol/sdk`.
+ *
+ * @since 0.1.0
+ */
+import type * as Json from "@effect-dspy/core/Json"
+import * as JsonSchema from "@effect-dspy/core/JsonSchema"
+import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
+import * as Tool from "@effect-dspy/core/Tool"
+import { Client } from "@modelcontextprotocol/sdk/client/index.js"
+import { StreamableHTTPClientTransport, StreamableHTTPError } from "@modelcontextprotocol/sdk/client/streamableHttp.js"
+import { ReadBuffer, serializeMessage } from "@modelcontextprotocol/sdk/shared/stdio.js"
+import type { Transport } from "@modelcontextprotocol/sdk/shared/transport.js"
+import * as Mcp from "@modelcontextprotocol/sdk/types.js"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as FiberSet from "effect/FiberSet"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as Subprocess from "./Subprocess.ts"
+
+// =============================================================================
+// Errors
+// =============================================================================
+
+/**
+ * - `Unreachable`: there is no server, or it is not one of MCP.
+ * - `Unauthorized`: it wants to know who asks.
+ * - `Closed`: the connection has ended; connect again.
+ * - `TimedOut`: it did not answer in time.
+ * - `Protocol`: it answered by an error, or by what it should not.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class McpError extends Schema.TaggedError<McpError>("@effect-dspy/providers/McpTools/McpError")("McpError", {
+  server: Schema.String,
+  reason: Schema.Literal("Unreachable", "Unauthorized", "Closed", "TimedOut", "Protocol"),
+  description: Schema.String
+}) {
+  override get message(): string {
+    return `MCP server ${this.server}: ${this.description}`
+  }
+}
+
+// =============================================================================
+// Answers
+// =============================================================================
+
+/**
+ * What a tool answers: its structured content where it has some; else its one
+ * part, or the list of its parts if there is not just one, where a text is a
+ * string and a resource an object. With images or sounds among them it is the
+ * parts of a message, which a model can see and hear.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Answer = Json.Json | ReadonlyArray<LanguageModel.Part>
+
+/**
+ * A tool of a server. Whatever goes wrong with it is a `ToolError`, and so an
+ * observation.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type McpTool = Tool.Tool<string, Json.JsonRecord, Answer>
+
+/**
+ * A connection to a server.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Connection {
+  readonly server: { readonly name: string; readonly version: string }
+  /** How the server wants to be used, in its words. */
+  readonly instructions: string | undefined
+  /** All its tools. They are asked for again only once the server has said that they have changed. */
+  readonly tools: Effect.Effect<ReadonlyArray<McpTool>, McpError>
+  /** Waits until the connection ends before its scope does, and says why. */
+  readonly closed: Effect.Effect<McpError>
+}
+
+// =============================================================================
+// Connecting
+// =============================================================================
+
+/**
+ * - `prefix`: what the names of the tools begin with, for two servers whose tools
+ *   have the same names.
+ * - `timeout`: how long a call of a tool may take; a minute by default.
+ * - `patience`: how long the server may take to answer to anything else, its
+ *   start included; 30 seconds by default.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  readonly prefix?: string | undefined
+  readonly timeout?: Duration.DurationInput | undefined
+  readonly patience?: Duration.DurationInput | undefined
+}
+
+/**
+ * Runs a server as a child process, and talks to it over its standard input and
+ * output until the scope closes; see `Subprocess` for what it gets to see and
+ * how it ends. What is run must not come from a model or a user.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const stdio = (
+  options: Subprocess.Options & Options
+): Effect.Effect<Connection, McpError, Scope.Scope> =>
+  Effect.gen(function*() {
+    const child = yield* Effect.mapError(
+      Subprocess.start(options),
+      ({ description }) => new McpError({ server: options.executable, reason: "Unreachable", description })
+    )
+    const ending = Effect.zipWith(child.ended, child.complaints, ({ code, signal }, complaints) => {
+      const last = complaints.trim().slice(-500)
+      return `it ended ${signal === null ? `with code ${code}` : `by ${signal}`}${
+        last === "" ? "" : `, saying: ${last}`
+      }`
+    })
+    return yield* connect(options.executable, yield* overStdio(child), options, Effect.void, ending)
+  })
+
+/**
+ * Talks to a server over Streamable HTTP until the scope closes. Redirects are
+ * followed within the server's origin only. Headers such as `Authorization` are
+ * best `Redacted`.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const http = (
+  options: Options & {
+    readonly url: string
+    readonly headers?: { readonly [name: string]: string | Redacted.Redacted } | undefined
+  }
+): Effect.Effect<Connection, McpError, Scope.Scope> =>
+  Effect.gen(function*() {
+    const url = yield* Effect.try({
+      try: () => new URL(options.url),
+      catch: () => new McpError({ server: options.url, reason: "Unreachable", description: "this is no URL" })
+    })
+    const headers = Object.fromEntries(
+      Object.entries(options.headers ?? {}).map(([name, value]) => [
+        name,
+        Redacted.isRedacted(value) ? Redacted.value(value) : value
+      ])
+    )
+    const transport = new StreamableHTTPClientTransport(url, { requestInit: { headers } })
+    const goodbye = Effect.tryPromise(() => transport.terminateSession()).pipe(
+      Effect.timeout("1 second"),
+      Effect.ignore
+    )
+    // A URL may hold a secret in what comes after its path.
+    return yield* connect(`${url.origin}${url.pathname}`, transport, options, goodbye, Effect.succeed("it was closed"))
+  })
+
+// Messages in lines; what is no message of the protocol is passed over, as servers do print other things.
+const overStdio = (child: Subprocess.Subprocess): Effect.Effect<Transport, never, Scope.Scope> =>
+  Effect.map(FiberSet.makeRuntimePromise<never>(), (run) => {
+    const buffer = new ReadBuffer({ maxBufferSize: 16 * 1024 * 1024 })
+    const next = () => {
+      try {
+        return buffer.readMessage()
+      } catch {
+        return undefined
+      }
+    }
+    const transport: Transport = {
+      start: () => {
+        const reading = Stream.runForEach(child.output, (bytes) =>
+          Effect.try(() => {
+            buffer.append(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength))
+            for (let message = next(); message !== null; message = next()) {
+              if (message !== undefined) transport.onmessage?.(message)
+            }
+          }))
+        run(Effect.ensuring(Effect.ignore(reading), Effect.sync(() => transport.onclose?.()))).catch(() => {})
+        return Promise.resolve()
+      },
+      send: async (message) => {
+        const written = await run(Effect.either(child.write(serializeMessage(message))))
+        if (Either.isLeft(written)) throw written.left
+      },
+      close: () => Promise.resolve(transport.onclose?.())
+    }
+    return transport
+  })
+
+const maxTools = 1000
+
+const connect = (
+  server: string,
+  transport: Transport,
+  options: Options,
+  goodbye: Effect.Effect<void>,
+  ending: Effect.Effect<string>
+): Effect.Effect<Connection, McpError, Scope.Scope> =>
+  Effect.gen(function*() {
+    const patience = Duration.toMillis(options.patience ?? "30 seconds")
+    const failure = failureOf(server, ending)
+    const closed = yield* Deferred.make<void>()
+    const client = new Client({ name: "effect-dspy", version: "0.1.0" })
+    let changes = 0
+    let known: { readonly after: number; readonly tools: ReadonlyArray<McpTool> } | undefined
+    let ours = false
+    client.setNotificationHandler(Mcp.ToolListChangedNotificationSchema, () => {
+      changes += 1
+    })
+    // oxlint-disable-next-line unicorn/prefer-add-event-listener -- it has no events
+    client.onclose = () => {
+      if (!ours) Deferred.unsafeDone(closed, Effect.void)
+    }
+
+    const ask = <A>(
+      timeout: number,
+      request: (options: { readonly signal: AbortSignal; readonly timeout: number }) => Promise<A>
+    ): Effect.Effect<A, McpError> =>
+      Effect.tryPromise({ try: (signal) => request({ signal, timeout }), catch: (cause) => cause }).pipe(
+        Effect.catchAll((cause) => Effect.flatMap(failure(cause), Effect.fail))
+      )
+
+    yield* Effect.acquireRelease(
+      // Not to be interrupted, it would go on; it ends in time.
+      Effect.interruptible(ask(patience, (options) => client.connect(transport, options))),
+      () =>
+        Effect.zipRight(
+          goodbye,
+          Effect.promise(() => {
+            ours = true
+            return client.close()
+          })
+        )
+    )
+
+    const list = Effect.gen(function*() {
+      const after = changes
+      const found: Array<Mcp.Tool> = []
+      const seen = new Set<string>()
+      let cursor: string | undefined
+      do {
+        const page = yield* ask(patience, (options) =>
+          client.request(
+            { method: "tools/list", params: cursor === undefined ? {} : { cursor } },
+            Mcp.ListToolsResultSchema,
+            options
+          ))
+        found.push(...page.tools)
+        cursor = page.nextCursor
+        if (found.length > maxTools || (cursor !== undefined && seen.has(cursor))) {
+          return yield* new McpError({
+            server,
+            reason: "Protocol",
+            description: `its list of tools does not end, after ${found.length} of them`
+          })
+        }
+        if (cursor !== undefined) seen.add(cursor)
+      } while (cursor !== undefined)
+      const names = namesOf(found, options.prefix ?? "")
+      const tools = found.map((tool, index) => toolOf(tool, names[index]!)) // a name for each
+      known = { after, tools }
+      return tools
+    })
+
+    const toolOf = ({ description = "", inputSchema, name, outputSchema }: Mcp.Tool, ours: string): McpTool =>
+      Tool.dynamic(ours, {
+        description,
+        parameters: jsonOf(inputSchema),
+        timeout: options.timeout ?? "1 minute",
+        run: (args) =>
+          ask(forever, (options) =>
+            client.request(
+              { method: "tools/call", params: { name, arguments: args } },
+              Mcp.CallToolResultSchema,
+              options
+            ))
+            .pipe(
+              Effect.mapError(({ description }) => failed(ours, description)),
+              Effect.flatMap((result) => answerOf(ours, result, outputSchema))
+            )
+      })
+
+    const { name = server, version = "" } = client.getServerVersion() ?? {}
+    return {
+      server: { name, version },
+      instructions: client.getInstructions(),
+      tools: Effect.suspend(() => known?.after === changes ? Effect.succeed(known.tools) : list),
+      closed: Effect.zipRight(Deferred.await(closed), failure(new Mcp.McpError(Mcp.ErrorCode.ConnectionClosed, "")))
+    }
+  })
+
+// The SDK has its own limit, which cannot be taken away; ours is that of the tool.
+const forever = 2 ** 31 - 1
+
+// =============================================================================
+// What servers say
+// =============================================================================
+
+const failureOf = (server: string, ending: Effect.Effect<string>) => (cause: unknown): Effect.Effect<McpError> => {
+  const error = (reason: McpError["reason"], description: string) =>
+    Effect.succeed(new McpError({ server, reason, description }))
+  const closed = ending.pipe(
+    // What has closed its output may run on.
+    Effect.timeoutTo({ duration: "1 second", onSuccess: (how) => how, onTimeout: () => "it closed the connection" }),
+    Effect.map((how) => new McpError({ server, reason: "Closed", description: `${how}; connect again` }))
+  )
+  if (cause instanceof Subprocess.SubprocessError) return closed
+  if (cause instanceof Mcp.McpError) {
+    const said = cause.message.replace(/^MCP error -?\d+: /, "")
+    switch (cause.code) {
+      case Mcp.ErrorCode.ConnectionClosed:
+        return closed
+      case Mcp.ErrorCode.RequestTimeout:
+        return error("TimedOut", "it did not answer in time; give it more, or see what it does")
+      default:
+        return error("Protocol", said === "" ? `it answered with error ${cause.code}` : said)
+    }
+  }
+  if (cause instanceof StreamableHTTPError) {
+    switch (cause.code) {
+      case 401:
+      case 403:
+        return error("Unauthorized", `it answered ${cause.code}; give it the headers that it wants`)
+      case 404:
+        return error("Closed", "it knows no such address or session (404); see the URL, or connect again")
+      default:
+        return error(
+          "Unreachable",
+          `it answered ${cause.code ?? "nothing that can be read"}; see that it speaks Streamable HTTP`
+        )
+    }
+  }
+  if (cause instanceof TypeError) {
+    const why = cause.cause instanceof Error ? cause.cause.message : cause.message
+    return error("Unreachable", `it cannot be reached (${why}); see the URL, and that it runs`)
+  }
+  return error("Protocol", `it answered what is not of the protocol: ${String(cause).slice(0, 500)}`)
+}
+
+const failed = (tool: string, description: string) => new Tool.ToolError({ tool, reason: "Failed", description })
+
+const answerOf = (
+  tool: string,
+  { content, isError, structuredContent }: Mcp.CallToolResult,
+  promised: Mcp.Tool["outputSchema"]
+): Effect.Effect<Answer, Tool.ToolError> => {
+  const parts = content.flatMap(partOf)
+  const media = content.flatMap(mediaOf)
+  if (isError === true) {
+    const said = parts.map((part) => typeof part === "string" ? part : JSON.stringify(part)).join("\n")
+    return failed(tool, said === "" ? "it failed, and said no more" : said)
+  }
+  if (structuredContent === undefined) {
+    if (promised !== undefined) return failed(tool, "it answered without the structured content that it promises")
+    return Effect.succeed(
+      media.length > 0
+        ? content.flatMap((part) => [...partOf(part).map(textOf), ...mediaOf(part)])
+        : parts.length === 1
+        ? parts[0]! // there is one
+        : parts
+    )
+  }
+  const structured = jsonOf(structuredContent)
+  const [problem] = promised === undefined ? [] : JsonSchema.check(jsonOf(promised), structured)
+  if (problem !== undefined) {
+    return failed(tool, `its answer is not what it promises: ${problem.path} ${problem.message}`)
+  }
+  return Effect.succeed(media.length === 0 ? structured : [textOf(structured), ...media])
+}
+
+const partOf = (part: Mcp.ContentBlock): ReadonlyArray<Json.Json> => {
+  switch (part.type) {
+    case "text":
+      return [part.text]
+    case "resource_link": {
+      const { description, name, uri } = part
+      return [{ uri, name, ...description === undefined ? {} : { description } }]
+    }
+    case "resource": {
+      const { mimeType = "", uri } = part.resource
+      return ["text" in part.resource ? { uri, text: part.resource.text } : { uri, mimeType }]
+    }
+    case "image":
+    case "audio":
+      return []
+  }
+}
+
+const mediaOf = (part: Mcp.ContentBlock): ReadonlyArray<LanguageModel.Part> => {
+  if (part.type !== "image" && part.type !== "audio") return []
+  const url = `data:${part.mimeType};base64,${part.data}`
+  return [part.type === "image" ? { _tag: "Image", url } : { _tag: "Audio", url }]
+}
+
+const textOf = (value: Json.Json): LanguageModel.Part => ({
+  _tag: "Text",
+  text: typeof value === "string" ? value : JSON.stringify(value)
+})
+
+// It came as JSON.
+const jsonOf = (value: object): Json.JsonRecord => value as Json.JsonRecord
+
+// Services take fewer characters for the name of a function than MCP does for that of a tool.
+const namesOf = (tools: ReadonlyArray<Mcp.Tool>, prefix: string): ReadonlyArray<string> => {
+  const taken = new Set<string>()
+  return tools.map(({ name }) => {
+    const plain = `${prefix}${name}`.replace(/[^A-Za-z0-9_-]/g, "_").replace(/^(?![A-Za-z_])/, "_").slice(0, 64)
+    let free = plain
+    for (let n = 2; taken.has(free); n++) free = `${plain.slice(0, 60)}_${n}`
+    taken.add(free)
+    return free
+  })
+}

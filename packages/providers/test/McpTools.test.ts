@@ -1,0 +1,313 @@
+import type * as Json from "@effect-dspy/core/Json"
+import * as JsonSchema from "@effect-dspy/core/JsonSchema"
+import * as ReAct from "@effect-dspy/core/ReAct"
+import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
+import * as Tool from "@effect-dspy/core/Tool"
+import { assert, describe, it } from "@effect/vitest"
+import { StreamableHTTPServerTransport } from "@modelcontextprotocol/sdk/server/streamableHttp.js"
+import { AjvJsonSchemaValidator } from "@modelcontextprotocol/sdk/validation/ajv"
+import { Deferred, Effect, Exit, FastCheck, Fiber, Redacted, Schedule, Scope } from "effect"
+import * as fs from "node:fs"
+import * as http from "node:http"
+import type { AddressInfo } from "node:net"
+import * as os from "node:os"
+import * as path from "node:path"
+import * as McpTools from "../src/McpTools.ts"
+import { makeServer } from "./mcp.ts"
+
+const program = {
+  executable: process.execPath,
+  arguments: ["--import", "tsx", path.join(import.meta.dirname, "mcpStdio.ts")]
+}
+
+const named = (tools: ReadonlyArray<McpTools.McpTool>, name: string) =>
+  Effect.fromNullable(tools.find((tool) => tool.name === name)).pipe(Effect.orDie)
+
+// A server on loopback, one session in each connection; the second part says what it hears.
+const served = (options: { readonly authorization?: string } = {}) =>
+  Effect.gen(function*() {
+    const slow = { begun: yield* Deferred.make<void>(), cancelled: yield* Deferred.make<void>() }
+    const transports = new Map<string, StreamableHTTPServerTransport>()
+    const deleted: Array<string> = []
+    const server = http.createServer(async (request, response) => {
+      if (options.authorization !== undefined && request.headers.authorization !== options.authorization) {
+        response.writeHead(401).end()
+        return
+      }
+      const session = request.headers["mcp-session-id"]
+      if (request.method === "DELETE") deleted.push(String(session))
+      let transport = typeof session === "string" ? transports.get(session) : undefined
+      if (transport === undefined && session !== undefined) {
+        response.writeHead(404).end()
+        return
+      }
+      if (transport === undefined) {
+        const made = new StreamableHTTPServerTransport({
+          sessionIdGenerator: () => crypto.randomUUID(),
+          onsessioninitialized: (id) => {
+            transports.set(id, made)
+          }
+        })
+        // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- it allows `undefined` where the other does not
+        await makeServer((what) => Deferred.unsafeDone(slow[what], Effect.void)).connect(made as never)
+        transport = made
+      }
+      await transport.handleRequest(request, response)
+    })
+    yield* Effect.acquireRelease(
+      Effect.async<void>((resume) => {
+        server.listen(0, "127.0.0.1", () => resume(Effect.void))
+      }),
+      () =>
+        Effect.sync(() => {
+          server.close()
+          server.closeAllConnections()
+        })
+    )
+    const { port } = server.address() as AddressInfo // of a server on TCP
+    return { url: `http://127.0.0.1:${port}/mcp`, slow, deleted, forget: () => transports.clear(), server }
+  })
+
+const waitFor = (holds: () => boolean) =>
+  Effect.suspend(() => holds() ? Effect.void : Effect.fail("not yet")).pipe(
+    Effect.retry(Schedule.spaced("20 millis").pipe(Schedule.upTo("5 seconds")))
+  )
+
+describe("McpTools.stdio", () => {
+  it.scopedLive("finds all tools, over all pages, under names that services take", () =>
+    Effect.gen(function*() {
+      const connection = yield* McpTools.stdio({ ...program, prefix: "x_" })
+      assert.deepStrictEqual(connection.server, { name: "fixture", version: "1.2.3" })
+      assert.strictEqual(connection.instructions, "Use with care.")
+      const tools = yield* connection.tools
+      assert.deepStrictEqual(tools.map(({ name }) => name).slice(0, 4), [
+        "x_echo",
+        "x_files_read_all",
+        "x_files_read_all_2",
+        "x_fail"
+      ])
+      assert.lengthOf(tools, 13)
+      const echo = yield* named(tools, "x_echo")
+      assert.strictEqual(echo.definition.description, "Says it again.")
+      assert.deepStrictEqual(echo.definition.parameters, {
+        type: "object",
+        properties: { text: { type: "string" } },
+        required: ["text"]
+      })
+      assert.strictEqual(yield* Tool.call(yield* named(tools, "x_files_read_all_2"), {}), "read too")
+    }))
+
+  it.scopedLive("what it answers becomes an observation, whatever it is", () =>
+    Effect.gen(function*() {
+      const tools = yield* Effect.flatMap(McpTools.stdio(program), ({ tools }) => tools)
+      const call = (name: string, args: Json.JsonRecord = {}) =>
+        Effect.flatMap(named(tools, name), (tool) => Tool.call(tool, args))
+      const failure = (name: string, args?: Json.JsonRecord) =>
+        Effect.map(Effect.flip(call(name, args)), ({ description, reason }) => [reason, description])
+      assert.strictEqual(yield* call("echo", { text: "hi" }), "hi")
+      assert.strictEqual(yield* call("sum", { a: 1, b: 2 }), `{"sum":3}`)
+      assert.strictEqual(yield* call("resources"), `[{"uri":"file:///a","text":"A"},{"uri":"file:///b","name":"b"}]`)
+      assert.deepStrictEqual(yield* failure("fail"), ["Failed", "the disk is full"])
+      assert.deepStrictEqual(yield* failure("refuse"), ["Failed", "not today"])
+      assert.deepStrictEqual(yield* failure("lie"), [
+        "Failed",
+        `its answer is not what it promises: sum must be of type number, not "much"`
+      ])
+      assert.deepStrictEqual(yield* failure("echo", { text: 1 }), [
+        "InvalidArguments",
+        "these arguments do not fit: text: must be of type string, not 1"
+      ])
+      assert.deepStrictEqual(yield* failure("echo", { text: "a", more: 1 }), [
+        "InvalidArguments",
+        "these arguments do not fit: more: is unknown"
+      ])
+
+      const picture = yield* Effect.flatMap(named(tools, "picture"), (tool) => tool.run({}))
+      assert.deepStrictEqual(picture, [
+        { _tag: "Text", text: "a dot" },
+        { _tag: "Image", url: "data:image/png;base64,iVBORw0KGgo=" }
+      ])
+    }))
+
+  it.scopedLive("an agent uses them", () =>
+    Effect.gen(function*() {
+      const tools = yield* Effect.flatMap(McpTools.stdio(program), ({ tools }) => tools)
+      const { trajectory } = yield* ReAct.make("question -> answer", { tools })({ question: "1 + 2?" })
+      assert.strictEqual(trajectory[0]?.observation, `{"sum":3}`)
+    }).pipe(Effect.provide(TestLanguageModel.layer([
+      TestLanguageModel.fields({ next_thought: "Add.", next_tool_name: "sum", next_tool_args: { a: 1, b: 2 } }),
+      TestLanguageModel.fields({ next_thought: "Done.", next_tool_name: "finish", next_tool_args: {} }),
+      TestLanguageModel.fields({ reasoning: "It says so.", answer: "3" })
+    ]))))
+
+  it.scopedLive("asks for the tools again once they have changed, and not before", () =>
+    Effect.gen(function*() {
+      const connection = yield* McpTools.stdio(program)
+      const before = yield* connection.tools
+      assert.strictEqual(yield* connection.tools, before)
+      yield* Tool.call(yield* named(before, "grow"), {})
+      const after = yield* connection.tools
+      assert.lengthOf(after, before.length + 1)
+      assert.strictEqual(yield* Tool.call(yield* named(after, "grown"), {}), "new")
+    }))
+
+  it.scopedLive("a call that takes too long or is interrupted is cancelled there", () =>
+    Effect.gen(function*() {
+      const home = fs.mkdtempSync(path.join(os.tmpdir(), "effect-dspy-mcp-"))
+      const file = path.join(home, "calls")
+      const heard = () => fs.existsSync(file) ? fs.readFileSync(file, "utf8").trim().split("\n") : []
+      yield* Effect.addFinalizer(() => Effect.sync(() => fs.rmSync(home, { recursive: true })))
+      const tools = yield* Effect.flatMap(
+        McpTools.stdio({ ...program, environment: { CALLS: file }, timeout: "200 millis" }),
+        ({ tools }) => tools
+      )
+      const slow = yield* named(tools, "slow")
+      assert.strictEqual((yield* Effect.flip(Tool.call(slow, {}))).reason, "TimedOut")
+      yield* waitFor(() => heard().length === 2)
+      const calling = yield* Effect.fork(Tool.call(slow, {}))
+      yield* waitFor(() => heard().length === 3)
+      yield* Fiber.interrupt(calling)
+      yield* waitFor(() => heard().length === 4)
+      assert.deepStrictEqual(heard(), ["begun", "cancelled", "begun", "cancelled"])
+      assert.strictEqual(yield* Tool.call(yield* named(tools, "echo"), { text: "still there" }), "still there")
+    }))
+
+  it.scopedLive("a server that dies says how, to every call and to whoever waits for it", () =>
+    Effect.gen(function*() {
+      const connection = yield* McpTools.stdio(program)
+      const tools = yield* connection.tools
+      const other = yield* Effect.fork(Effect.flip(Effect.flatMap(named(tools, "slow"), (tool) => Tool.call(tool, {}))))
+      const told = "it ended with code 7, saying: out of memory; connect again"
+      const error = yield* Effect.flip(Tool.call(yield* named(tools, "die"), {}))
+      assert.deepStrictEqual([error.reason, error.description], ["Failed", told])
+      assert.strictEqual((yield* Fiber.join(other)).description, told)
+      const closed = yield* connection.closed
+      assert.deepStrictEqual([closed.reason, closed.description], ["Closed", told])
+      assert.strictEqual((yield* Effect.flip(Tool.call(yield* named(tools, "echo"), { text: "a" }))).reason, "Failed")
+    }))
+
+  it.scopedLive("what is no server is an error in time", () =>
+    Effect.gen(function*() {
+      const missing = yield* Effect.flip(McpTools.stdio({ executable: "/nowhere" }))
+      assert.strictEqual(missing.reason, "Unreachable")
+      const silent = yield* Effect.flip(McpTools.stdio({ executable: "cat", patience: "200 millis" }))
+      assert.include(["TimedOut", "Protocol"], silent.reason)
+      const ends = yield* Effect.flip(
+        McpTools.stdio({ executable: "/bin/sh", arguments: ["-c", "echo no such key >&2; exit 2"] })
+      )
+      assert.deepStrictEqual([ends.reason, ends.description], [
+        "Closed",
+        "it ended with code 2, saying: no such key; connect again"
+      ])
+    }))
+
+  it.scopedLive("gets little of our environment", () =>
+    Effect.gen(function*() {
+      const tools = yield* Effect.flatMap(McpTools.stdio({ ...program, environment: { TOKEN: "x" } }), ({ tools }) =>
+        tools)
+      const names = (yield* Tool.call(yield* named(tools, "environment"), {})).split(" ")
+      assert.include(names, "TOKEN")
+      assert.notInclude(names, "VITEST")
+    }))
+})
+
+describe("McpTools.http", () => {
+  it.scopedLive("finds and calls tools, and says goodbye", () =>
+    Effect.gen(function*() {
+      const { deleted, slow, url } = yield* served({ authorization: "Bearer secret" })
+      const scope = yield* Scope.make()
+      const connection = yield* Scope.extend(
+        McpTools.http({ url, headers: { Authorization: Redacted.make("Bearer secret") } }),
+        scope
+      )
+      const tools = yield* connection.tools
+      assert.lengthOf(tools, 13)
+      assert.strictEqual(yield* Tool.call(yield* named(tools, "sum"), { a: 1, b: 2 }), `{"sum":3}`)
+      assert.strictEqual(
+        (yield* Effect.flip(Tool.call(yield* named(tools, "fail"), {}))).description,
+        "the disk is full"
+      )
+      const calling = yield* Effect.fork(Tool.call(yield* named(tools, "slow"), {}))
+      yield* Deferred.await(slow.begun)
+      yield* Fiber.interrupt(calling)
+      yield* Deferred.await(slow.cancelled)
+      yield* Scope.close(scope, Exit.void)
+      assert.lengthOf(deleted, 1)
+    }))
+
+  it.scopedLive("who is not let in, not there or forgotten is told what to do", () =>
+    Effect.gen(function*() {
+      const locked = yield* served({ authorization: "Bearer secret" })
+      const refused = yield* Effect.flip(McpTools.http({ url: `${locked.url}?key=hidden` }))
+      assert.strictEqual(refused.reason, "Unauthorized")
+      assert.notInclude(refused.message, "hidden")
+      const nowhere = yield* Effect.flip(McpTools.http({ url: "http://127.0.0.1:1/mcp" }))
+      assert.strictEqual(nowhere.reason, "Unreachable")
+      assert.strictEqual((yield* Effect.flip(McpTools.http({ url: "not a URL" }))).reason, "Unreachable")
+
+      const { forget, url } = yield* served()
+      const tools = yield* Effect.flatMap(McpTools.http({ url }), ({ tools }) => tools)
+      forget()
+      const error = yield* Effect.flip(Tool.call(yield* named(tools, "echo"), { text: "a" }))
+      assert.include(error.description, "connect again")
+    }))
+})
+
+describe("JsonSchema.check", () => {
+  // Schemas of the keywords that are checked, and values that are likely to meet them.
+  const { schema } = FastCheck.letrec<{ readonly schema: object }>((tie) => {
+    const name = FastCheck.constantFrom("a", "b")
+    const small = FastCheck.integer({ min: 0, max: 3 })
+    const schemas = FastCheck.array(tie("schema"), { minLength: 1, maxLength: 3 })
+    return {
+      schema: FastCheck.oneof(
+        { maxDepth: 3 },
+        FastCheck.record({
+          type: FastCheck.constantFrom("string", "integer", "number", "null", "boolean", "array", "object")
+        }),
+        FastCheck.record({ minimum: small, exclusiveMaximum: small, minLength: small, maxItems: small }, {
+          requiredKeys: []
+        }),
+        FastCheck.record({ enum: FastCheck.uniqueArray(small, { minLength: 1 }) }),
+        FastCheck.record({ const: small }),
+        FastCheck.record({ type: FastCheck.constant("object"), properties: FastCheck.dictionary(name, tie("schema")) }),
+        FastCheck.record({
+          properties: FastCheck.dictionary(name, tie("schema")),
+          required: FastCheck.uniqueArray(name),
+          additionalProperties: FastCheck.oneof(FastCheck.boolean(), tie("schema"))
+        }),
+        FastCheck.record({ items: tie("schema"), uniqueItems: FastCheck.boolean() }),
+        FastCheck.record({ type: FastCheck.constant("array"), contains: tie("schema") }),
+        FastCheck.record({ allOf: schemas }),
+        FastCheck.record({ anyOf: schemas }),
+        FastCheck.record({ oneOf: schemas }),
+        FastCheck.record({ not: tie("schema") }),
+        FastCheck.record({ if: tie("schema"), then: tie("schema"), else: tie("schema") })
+      )
+    }
+  })
+  const { value } = FastCheck.letrec<{ readonly value: unknown }>((tie) => ({
+    value: FastCheck.oneof(
+      { maxDepth: 3 },
+      FastCheck.integer({ min: -1, max: 4 }),
+      FastCheck.constantFrom("", "a", "abcd", null, true, 1.5),
+      FastCheck.array(tie("value"), { maxLength: 4 }),
+      FastCheck.dictionary(FastCheck.constantFrom("a", "b", "c"), tie("value"))
+    )
+  }))
+
+  it("agrees with the validator of the SDK on what both of them check", () => {
+    const ajv = new AjvJsonSchemaValidator()
+    let refused = 0
+    FastCheck.assert(
+      FastCheck.property(schema, value, (schema, value) => {
+        const json = (u: unknown): Json.Json => JSON.parse(JSON.stringify(u))
+        const { valid } = ajv.getValidator(schema)(value)
+        if (!valid) refused += 1
+        assert.strictEqual(JsonSchema.check(json(schema), json(value)).length === 0, valid)
+      }),
+      { seed: 20, numRuns: 1000 }
+    )
+    assert.isAtLeast(refused, 250)
+  })
+})
