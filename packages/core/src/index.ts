@@ -252,6 +252,16 @@ export * as Policy from "./Policy.ts"
 export * as Predict from "./Predict.ts"
 
 /**
+ * A `Preview` is the request that a module would send first, found without
+ * sending it: messages, settings and response format as the model would get
+ * them, under the parameters, adapter and settings that hold where it is asked
+ * for.
+ *
+ * @since 0.1.0
+ */
+export * as Preview from "./Preview.ts"
+
+/**
  * `ReAct` answers with the help of tools: the model thinks, uses a tool, reads
  * what it says, and so on until it knows enough.
  *
