@@ -77,7 +77,7 @@ const messages = prompt.messages({
   answer: ({ outputs }, values) => {
     const answer: { [field: string]: Json } = {}
     for (const wire of outputs) {
-      if (prompt.isGiven(wire, values)) answer[wire.name] = values[wire.name]! // isGiven: the key is there
+      if (prompt.isGiven(wire, values)) answer[wire.name] = codec.jsonValue(wire, values[wire.name]!) // isGiven: the key is there
       else if (!wire.optional) answer[wire.name] = wire.isText ? prompt.notGiven : null
     }
     return JSON.stringify(answer)

@@ -16,6 +16,17 @@ export * as Adapter from "./Adapter.ts"
 export * as Assert from "./Assert.ts"
 
 /**
+ * Sound as values of a program: fields of a signature that a model hears.
+ *
+ * A recording is its bytes in a `data:` URI, or an address for the few providers
+ * that fetch one: plain JSON, as images are. Nothing here reads a file or the
+ * network but `fromFile` and `fetch`.
+ *
+ * @since 0.1.0
+ */
+export * as Audio from "./Audio.ts"
+
+/**
  * `BestOfN` runs a program several times and answers with the best of what it
  * said.
  *
@@ -83,6 +94,44 @@ export * as ChainOfThought from "./ChainOfThought.ts"
 export * as ChatAdapter from "./ChatAdapter.ts"
 
 /**
+ * Code as values of a program: text in a language, without the fences and the
+ * prose that models put around it.
+ *
+ * @since 0.1.0
+ */
+export * as Code from "./Code.ts"
+
+/**
+ * Values that a model sees as they are instead of as text: a schema that says
+ * which parts of a message its values become. `Image`, `Audio` and `Document`
+ * are made with it, and so is any type of one's own.
+ *
+ * @since 0.1.0
+ */
+export * as Content from "./Content.ts"
+
+/**
+ * Documents as values of a program: texts and PDFs that a model reads, and cites
+ * where the provider can.
+ *
+ * A document is its text, or the address of a PDF or its bytes in a `data:` URI:
+ * plain JSON, as images are. Nothing here reads a file or the network but
+ * `fromFile` and `fetch`.
+ *
+ * @since 0.1.0
+ */
+export * as Document from "./Document.ts"
+
+/**
+ * The service that fetches what is at an address somebody else has named. It is
+ * asked by `fetch` of `Image`, `Audio` and `Document`, and by nothing else: a
+ * program without one fetches nothing.
+ *
+ * @since 0.1.0
+ */
+export * as Downloader from "./Downloader.ts"
+
+/**
  * The service that turns texts into vectors whose closeness says how alike the
  * texts are: what nearest-neighbour demonstrations and retrieval stand on.
  *
@@ -114,6 +163,25 @@ export * as Example from "./Example.ts"
  * @since 0.1.0
  */
 export * as Finetuning from "./Finetuning.ts"
+
+/**
+ * Conversations as values of a program: the turns before the current one, typed
+ * by the signature that they are turns of.
+ *
+ * @since 0.1.0
+ */
+export * as History from "./History.ts"
+
+/**
+ * Images as values of a program: fields of a signature that a model sees.
+ *
+ * An image is the address of one, or its bytes in a `data:` URI: plain JSON, so
+ * that demonstrations, traces, caches and saved programs hold it as it is.
+ * Nothing here reads a file or the network but `fromFile` and `fetch`.
+ *
+ * @since 0.1.0
+ */
+export * as Image from "./Image.ts"
 
 /**
  * Plain JSON values: what demonstrations, traces, journals and saved programs
@@ -184,6 +252,14 @@ export * as LanguageModelError from "./LanguageModelError.ts"
  * @since 0.1.0
  */
 export * as Majority from "./Majority.ts"
+
+/**
+ * What images, audio and documents have in common: where their bytes may come
+ * from, and what is wrong when they cannot be used.
+ *
+ * @since 0.1.0
+ */
+export * as Media from "./Media.ts"
 
 /**
  * A `Metric` says how good an output is: a score from 0 to 1, and, if it can,
@@ -262,8 +338,8 @@ export * as Predict from "./Predict.ts"
 export * as Preview from "./Preview.ts"
 
 /**
- * `ReAct` answers with the help of tools: the model thinks, uses a tool, reads
- * what it says, and so on until it knows enough.
+ * `ReAct` answers with the help of tools: the model thinks, uses tools, reads what
+ * they say, and so on until it knows enough.
  *
  * @since 0.1.0
  */

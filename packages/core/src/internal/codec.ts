@@ -13,12 +13,16 @@ import type { Decoded, Parsed, Problem, Raw } from "../Adapter.ts"
 import * as Json from "../Json.ts"
 import * as Signature from "../Signature.ts"
 import * as coerce from "./coerce.ts"
+import * as content from "./content.ts"
+import * as history from "./history.ts"
 import { Names } from "./markers.ts"
 import * as signatureField from "./signatureField.ts"
 
 export interface Codec {
   readonly inputs: ReadonlyArray<Wire>
   readonly outputs: ReadonlyArray<Wire>
+  /** The input that is shown as turns. */
+  readonly history: Wire | undefined
   readonly names: Names
   readonly decode: (parsed: Parsed) => Effect.Effect<Decoded, ReadonlyArray<Problem>>
   readonly encodeInputs: (input: unknown) => Effect.Effect<Json.JsonRecord, ReadonlyArray<Problem>>
@@ -32,6 +36,8 @@ export interface Wire extends Signature.Field {
   readonly isText: boolean
   readonly reader: coerce.Reader
   readonly isNullable: boolean
+  /** Whether it is, or has inside, what is shown as parts of a message. */
+  readonly hasContent: boolean
 }
 
 const codecs = new WeakMap<Signature.Any, Codec>()
@@ -43,6 +49,7 @@ export const of = (signature: Signature.Any): Codec => {
     const wires = { inputs: inputs.map(wire), outputs: outputs.map(wire) }
     codec = {
       ...wires,
+      history: wires.inputs.find((wire) => history.isOne(wire.schema.ast)),
       names: new Names(inputs.map(({ name }) => name), outputs.map(({ name }) => name)),
       decode: decoder(signature, wires.outputs),
       encodeInputs: encoder(signature, wires.inputs)
@@ -57,7 +64,13 @@ const wire = (field: Signature.Field): Wire => {
   const isNullable = coerce.guard(ast)(null)
   // For an optional field the words that mean null elsewhere mean that it is absent.
   const readable = field.optional && !isNullable ? AST.Union.make([ast, AST.null]) : ast
-  return { ...field, isText: coerce.isText(readable), reader: coerce.reader(readable), isNullable }
+  return {
+    ...field,
+    isText: coerce.isText(readable),
+    reader: coerce.reader(readable),
+    isNullable,
+    hasContent: content.isIn(field.schema.ast)
+  }
 }
 
 const withoutUndefined = (ast: AST.AST): AST.AST =>
@@ -71,6 +84,15 @@ export const valueText = (wire: Wire, value: Json.Json): string =>
   typeof value !== "string"
     ? JSON.stringify(value)
     : wire.isText || wire.reader.text(value, coerce.notes()) === value
+    ? value
+    : JSON.stringify(value)
+
+/**
+ * A value inside of a JSON object. A string that would be read as something else
+ * stands in quotes of its own.
+ */
+export const jsonValue = (wire: Wire, value: Json.Json): Json.Json =>
+  typeof value !== "string" || wire.isText || wire.reader.json(value, coerce.notes()) === value
     ? value
     : JSON.stringify(value)
 

@@ -10,6 +10,7 @@ import * as Schema from "effect/Schema"
 import type * as AST from "effect/SchemaAST"
 import type { Problem } from "../Adapter.ts"
 import * as Json from "../Json.ts"
+import * as code from "./code.ts"
 import * as jsonText from "./jsonText.ts"
 
 /**
@@ -45,7 +46,10 @@ const readers = new WeakMap<AST.AST, Reader>()
 
 const build = (ast: AST.AST): Reader => {
   switch (ast._tag) {
-    case "StringKeyword":
+    case "StringKeyword": {
+      const language = code.languageOf(ast)
+      return language === undefined ? string : codeIn(language)
+    }
     case "TemplateLiteral":
       return string
     case "NumberKeyword":
@@ -95,6 +99,24 @@ const string: Reader = {
     if (typeof value !== "number" && typeof value !== "boolean") return value
     notes.repairs.push(`the ${typeof value} ${value} was read as text`)
     return String(value)
+  }
+}
+
+// Code that would itself be stripped stands in quotes, as a JSON string.
+const codeIn = (language: string): Reader => {
+  const meant = (text: string): string => {
+    const stripped = code.strip(text, language)
+    if (stripped !== text) return stripped
+    const quoted = text.startsWith("\"") ? jsonText.strict(text.trimEnd()) : undefined
+    return typeof quoted === "string" && meant(quoted) !== quoted ? quoted : text
+  }
+  const text = (text: string, notes: Notes): string => {
+    if (code.strip(text, language) !== text) notes.repairs.push("what is around the code was left out")
+    return meant(text)
+  }
+  return {
+    text,
+    json: (value, notes) => typeof value === "string" ? text(value, notes) : string.json(value, notes)
   }
 }
 

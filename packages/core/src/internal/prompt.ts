@@ -9,6 +9,8 @@ import type { Message } from "../LanguageModel.ts"
 import type { Demo } from "../Parameters.ts"
 import type * as Signature from "../Signature.ts"
 import * as codec from "./codec.ts"
+import * as content from "./content.ts"
+import * as history from "./history.ts"
 import { guarded, marker } from "./markers.ts"
 
 /**
@@ -47,7 +49,8 @@ const escapes = "A line that starts with a backslash before a marker is text, no
 
 /**
  * The messages of a request: system, incomplete demonstrations, complete ones,
- * input. All but the input is rendered once per signature and demonstrations.
+ * earlier turns, input. The system message and the demonstrations are rendered
+ * once per signature and demonstrations.
  */
 export const messages = (wording: Wording): (input: FormatInput) => ReadonlyArray<Message> => {
   const heads = new WeakMap<Signature.Any, string>()
@@ -70,12 +73,18 @@ export const messages = (wording: Wording): (input: FormatInput) => ReadonlyArra
       shown = { of: signature, ...turns(wording, wires, demos) }
       examples.set(demos, shown)
     }
-    const question = sections(wires.inputs, inputs, wording.input)
-    const escaped = wording.input === undefined && (question.includes("\\[[") || shown.escaped)
+    const before = wires.history === undefined ? nothing : past(wording, wires, wires.history, inputs)
+    const question = asked(wires.history === undefined ? wires.inputs : current(wires), inputs, wording.input)
+    const escaped = wording.input === undefined &&
+      (content.includes(question, escape) || shown.escaped || before.some(isEscaped))
     return [
       { role: "system", content: instructions.trim() === "" ? head : `${head}\n\nTask:\n${instructions}` },
       ...shown.turns,
-      { role: "user", content: `${question}${question === "" ? "" : "\n\n"}${tail}${escaped ? ` ${escapes}` : ""}` }
+      ...before,
+      {
+        role: "user",
+        content: content.followed(question, `${question === "" ? "" : "\n\n"}${tail}${escaped ? ` ${escapes}` : ""}`)
+      }
     ]
   }
 }
@@ -84,6 +93,37 @@ interface Examples {
   readonly of: Signature.Any
   readonly turns: ReadonlyArray<Message>
   readonly escaped: boolean
+}
+
+const nothing: ReadonlyArray<Message> = []
+
+const escape = "\\[["
+
+const isEscaped = (message: Message): boolean => content.includes(message.content, escape)
+
+/**
+ * Fields between markers, as a person asks: with images and the like in their
+ * places. Absent ones are left out.
+ */
+export const asked = (
+  wires: ReadonlyArray<codec.Wire>,
+  values: Json.JsonRecord,
+  label: Label = marked
+): Message["content"] => {
+  if (!wires.some((wire) => wire.hasContent)) return sections(wires, values, label)
+  const out = new content.Writer()
+  let first = true
+  for (const wire of wires) {
+    const value = Object.hasOwn(values, wire.name) ? values[wire.name] : undefined
+    if (value === undefined) continue
+    out.text(`${first ? "" : "\n\n"}${label.before(wire.name)}`)
+    first = false
+    const shown = new content.Writer()
+    if (wire.hasContent) content.write(wire.schema.ast, value, shown)
+    if (shown.hasParts) out.append(shown)
+    else out.text(label.text(codec.valueText(wire, value)))
+  }
+  return out.content
 }
 
 /**
@@ -168,18 +208,45 @@ const turns = (wording: Wording, wires: codec.Codec, demos: ReadonlyArray<Demo>)
   const complete: Array<Message> = []
   for (const { values } of demos) {
     const has = (wire: codec.Wire) => isGiven(wire, values)
-    const isComplete = [...wires.inputs, ...wires.outputs].every((wire) => wire.optional || has(wire))
+    // What a conversation began with says nothing of whether an example is whole.
+    const isComplete = [...wires.inputs, ...wires.outputs].every((wire) =>
+      wire.optional || wire === wires.history || has(wire)
+    )
     if (!isComplete && !(wires.inputs.some(has) && wires.outputs.some(has))) continue
-    const question = sections(wires.inputs.filter(has), values, wording.input)
+    const question = asked(wires.inputs.filter(has), values, wording.input)
     const into = isComplete ? complete : incomplete
     into.push(
-      { role: "user", content: isComplete ? question : `${partial}\n\n${question}` },
+      { role: "user", content: isComplete ? question : content.preceded(`${partial}\n\n`, question) },
       { role: "assistant", content: wording.answer(wires, values) }
     )
   }
   const turns = [...incomplete, ...complete]
-  return { turns, escaped: turns.some(({ content }) => typeof content === "string" && content.includes("\\[[")) }
+  return { turns, escaped: turns.some(isEscaped) }
 }
+
+// -----------------------------------------------------------------------------
+// Earlier turns
+// -----------------------------------------------------------------------------
+
+const current = ({ history, inputs }: codec.Codec): ReadonlyArray<codec.Wire> =>
+  inputs.filter((wire) => wire !== history)
+
+// A turn shows what it has: a side of which it has nothing is left out.
+const past = (
+  wording: Wording,
+  wires: codec.Codec,
+  { name }: codec.Wire,
+  inputs: Json.JsonRecord
+): ReadonlyArray<Message> =>
+  history.turnsOf(Object.hasOwn(inputs, name) ? inputs[name] : undefined).flatMap((turn) => {
+    const has = (wire: codec.Wire) => isGiven(wire, turn)
+    const question = asked(current(wires).filter(has), turn, wording.input)
+    const outputs = wires.outputs.filter(has)
+    const messages: Array<Message> = []
+    if (question !== "") messages.push({ role: "user", content: question })
+    if (outputs.length > 0) messages.push({ role: "assistant", content: wording.answer({ ...wires, outputs }, turn) })
+    return messages
+  })
 
 /**
  * Whether a demonstration has a value for a field.

@@ -6,7 +6,9 @@ import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as AST from "effect/SchemaAST"
 import type { Field } from "../Signature.ts"
+import * as content from "./content.ts"
 import { isName } from "./signatureName.ts"
+import { nameOf } from "./typeName.ts"
 
 type PropertyAst = Schema.PropertySignature.AST
 
@@ -53,7 +55,7 @@ export const describe = (name: string, kind: Field["kind"], property: Schema.Str
     kind,
     schema: valueSchema(ast),
     optional,
-    type: typeText(encoded, [encoded]),
+    type: typeText(encoded, [encoded], kind === "output"),
     description: firstSome(own, AST.getDescriptionAnnotation) ?? description(decoded) ?? description(encoded),
     constraints: fragments.length === 0 ? undefined : fragments.join(", "),
     literals: literals(encoded),
@@ -77,10 +79,13 @@ const withoutUndefined = (ast: AST.AST): AST.AST => {
 // -----------------------------------------------------------------------------
 
 /**
- * The type a value has on the wire, spelled as in TypeScript.
+ * The type a value has on the wire, spelled as in TypeScript. `written`: by a
+ * model, which has to know what an image is made of.
  */
-export const typeText = (ast: AST.AST, enclosing: ReadonlyArray<AST.AST> = []): string => {
-  const nested = (type: AST.AST) => typeText(type, enclosing)
+export const typeText = (ast: AST.AST, enclosing: ReadonlyArray<AST.AST> = [], written = false): string => {
+  const nested = (type: AST.AST) => typeText(type, enclosing, written)
+  const name = written && content.isOne(ast) ? undefined : nameOf(ast)
+  if (name !== undefined) return name
   switch (ast._tag) {
     case "Refinement":
       return isInteger(ast) ? "integer" : nested(ast.from)
@@ -90,7 +95,7 @@ export const typeText = (ast: AST.AST, enclosing: ReadonlyArray<AST.AST> = []): 
       const type = ast.f()
       return enclosing.includes(type)
         ? identifier(ast) ?? identifier(type) ?? "unknown"
-        : typeText(type, [...enclosing, type])
+        : typeText(type, [...enclosing, type], written)
     }
     case "Literal":
       return literalText(ast.literal)

@@ -19,7 +19,10 @@ import type * as Arr from "effect/Array"
 import * as Either from "effect/Either"
 import * as Schema from "effect/Schema"
 import * as AST from "effect/SchemaAST"
+import * as Code from "../Code.ts"
 import type { Fields } from "../Signature.ts"
+import { History } from "./history.ts"
+import { Audio, Document, Image } from "./mediaValues.ts"
 import { isName } from "./signatureName.ts"
 
 // =============================================================================
@@ -107,11 +110,20 @@ type Closed<P> = P extends [infer R, infer S] ? S extends `)${infer S1}` ? Suffi
   : P
 
 type Reference<W, S, T> = W extends keyof T ? Suffix<T[W], S>
+  : W extends `dspy.${infer N}` ? Reference<N, S, T>
+  : W extends "Code" ? S extends `[${infer R}` ? Language<Skip<R>, S, T> : Suffix<Named["Code"], S>
   : W extends keyof Named ? Suffix<Named[W], S>
   : W extends keyof Generic ? S extends `[${infer R}` ? Apply<Generic[W], List<Skip<R>, T, "]">>
     : S extends `<${infer R}` ? Apply<Generic[W], List<Skip<R>, T, ">">>
     : `'${W}' needs its types, as in ${W}[...]`
   : Numeric<W, S>
+
+// `Code["python"]` is a language, `Code[]` a list.
+type Language<R, S, T> = R extends `${"\"" | "'"}${string}` ? Coded<List<R, T, "]">> : Suffix<Named["Code"], S>
+
+type Coded<P> = P extends [infer M, infer S]
+  ? M extends [[string]] ? Suffix<Named["Code"], S> : "Code has one language, as in Code['python']"
+  : P
 
 type Numeric<W, S> = W extends `${infer N extends number}` ? number extends N ? Unknown<W> : Suffix<[N], S> : Unknown<W>
 
@@ -240,6 +252,12 @@ const named = {
   unknown: Schema.Unknown,
   any: Schema.Unknown,
   Any: Schema.Unknown,
+  Image,
+  Audio,
+  Document,
+  File: Document,
+  History,
+  Code: Code.Code,
   null: literal(null),
   None: literal(null),
   true: literal(true),
@@ -356,13 +374,25 @@ export const parse = (
       : literal
   }
   const reference = (name: string, start: number): RawValue => {
-    const simple = own(types, name) ?? own<RawValue>(named, name)
+    const custom = own(types, name)
+    if (custom !== undefined) return custom
+    if (name.startsWith("dspy.")) return reference(name.slice("dspy.".length), start)
+    if (name === "Code" && /^\s*\[\s*["']/.test(text.slice(at))) return coded(start)
+    const simple = own<RawValue>(named, name)
     if (simple !== undefined) return simple
     const kind = own<Generic[keyof Generic]>(generic, name)
     if (kind === undefined) return numeric(name, start)
     if (take("[")) return apply(kind, list("]"), start)
     if (take("<")) return apply(kind, list(">"), start)
     return fail(`'${name}' needs its types, as in ${name}[...]`, start)
+  }
+  const coded = (start: number): RawValue => {
+    take("[")
+    const [language, ...more] = list("]")
+    return language !== undefined && more.length === 0 && isLiterals(language) && typeof language[0] === "string" &&
+        language.length === 1
+      ? Code.make(language[0])
+      : fail("Code has one language, as in Code['python']", start)
   }
   const numeric = (name: string, start: number): RawValue => {
     const value = Number(name)
