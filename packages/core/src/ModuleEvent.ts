@@ -170,26 +170,30 @@ export interface Untuned extends Source {
 }
 
 /**
- * A tool is about to be used; `arguments` are as the model wrote them.
+ * A tool is about to be used; `arguments` are as the model wrote them, and empty
+ * if they were no JSON object. `use` is the number of this use in the call of the
+ * module: tools may be used side by side.
  *
  * @since 0.1.0
  * @category models
  */
 export interface ToolStart extends Source {
   readonly _tag: "ToolStart"
+  readonly use: number
   readonly tool: string
   readonly arguments: JsonRecord
 }
 
 /**
- * A tool has answered; what it says is told to the model, also where it
- * `failed`.
+ * The tool of this `use` has answered; what it says is told to the model, also
+ * where it `failed`.
  *
  * @since 0.1.0
  * @category models
  */
 export interface ToolEnd extends Source {
   readonly _tag: "ToolEnd"
+  readonly use: number
   readonly tool: string
   readonly observation: string
   readonly failed: boolean

@@ -135,8 +135,9 @@ export const text = (content: string): Answer => makeAnswer({ content })
 export const fields = (values: JsonRecord): Answer => makeAnswer({ content: values })
 
 /**
- * Answers with tool calls. `arguments` that are not text are written as JSON;
- * calls without an `id` are named `call_0`, `call_1` and so on.
+ * Answers with tool calls, and a text beside them if there is one. `arguments`
+ * that are not text are written as JSON; calls without an `id` are named `call_0`,
+ * `call_1` and so on.
  *
  * @since 0.1.0
  * @category constructors
@@ -146,9 +147,11 @@ export const toolCalls = (
     readonly name: string
     readonly arguments: string | JsonRecord
     readonly id?: string | undefined
-  }>
+  }>,
+  content = ""
 ): Answer =>
   makeAnswer({
+    content,
     finishReason: "toolCalls",
     toolCalls: calls.map((call, index) => ({
       id: call.id ?? `call_${index}`,

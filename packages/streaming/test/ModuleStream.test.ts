@@ -587,7 +587,7 @@ describe("any module", () => {
         reward: (_input, { answer }) => Effect.succeed(answer === "3" ? 1 : 0)
       })
       const step = (name: string, args: Json.JsonRecord) =>
-        TestLanguageModel.fields({ next_thought: "hm", next_tool_name: name, next_tool_args: args })
+        TestLanguageModel.toolCalls([{ name, arguments: args }], "hm")
       const run = (answer: string) => [
         step("add", { a: 1, b: 2 }),
         step("finish", {}),
