@@ -13,6 +13,7 @@ import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
+import * as FiberSet from "effect/FiberSet"
 import * as Metric from "effect/Metric"
 import type * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
@@ -73,9 +74,9 @@ export const joined = Metric.counter("effect_dspy_single_flight_joined", {
  * @category constructors
  */
 export const make = (): Policy.Policy<never, Scope.Scope> => (inner) =>
-  Effect.map(Effect.scope, (scope) => {
-    const wholes = new Flights<Whole>(inner.id, scope)
-    const streams = new Flights<Tape>(inner.id, scope)
+  Effect.map(FiberSet.make(), (fibers) => {
+    const wholes = new Flights<Whole>(inner.id, fibers)
+    const streams = new Flights<Tape>(inner.id, fibers)
     return {
       ...inner,
       generate: (request) =>
@@ -109,12 +110,13 @@ interface Flight<A> {
 }
 
 class Flights<A> {
-  readonly #scope: Scope.Scope
+  // One scope would close its calls one after the other.
+  readonly #fibers: FiberSet.FiberSet<unknown, unknown>
   readonly #told: Effect.Effect<void>
   readonly #underWay = new Map<string, Flight<A>>()
 
-  constructor(model: string, scope: Scope.Scope) {
-    this.#scope = scope
+  constructor(model: string, fibers: FiberSet.FiberSet<unknown, unknown>) {
+    this.#fibers = fibers
     this.#told = Effect.zipRight(
       Metric.increment(Metric.tagged(joined, "model", model)),
       spanEvent("singleFlight.joined", { model })
@@ -147,7 +149,7 @@ class Flights<A> {
       const flight: Flight<A> = { shared, readers: 1, stop: Effect.void }
       this.#underWay.set(key, flight)
       return Effect.addFinalizer(() => this.#leave(key, flight)).pipe(
-        Effect.zipRight(Effect.forkIn(Effect.interruptible(call), this.#scope)),
+        Effect.zipRight(FiberSet.run(this.#fibers, Effect.interruptible(call))),
         Effect.map((fiber) => {
           flight.stop = Fiber.interrupt(fiber)
           fiber.addObserver((exit) => {

@@ -153,7 +153,8 @@ const opening = (socket: net.Socket, head: string): void => {
   const [, host, port] = /^CONNECT ([^:]+):(\d+)/.exec(head) ?? []
   const target = net.connect(Number(port), host === "localhost" ? "127.0.0.1" : host, () => {
     socket.write("HTTP/1.1 200 OK\r\n\r\n")
-    socket.pipe(target).pipe(socket)
+    socket.pipe(target)
+    target.pipe(socket)
   }).on("error", () => socket.destroy())
 }
 
