@@ -235,6 +235,24 @@ export * as ResponseCache from "./ResponseCache.ts"
 export * as Retry from "./Retry.ts"
 
 /**
+ * A `Downloader` for addresses that users or models name. It asks the open
+ * internet only, and never for long or for much. Node only.
+ *
+ * - `https:` at its own port; no user or password in the address, no cookies.
+ * - No private, local or reserved address: written as such in any spelling, or
+ *   what a name resolves to. A name is resolved when the connection is made, so
+ *   that it cannot stand for something else between the check and the question.
+ * - Up to three redirects, each checked like the first address.
+ * - So many bytes as its caller allows (20 MiB if nothing is said), in 10 seconds.
+ *
+ * What comes is not believed to be what it is called: `Image`, `Audio` and
+ * `Document` look at the bytes.
+ *
+ * @since 0.1.0
+ */
+export * as SafeDownloader from "./SafeDownloader.ts"
+
+/**
  * Sends equal requests once when they come at the same time: a policy.
  *
  * @since 0.1.0
