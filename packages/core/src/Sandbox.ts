@@ -80,7 +80,7 @@ export class OutOfMemory extends Schema.TaggedClass<OutOfMemory>("@effect-dspy/c
 
 /**
  * Something is larger than may cross the border of the sandbox: the code itself,
- * or its value. `limit` in bytes of its JSON, or of the code.
+ * or its value. `limit` in characters of the code, or of the JSON of the value.
  *
  * @since 0.1.0
  * @category reasons
@@ -128,8 +128,7 @@ export type Reason = typeof Reason.Type
 
 const at = (line: number | undefined): string => line === undefined ? "" : ` (line ${line})`
 
-const size = (bytes: number): string =>
-  bytes % 2 ** 20 === 0 ? `${bytes / 2 ** 20} MiB` : bytes % 2 ** 10 === 0 ? `${bytes / 2 ** 10} KiB` : `${bytes} bytes`
+const size = (bytes: number): string => bytes % 2 ** 20 === 0 ? `${bytes / 2 ** 20} MiB` : `${bytes} bytes`
 
 /**
  * One or two sentences about a reason, as a model can be told.
@@ -150,7 +149,7 @@ export const describe = (reason: Reason): string => {
     case "OutOfMemory":
       return `The code needs more than ${size(reason.limit)} of memory and was stopped.`
     case "TooLarge":
-      return `The ${reason.what} is larger than ${size(reason.limit)}.`
+      return `The ${reason.what} has more than ${reason.limit} characters.`
     case "Crashed":
       return `The sandbox broke down: ${reason.description}`
     case "Unavailable":
@@ -285,9 +284,10 @@ export interface Options<out F extends Functions = {}> {
 }
 
 /**
- * What may cross the border of a sandbox, in bytes of JSON: `arguments` of one
- * call, what it has `returned`, the `value` of a run; in bytes of text: its
- * `code` and `logs`.
+ * What may cross the border of a sandbox, in characters of JSON: `arguments` of
+ * one call, what it has `returned`, the `value` of a run; in characters of text:
+ * its `code` and `logs`. `depth`: how many levels of arrays and objects a value
+ * may have.
  *
  * @since 0.1.0
  * @category constants
@@ -297,7 +297,8 @@ export const bounds = {
   returned: 2 ** 22,
   value: 2 ** 22,
   code: 2 ** 20,
-  logs: 2 ** 16
+  logs: 2 ** 16,
+  depth: 128
 } as const
 
 /**
@@ -443,6 +444,26 @@ const positive = (what: string, value: number): number => {
   return value
 }
 
+// Whatever an engine and the code in it have done: plain data, or a sign that something is wrong.
+const checked = (value: Json.Json): Json.Json => {
+  const check = (value: Json.Json, depth: number): void => {
+    if (typeof value !== "object" || value === null) return
+    if (depth > bounds.depth) throw new RangeError("it has too many levels")
+    if (Object.hasOwn(value, "__proto__")) throw new RangeError("it has the key __proto__")
+    for (const item of Object.values(value)) check(item, depth + 1)
+  }
+  check(value, 1)
+  return value
+}
+
+const listed = (value: Json.Json): ReadonlyArray<Json.Json> => {
+  if (!Array.isArray(value)) throw new TypeError("arguments are no list")
+  return value
+}
+
+const broken = (cause: unknown): SandboxError =>
+  new SandboxError({ reason: new Crashed({ description: `what came out is refused: ${String(cause)}` }), logs: "" })
+
 const callsAtATime = 32
 
 /**
@@ -538,23 +559,35 @@ export const make = (
           Effect.gen(function*() {
             const context = yield* Effect.context<R>()
             const permits = yield* Effect.makeSemaphore(callsAtATime)
-            const ended = yield* Deferred.make<never, E>()
+            const ended = yield* Deferred.make<never, E | SandboxError>()
             const call: Call = (name, args) =>
-              // The engine calls what it was given the names of.
-              Effect.suspend(() => functions[name]!(...JSON.parse(args) as ReadonlyArray<Json.Json>)).pipe(
-                Effect.map((result) => Either.right(JSON.stringify(result) ?? "null")),
+              Effect.try({ try: () => listed(checked(JSON.parse(args))), catch: broken }).pipe(
+                // The engine calls what it was given the names of.
+                Effect.flatMap((args) => functions[name]!(...args)),
+                Effect.map((result) => returned(name, JSON.stringify(result) ?? "null")),
                 Effect.catchIf(
                   (error): error is Exception => error instanceof Exception,
                   (exception) => Effect.succeed(Either.left(exception))
                 ),
                 Effect.catchAllCause((cause) =>
                   // Exceptions are no failures by now, which the compiler cannot tell of a type it does not know.
-                  Effect.zipRight(Deferred.failCause(ended, cause as Cause.Cause<E>), Effect.never)
+                  Effect.zipRight(Deferred.failCause(ended, cause as Cause.Cause<E | SandboxError>), Effect.never)
                 ),
                 Effect.provide(context),
                 permits.withPermits(1)
               )
-            return yield* Effect.raceFirst(machine.run(code, call), Deferred.await(ended))
+            if (code.length > bounds.code) {
+              return yield* new SandboxError({
+                reason: new TooLarge({ what: "code", limit: bounds.code }),
+                logs: ""
+              })
+            }
+            const result = yield* Effect.raceFirst(machine.run(code, call), Deferred.await(ended))
+            if (result.value !== undefined) {
+              const { value } = result
+              yield* Effect.try({ try: () => checked(value), catch: broken })
+            }
+            return result
           })
         )
 
@@ -572,6 +605,14 @@ export const make = (
       return { run, set }
     })
 })
+
+const returned = (name: string, json: string): Either.Either<string, Exception> =>
+  json.length <= bounds.returned ? Either.right(json) : Either.left(
+    new Exception({
+      name: "RangeError",
+      message: `${name} returned more than ${bounds.returned} characters of JSON; ask it for less`
+    })
+  )
 
 const isHarmless = (cause: Cause.Cause<unknown>): boolean =>
   !Cause.isInterrupted(cause) &&

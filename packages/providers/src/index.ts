@@ -183,6 +183,24 @@ export * as Policies from "./Policies.ts"
 export * as Prices from "./Prices.ts"
 
 /**
+ * A `Sandbox` that runs JavaScript in QuickJS, which is compiled to WebAssembly
+ * and runs in a worker thread of its own. It needs the package `quickjs-wasi`.
+ *
+ * Code finds the language and nothing else: no files, no network, no modules, no
+ * timers, no environment. What it may use of time, stack and memory is limited,
+ * and only JSON text crosses the border. Sessions share nothing.
+ *
+ * **It is not a virtual machine.** It keeps mistakes and mischief of code that a
+ * model has written away from the program: an error in the engine would first
+ * have to be turned into one of WebAssembly. It runs in the process of the
+ * program though, and takes its processor time. For tenants who are out to do
+ * harm give each one a process or machine with rights of its own as well.
+ *
+ * @since 0.1.0
+ */
+export * as QuickJsSandbox from "./QuickJsSandbox.ts"
+
+/**
  * Keeps calls within what a provider allows, by letting them wait: a policy.
  *
  * @since 0.1.0
