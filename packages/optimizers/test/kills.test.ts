@@ -63,8 +63,8 @@ const run = (optimizer: string, seed: number, most: number, tally: Tally) =>
     while (true) {
       const child = yield* begun(optimizer, String(seed), artifact, answered, journal)
       if (killed < most) {
-        // Some twelve times in the course of a run, before it has opened its journal too.
-        yield* Effect.sleep((takes / 6) * chance(seed, `${killed}`))
+        // Before it has opened its journal, which takes as long as a lock is looked at, and anywhere in the next part.
+        yield* Effect.sleep((500 + takes / 4) * chance(seed, `${killed}`))
         if (child.kill("SIGKILL")) killed++
         yield* ended(child)
         // As if it were started again when the lock that was left behind is stale.
@@ -97,14 +97,16 @@ describe("killed at random, and started again", () => {
         Effect.gen(function*() {
           const tally: Tally = { kills: 0, runs: 0, lost: 0 }
           const wanted = Number(kills ?? 3)
-          for (let seed = 0; tally.kills < wanted; seed++) yield* run(optimizer, seed, wanted - tally.kills, tally)
+          for (let seed = 0; tally.kills < wanted; seed++) {
+            yield* run(optimizer, seed, Math.min(12, wanted - tally.kills), tally)
+          }
           if (kills !== undefined) {
             yield* Console.log(
               `${optimizer}: ${tally.kills} killed in ${tally.runs} runs, 0 artifacts differ, 0 records twice, ${tally.lost} answers lost on their way to the journal`
             )
           }
         }),
-      120_000 + Number(kills ?? 0) * 10_000
+      120_000 + Number(kills ?? 0) * 20_000
     )
   }
 })
