@@ -556,13 +556,13 @@ const ending: LanguageModel.ToolDefinition = {
 }
 
 // Names that this module gives to fields of its own.
-const inputNames = ["trajectory", "next_thought", "next_tool_name", "next_tool_args"]
-const outputNames = ["reasoning", "trajectory", "termination"]
+const inputNames = new Set(["trajectory", "next_thought", "next_tool_name", "next_tool_args"])
+const outputNames = new Set(["reasoning", "trajectory", "termination"])
 
 const free = (signature: Signature.Any): void => {
   const { inputs, outputs } = Signature.fields(signature)
-  const taken = inputs.find(({ name }) => inputNames.includes(name)) ??
-    outputs.find(({ name }) => outputNames.includes(name))
+  const taken = inputs.find(({ name }) => inputNames.has(name)) ??
+    outputs.find(({ name }) => outputNames.has(name))
   if (taken !== undefined) {
     throw new RangeError(`ReAct: no ${taken.kind} field can be called "${taken.name}"; give it another name`)
   }

@@ -73,7 +73,7 @@ const example = (
   if (!Json.isJsonRecord(args) || !tools.some((tool) => tool.name === name) || typeof name !== "string") return []
   const id = `example_${index + 1}`
   return [
-    { role: "user", content: prompt.sections(codec.of(choice).inputs, values) },
+    { role: "user", content: prompt.asked(codec.of(choice).inputs, values) },
     {
       role: "assistant",
       content: typeof thought === "string" ? thought : "",
