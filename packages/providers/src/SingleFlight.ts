@@ -80,20 +80,24 @@ export const make = (): Policy.Policy<never, Scope.Scope> => (inner) =>
     return {
       ...inner,
       generate: (request) =>
-        Effect.scoped(Effect.flatMap(
+        Effect.acquireUseRelease(
           wholes.board(request, () => {
             const whole = new Whole()
             return { shared: whole, call: inner.generate(request), landed: (exit) => whole.end(exit) }
           }),
-          (whole) => whole.answer
-        )),
+          ({ shared }) => shared.answer,
+          ({ leave }) => leave
+        ),
       stream: (request) =>
         Stream.unwrapScoped(Effect.map(
-          streams.board(request, () => {
-            const tape = new Tape()
-            return { shared: tape, call: tape.record(inner.stream(request)), landed: (exit) => tape.end(exit) }
-          }),
-          (tape) => Stream.repeatEffectChunkOption(tape.reader())
+          Effect.acquireRelease(
+            streams.board(request, () => {
+              const tape = new Tape()
+              return { shared: tape, call: tape.record(inner.stream(request)), landed: (exit) => tape.end(exit) }
+            }),
+            ({ leave }) => leave
+          ),
+          ({ shared }) => Stream.repeatEffectChunkOption(shared.reader())
         ))
     }
   })
@@ -124,8 +128,8 @@ class Flights<A> {
   }
 
   /**
-   * What is shared by the readers of a request, until the scope closes. The first one begins the
-   * call, which runs in a fiber of its own.
+   * What is shared by the readers of a request, until they leave. The first one begins the call, which
+   * runs in a fiber of its own.
    */
   board<B, E>(
     request: LanguageModel.Request,
@@ -134,32 +138,27 @@ class Flights<A> {
       readonly call: Effect.Effect<B, E>
       readonly landed: (exit: Exit.Exit<B, E>) => void
     }
-  ): Effect.Effect<A, never, Scope.Scope> {
-    return Effect.uninterruptible(Effect.suspend(() => {
+  ): Effect.Effect<{ readonly shared: A; readonly leave: Effect.Effect<unknown> }> {
+    return Effect.suspend(() => {
       const key = Json.canonical(request)
       const known = this.#underWay.get(key)
       if (known !== undefined) {
         known.readers++
-        return Effect.addFinalizer(() => this.#leave(key, known)).pipe(
-          Effect.zipRight(this.#told),
-          Effect.as(known.shared)
-        )
+        return Effect.as(this.#told, { shared: known.shared, leave: this.#leave(key, known) })
       }
       const { call, landed, shared } = begin()
       const flight: Flight<A> = { shared, readers: 1, stop: Effect.void }
       this.#underWay.set(key, flight)
-      return Effect.addFinalizer(() => this.#leave(key, flight)).pipe(
-        Effect.zipRight(FiberSet.run(this.#fibers, Effect.interruptible(call))),
-        Effect.map((fiber) => {
-          flight.stop = Fiber.interrupt(fiber)
-          fiber.addObserver((exit) => {
-            this.#forget(key, flight)
-            landed(exit)
-          })
-          return shared
+      return Effect.map(FiberSet.run(this.#fibers, Effect.interruptible(call)), (fiber) => {
+        flight.stop = Fiber.interrupt(fiber)
+        fiber.addObserver((exit) => {
+          this.#forget(key, flight)
+          flight.stop = Effect.void
+          landed(exit)
         })
-      )
-    }))
+        return { shared, leave: this.#leave(key, flight) }
+      })
+    })
   }
 
   #leave(key: string, flight: Flight<A>): Effect.Effect<unknown> {
