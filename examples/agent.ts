@@ -25,32 +25,50 @@ const lookUp = Tool.make("look_up", {
   run: ({ item }) => Object.hasOwn(stock, item) ? Effect.succeed(stock[item]) : Effect.fail(new NoSuchItem({ item }))
 })
 
-const multiply = Tool.make("multiply", {
+const multiply = Tool.fromFunction("multiply", {
   description: "Multiplies two numbers.",
   parameters: { a: Schema.Number, b: Schema.Number },
-  run: ({ a, b }) => Effect.succeed(a * b)
+  run: ({ a, b }) => a * b
 })
 
-const clerk = ReAct.make("order -> reply, total: number", { tools: [lookUp, multiply], maxIters: 6 })
+// Whoever is responsible is asked with what is about to be done, and may say no.
+const order = Tool.make("order", {
+  description: "Orders items.",
+  parameters: { item: Schema.String, count: Schema.Int.pipe(Schema.positive()) },
+  run: ({ count, item }) => Effect.succeed(`${count} × ${item} ordered`),
+  timeout: "10 seconds"
+}).pipe(
+  Tool.withApproval(({ count, item }) =>
+    Effect.succeed(count <= (stock[item]?.left ?? 0) || { denied: `there are not ${count} of them` })
+  )
+)
 
-// What a model would write, one answer after the other: it mistakes a name first, and finds the right one.
-const use = (thought: string, tool: string, args: { readonly [name: string]: string | number }) =>
-  TestLanguageModel.fields({ next_thought: thought, next_tool_name: tool, next_tool_args: args })
+const clerk = ReAct.make("order -> reply, total: number", { tools: [lookUp, multiply, order], maxIters: 6 })
+
+// What a model would answer, one after the other. It looks up two items at once, and mistakes a name.
+const use = (thought: string, ...calls: ReadonlyArray<readonly [name: string, args: { [name: string]: unknown }]>) =>
+  TestLanguageModel.toolCalls(
+    calls.map(([name, args]) => ({ name, arguments: JSON.stringify(args) })),
+    thought
+  )
 
 const Model = TestLanguageModel.layer([
-  use("I need the price.", "look_up", { item: "lamps" }),
-  use("It is called lamp.", "look_up", { item: "lamp" }),
-  use("Two of them.", "multiply", { a: 2, b: 40 }),
-  use("That is all.", "finish", {}),
+  use("I need the prices.", ["look_up", { item: "lamps" }], ["look_up", { item: "desk" }]),
+  use("It is called lamp.", ["look_up", { item: "lamp" }]),
+  use("Two lamps, and the desk.", ["multiply", { a: 2, b: 40 }], ["order", { item: "lamp", count: 2 }], [
+    "order",
+    { item: "desk", count: 1 }
+  ]),
+  use("The desk has to wait.", ["finish", {}]),
   TestLanguageModel.fields({
-    reasoning: "There are 3 lamps left at 40 each.",
-    reply: "Two lamps are on their way.",
+    reasoning: "There are 3 lamps left at 40 each, and no desk.",
+    reply: "Two lamps are on their way. There is no desk left.",
     total: 80
   })
 ])
 
 const program = Effect.gen(function*() {
-  const { reply, termination, total } = yield* clerk({ order: "Two lamps, please." }).pipe(
+  const { reply, termination, total } = yield* clerk({ order: "Two lamps and a desk, please." }).pipe(
     // What happens, as it happens.
     ModuleEvent.listen({
       deltas: false,
@@ -58,9 +76,9 @@ const program = Effect.gen(function*() {
         Effect.forEach(events, (event) => {
           switch (event._tag) {
             case "ToolStart":
-              return Console.log(`${event.tool} ${JSON.stringify(event.arguments)}`)
+              return Console.log(`${event.use}. ${event.tool} ${JSON.stringify(event.arguments)}`)
             case "ToolEnd":
-              return Console.log(`  ${event.failed ? "failed: " : ""}${event.observation}`)
+              return Console.log(`${event.use}. ${event.failed ? "failed: " : ""}${event.observation}`)
             default:
               return Effect.void
           }
