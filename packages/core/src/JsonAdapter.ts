@@ -14,17 +14,18 @@
  * string that does not end is not an answer, nor is a key with two values.
  *
  * Where the model can be held to it, the request carries a strict JSON Schema
- * of the outputs, or else asks for a JSON object.
+ * of the outputs, or else asks for a JSON object; see `structure`.
  *
  * @since 0.1.0
  */
+import * as Either from "effect/Either"
 import * as Adapter from "./Adapter.ts"
 import * as codec from "./internal/codec.ts"
 import * as incremental from "./internal/incremental.ts"
 import { JsonFields } from "./internal/jsonFields.ts"
 import * as prompt from "./internal/prompt.ts"
 import * as strictSchema from "./internal/strictSchema.ts"
-import type { Json } from "./Json.ts"
+import type { Json, JsonRecord } from "./Json.ts"
 import type * as LanguageModel from "./LanguageModel.ts"
 import type * as Signature from "./Signature.ts"
 
@@ -60,7 +61,7 @@ import type * as Signature from "./Signature.ts"
 export const adapter: Adapter.Adapter = Adapter.make({
   name: "json",
   format: (input) => {
-    const format = responseFormat(input.signature, input.capabilities)
+    const format = responseFormat(structure(input.signature, input.capabilities))
     return { messages: messages(input), ...(format === undefined ? undefined : { responseFormat: format }) }
   },
   parser: (signature, use) => use(parser(signature))
@@ -88,15 +89,78 @@ const messages = prompt.messages({
     }.`
 })
 
-const responseFormat = (
+/**
+ * How a model is held to the form of an answer: to a strict JSON Schema, to any
+ * JSON object, or by the prompt alone. `reason` says in words why it is not held
+ * to a schema.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Structure =
+  | { readonly _tag: "JsonSchema"; readonly schema: JsonRecord }
+  | { readonly _tag: "JsonObject"; readonly reason: string }
+  | { readonly _tag: "Prompt"; readonly reason: string }
+
+/**
+ * How a model with these capabilities is held to the outputs of a signature. It
+ * depends on these two alone: a schema if the model takes one, the outputs have
+ * one and it is within the model's limits; any JSON object otherwise, if the
+ * model can be held to that; the prompt, which names keys and types in all three
+ * cases, if not.
+ *
+ * In a strict schema every key is required, no other is allowed, and what may be
+ * left out may be null instead. It has no records with free keys, no tuples and
+ * no values of any type; lengths, ranges and patterns stay out of it and are
+ * checked when the answer is decoded.
+ *
+ * @example
+ * ```ts
+ * import * as JsonAdapter from "@effect-dspy/core/JsonAdapter"
+ * import * as LanguageModel from "@effect-dspy/core/LanguageModel"
+ * import * as Signature from "@effect-dspy/core/Signature"
+ * import { Schema } from "effect"
+ *
+ * const counted = Signature.make({
+ *   input: { text: Schema.String },
+ *   output: { counts: Schema.Record({ key: Schema.String, value: Schema.Int }) }
+ * })
+ *
+ * const structure = JsonAdapter.structure(counted, {
+ *   ...LanguageModel.defaultCapabilities,
+ *   responseFormat: "jsonSchema"
+ * })
+ *
+ * assert.deepStrictEqual(structure, {
+ *   _tag: "JsonObject",
+ *   reason: "`counts` has keys that are not known before"
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category destructors
+ */
+export const structure = (
   signature: Signature.Any,
-  capabilities: LanguageModel.Capabilities
-): LanguageModel.ResponseFormat | undefined => {
-  if (capabilities.responseFormat === "none") return undefined
-  const schema = capabilities.responseFormat === "jsonSchema" ? strictSchema.of(signature) : undefined
-  return schema === undefined
-    ? { _tag: "JsonObject" }
-    : { _tag: "JsonSchema", name: "answer", schema, strict: true }
+  { responseFormat, schemaLimits }: LanguageModel.Capabilities
+): Structure => {
+  if (responseFormat === "none") return { _tag: "Prompt", reason: "the model cannot be held to a form" }
+  if (responseFormat === "jsonObject") return { _tag: "JsonObject", reason: "the model takes no JSON Schema" }
+  return Either.match(strictSchema.of(signature, schemaLimits), {
+    onLeft: (reason) => ({ _tag: "JsonObject" as const, reason }),
+    onRight: (schema) => ({ _tag: "JsonSchema" as const, schema })
+  })
+}
+
+const responseFormat = (structure: Structure): LanguageModel.ResponseFormat | undefined => {
+  switch (structure._tag) {
+    case "JsonSchema":
+      return { _tag: "JsonSchema", name: "answer", schema: structure.schema, strict: true }
+    case "JsonObject":
+      return { _tag: "JsonObject" }
+    case "Prompt":
+      return undefined
+  }
 }
 
 const parsers = new WeakMap<Signature.Any, Adapter.Parser<incremental.State>>()

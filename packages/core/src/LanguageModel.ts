@@ -398,6 +398,7 @@ export type Completed = Extract<Delta, { readonly _tag: "Completed" }>
  * - `citations`: it says what an answer rests on when it is given documents.
  * - `concurrency`: how many calls it takes at once, when that is known; batches
  *   size their windows by it.
+ * - `schemaLimits`: beyond what size it refuses the JSON Schema of an answer.
  *
  * @since 0.1.0
  * @category models
@@ -413,6 +414,31 @@ export interface Capabilities {
   readonly citations: boolean
   readonly multipleOutputs: boolean
   readonly concurrency?: number | undefined
+  readonly schemaLimits?: SchemaLimits | undefined
+}
+
+/**
+ * How large the JSON Schema of an answer may be. What is absent is not limited,
+ * as far as is known.
+ *
+ * - `recursive`: whether a type may contain itself.
+ * - `depth`: levels of objects and arrays, the answer itself being one.
+ * - `properties`: keys of all objects together.
+ * - `enumValues`: permitted values of all enums together.
+ * - `unions`: places where a value may be of several types, and so everything
+ *   that may be left out.
+ * - `characters`: of all names and permitted values together.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface SchemaLimits {
+  readonly recursive?: boolean | undefined
+  readonly depth?: number | undefined
+  readonly properties?: number | undefined
+  readonly enumValues?: number | undefined
+  readonly unions?: number | undefined
+  readonly characters?: number | undefined
 }
 
 /**

@@ -119,6 +119,7 @@ export const make = (options: Options): Effect.Effect<LanguageModel.Service, nev
       reasoning: true,
       citations: true,
       responseFormat: "jsonSchema",
+      schemaLimits: { recursive: false, unions: 16 },
       ...options.capabilities
     },
     dialect: {

@@ -209,8 +209,23 @@ const both = (a: LanguageModel.Capabilities, b: LanguageModel.Capabilities): Lan
   reasoning: a.reasoning && b.reasoning,
   citations: a.citations && b.citations,
   multipleOutputs: a.multipleOutputs && b.multipleOutputs,
-  responseFormat: forms.find((form) => form === a.responseFormat || form === b.responseFormat) ?? "none"
+  responseFormat: forms.find((form) => form === a.responseFormat || form === b.responseFormat) ?? "none",
+  ...(a.schemaLimits === undefined && b.schemaLimits === undefined
+    ? undefined
+    : { schemaLimits: strictest(a.schemaLimits ?? {}, b.schemaLimits ?? {}) })
 })
+
+const strictest = (a: LanguageModel.SchemaLimits, b: LanguageModel.SchemaLimits): LanguageModel.SchemaLimits => ({
+  recursive: a.recursive !== false && b.recursive !== false,
+  depth: lower(a.depth, b.depth),
+  properties: lower(a.properties, b.properties),
+  enumValues: lower(a.enumValues, b.enumValues),
+  unions: lower(a.unions, b.unions),
+  characters: lower(a.characters, b.characters)
+})
+
+const lower = (a: number | undefined, b: number | undefined): number | undefined =>
+  a === undefined || (b !== undefined && b < a) ? b : a
 
 type Lists = {
   readonly [Name in "models" | "contextWindow" | "contentFilter"]: ReadonlyArray<LanguageModel.Service>

@@ -109,6 +109,8 @@ export const make = (options: Options): Effect.Effect<LanguageModel.Service, nev
       files: true,
       reasoning: true,
       responseFormat: "jsonSchema",
+      // It takes recursion in what need not be there alone, and strict schemas require all.
+      schemaLimits: { recursive: false },
       ...options.capabilities
     },
     dialect: {

@@ -377,6 +377,7 @@ describe("Anthropic", () => {
           reasoning: true,
           citations: true,
           responseFormat: "jsonSchema",
+          schemaLimits: { recursive: false, unions: 16 },
           multipleOutputs: false
         })
         const proxied = yield* Anthropic.make({

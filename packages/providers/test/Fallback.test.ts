@@ -275,9 +275,14 @@ describe("Fallback", () => {
         LanguageModel.make({ id: "test/m", capabilities, stream: () => Stream.empty })
       const model = yield* Fallback.make({
         models: [capable({ tools: true, images: true, responseFormat: "jsonObject" })],
-        contextWindow: [capable({ tools: false, images: true, responseFormat: "jsonSchema" })]
+        contextWindow: [
+          capable({ tools: false, images: true, responseFormat: "jsonSchema", schemaLimits: { depth: 10, unions: 16 } })
+        ],
+        contentFilter: [capable({ tools: true, images: true, schemaLimits: { recursive: false, depth: 5 } })]
       })(capable({ tools: true, images: true, responseFormat: "jsonSchema", multipleOutputs: true, concurrency: 8 }))
-      assert.deepStrictEqual(model.capabilities, {
+      const { schemaLimits = {}, ...capabilities } = model.capabilities
+      assert.deepStrictEqual([schemaLimits.recursive, schemaLimits.depth, schemaLimits.unions], [false, 5, 16])
+      assert.deepStrictEqual(capabilities, {
         streaming: true,
         tools: false,
         images: true,
@@ -286,7 +291,7 @@ describe("Fallback", () => {
         reasoning: false,
         citations: false,
         multipleOutputs: false,
-        responseFormat: "jsonObject",
+        responseFormat: "none",
         concurrency: 8
       })
     }))

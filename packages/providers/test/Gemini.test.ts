@@ -261,6 +261,7 @@ describe("Gemini", () => {
           reasoning: true,
           citations: false,
           responseFormat: "jsonSchema",
+          schemaLimits: { recursive: false },
           multipleOutputs: false
         })
         const proxied = yield* Gemini.make({

@@ -307,6 +307,13 @@ describe("dialects", () => {
         yield* can({ dialect: "groq", capabilities: { responseFormat: "jsonSchema" } }),
         ["jsonSchema", false]
       )
+      const limits = (dialect: OpenAiCompatible.Options["dialect"]) =>
+        Effect.map(OpenAiCompatible.make({ model: "m", dialect }), ({ capabilities }) =>
+          capabilities.schemaLimits)
+      assert.strictEqual((yield* limits("openai"))?.properties, 5000)
+      assert.strictEqual((yield* limits("azure"))?.depth, 5)
+      assert.strictEqual((yield* limits("cerebras"))?.recursive, false)
+      assert.isUndefined(yield* limits("llamacpp"))
     }).pipe(Effect.provide(FetchHttpClient.layer)))
 
   describe("are read", () => {

@@ -60,7 +60,7 @@ export interface Dialect {
   readonly streamUsage: boolean
   readonly capabilities: Pick<
     LanguageModel.Capabilities,
-    "responseFormat" | "multipleOutputs" | "audio" | "files" | "reasoning"
+    "responseFormat" | "multipleOutputs" | "audio" | "files" | "reasoning" | "schemaLimits"
   >
   readonly addresses: ReadonlyArray<Exclude<LanguageModel.Part["_tag"], "Text">>
   readonly anyModel: boolean
@@ -139,7 +139,11 @@ export const known = {
     baseUrl: "https://api.openai.com/v1",
     local: false,
     fields: { ...fields, maxTokens: maxCompletionTokens },
-    capabilities: { ...openai, files: true },
+    capabilities: {
+      ...openai,
+      files: true,
+      schemaLimits: { depth: 10, properties: 5000, enumValues: 1000, characters: 120_000 }
+    },
     embeddings: base64
   },
   azure: {
@@ -158,7 +162,7 @@ export const known = {
     versions: ["AZURE_API_VERSION", "OPENAI_API_VERSION"],
     // Deployments have names of their own, which do not tell what the model is and are in no list.
     fields: { ...fields, maxTokens: maxCompletionTokens },
-    capabilities: openai,
+    capabilities: { ...openai, schemaLimits: { depth: 5, properties: 100, enumValues: 1000, characters: 120_000 } },
     anyModel: true,
     embeddings: base64
   },
@@ -281,7 +285,10 @@ export const known = {
     baseUrl: "https://api.cerebras.ai/v1",
     local: false,
     fields: { ...fields, maxTokens: maxCompletionTokens },
-    capabilities: several
+    capabilities: {
+      ...several,
+      schemaLimits: { recursive: false, depth: 10, properties: 500, enumValues: 500 }
+    }
   }
 } as const satisfies { readonly [name: string]: Dialect }
 
