@@ -3,6 +3,8 @@
  * what has to wait for what. `pnpm bench walltime`; `--latency 50` measures real time with so many milliseconds a call instead of
  * virtual time, in which computing takes none.
  */
+import * as ChatAdapter from "@effect-dspy/core/ChatAdapter"
+import * as Module from "@effect-dspy/core/Module"
 import { Effect, Stream } from "effect"
 import { parseArgs } from "node:util"
 import { table } from "./fixture/measure.ts"
@@ -60,14 +62,17 @@ interface Row {
 }
 
 const measure = async (kind: World.Kind, seed: number, name: string, isClassical: boolean): Promise<Row> => {
-  const arena = trial.arena(kind, seed, "rich")
+  const { problem, ...world } = trial.arena(kind, seed, "rich")
+  // What cannot be read is not asked for again: the longest chain of a program is of as many calls as it has steps.
+  const module = Module.withAdapter(problem.module, ChatAdapter.adapter)
+  const arena = { ...world, problem: { ...problem, module } }
   const optimizer = (isClassical ? classical : optimizers)[name]!
   const { events, meter, milliseconds } = await trial.observe(arena, optimizer, { seed, concurrency: unlimited })
   const bound = bounds[name]?.({ d: kind.steps, events }) ?? Number.NaN
   if (options.latency === undefined) return { calls: meter.calls, wall: milliseconds / trial.latency, bound }
   const latency = Number(options.latency)
   const real = model.make(arena.world, { latency })
-  const { metric, module, trainset, valset } = arena.problem
+  const { metric, trainset, valset } = problem
   const start = performance.now()
   await Effect.runPromise(
     optimizer(module, { trainset, valset, metric, seed, concurrency: unlimited }).pipe(
