@@ -7,7 +7,7 @@
  * @since 0.1.0
  */
 import * as Json from "@effect-dspy/core/Json"
-import * as Module from "@effect-dspy/core/Module"
+import type * as Module from "@effect-dspy/core/Module"
 import type * as ModuleEvent from "@effect-dspy/core/ModuleEvent"
 import type * as Signature from "@effect-dspy/core/Signature"
 import * as HttpLayerRouter from "@effect/platform/HttpLayerRouter"
@@ -119,7 +119,7 @@ export type Requirements<M extends Modules> = {
  *
  * @example
  * ```ts
- * import * as Module from "@effect-dspy/core/Module"
+ * import type * as Module from "@effect-dspy/core/Module"
  * import * as Predict from "@effect-dspy/core/Predict"
  * import * as Server from "@effect-dspy/streaming/Server"
  * import { Schema } from "effect"

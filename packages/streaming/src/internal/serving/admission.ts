@@ -6,7 +6,7 @@ import * as Either from "effect/Either"
 import * as Encoding from "effect/Encoding"
 import * as ServingError from "../../ServingError.ts"
 
-const loopback = ["localhost", "127.0.0.1", "[::1]"]
+const loopback = new Set(["localhost", "127.0.0.1", "[::1]"])
 
 const nameOf = (host: string): string => host.toLowerCase().replace(/:\d*$/, "")
 
@@ -33,7 +33,7 @@ export const checkPlace = (
   options: { readonly hosts: ReadonlyArray<string>; readonly origins: ReadonlyArray<string> }
 ): Effect.Effect<void, ServingError.ServingError> => {
   const name = nameOf(headers["host"] ?? "")
-  if (!loopback.includes(name) && !options.hosts.includes(name)) {
+  if (!loopback.has(name) && !options.hosts.includes(name)) {
     return ServingError.make("Forbidden", "the server is not known by this name; see the option `hosts`")
   }
   return isWelcome(headers, options.origins)

@@ -140,22 +140,26 @@ class Run {
   // Forgets what nobody needs any more, and says whether there is room again. Kept is what the slowest has not read, and
   // where a connection may be lost and taken up again, as much as fits.
   trim(): void {
-    const isKept = this.options.grace !== undefined
     if (this.seats.size > 0 || this.ended) {
       let read = this.last
       for (const seat of this.seats) read = Math.min(read, seat.read)
       let first = 0
-      while (
-        first < this.entries.length && this.entries[first]!.n <= read && // within the list
-        (!isKept || this.entries.length - first > this.options.events || this.characters > this.options.characters)
-      ) {
-        this.characters -= this.entries[first]!.json.length
+      while (this.isSpare(first, read)) {
+        this.characters -= this.entries[first]!.json.length // a spare one is within the list
         first++
       }
       if (first > 0) this.entries.splice(0, first)
     }
     if (this.isFull && !this.ended) this.room.unsafeClose()
     else this.room.unsafeOpen()
+  }
+
+  isSpare(index: number, read: number): boolean {
+    const { entries, options } = this
+    const entry = entries[index]
+    return entry !== undefined && entry.n <= read &&
+      (options.grace === undefined || entries.length - index > options.events ||
+        this.characters > options.characters)
   }
 
   wake(): void {

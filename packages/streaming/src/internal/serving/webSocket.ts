@@ -3,7 +3,6 @@ import * as Effect from "effect/Effect"
 import * as Encoding from "effect/Encoding"
 import * as Predicate from "effect/Predicate"
 import type * as Scope from "effect/Scope"
-import type { Duplex } from "node:stream"
 import { subprotocol } from "../../Protocol.ts"
 import * as ServingError from "../../ServingError.ts"
 import * as admission from "./admission.ts"
@@ -32,6 +31,28 @@ export interface Options {
   /** After how many seconds a client that takes nothing is left. */
   readonly stall: number
   readonly ticker: Ticker.Ticker
+}
+
+/**
+ * What is needed of the socket of a request; that of Node's HTTP server is one.
+ */
+export interface Duplex {
+  readonly destroyed: boolean
+  readonly writableEnded: boolean
+  readonly writableNeedDrain: boolean
+  readonly write: (bytes: Uint8Array | string) => boolean
+  readonly end: () => void
+  readonly destroy: () => void
+  readonly pause: () => void
+  readonly resume: () => void
+  readonly isPaused: () => boolean
+  readonly on: Listening
+  readonly off: Listening
+}
+
+interface Listening {
+  (event: "data", listener: (bytes: Uint8Array) => void): Duplex
+  (event: "drain" | "close" | "end" | "error", listener: () => void): Duplex
 }
 
 const seconds = { ping: 20, dead: 45 }

@@ -1,0 +1,614 @@
+/**
+ * A typed client of a `Server`: modules in another process, called and watched as
+ * if they were here. A stream that loses its connection takes it up again where it
+ * was, without a second call of the model.
+ *
+ * @since 0.1.0
+ */
+import type * as Json from "@effect-dspy/core/Json"
+import type * as Module from "@effect-dspy/core/Module"
+import type * as ModuleEvent from "@effect-dspy/core/ModuleEvent"
+import * as HttpClient from "@effect/platform/HttpClient"
+import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
+import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
+import * as Socket from "@effect/platform/Socket"
+import * as Cause from "effect/Cause"
+import * as Chunk from "effect/Chunk"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Encoding from "effect/Encoding"
+import * as Mailbox from "effect/Mailbox"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as sse from "./internal/serving/sse.ts"
+import * as Protocol from "./Protocol.ts"
+import type * as Server from "./Server.ts"
+import * as ServingError from "./ServingError.ts"
+
+// =============================================================================
+// Types
+// =============================================================================
+
+/**
+ * What a module is called with, and what it answers.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Call<out In, out Out> {
+  readonly input: In
+  readonly output: Out
+}
+
+/**
+ * Calls by the names of the modules.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Calls {
+  readonly [name: string]: Call<unknown, unknown>
+}
+
+/**
+ * Contracts by the names of the modules: signatures, or the schemas of both sides.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Contracts {
+  readonly [name: string]: { readonly input: Schema.Schema.AnyNoContext; readonly output: Schema.Schema.AnyNoContext }
+}
+
+/**
+ * The calls of the modules that a server serves, from their type alone: what is
+ * sent and received is JSON, as the schemas encode it.
+ *
+ * @since 0.1.0
+ * @category utility types
+ */
+export type FromModules<M extends Server.Modules> = {
+  readonly [N in keyof M]: M[N] extends
+    Server.Endpoint<infer _In, infer InEncoded, infer _Out, infer OutEncoded, infer _E, infer _R>
+    ? Call<InEncoded, OutEncoded>
+    : M[N] extends Module.Any ? Call<Module.Input<M[N]>, Module.Output<M[N]>>
+    : never
+}
+
+/**
+ * The calls of contracts, whose schemas encode the inputs and decode the answers.
+ *
+ * @since 0.1.0
+ * @category utility types
+ */
+export type FromContracts<C extends Contracts> = {
+  readonly [N in keyof C]: Call<Schema.Schema.Type<C[N]["input"]>, Schema.Schema.Type<C[N]["output"]>>
+}
+
+/**
+ * The server could not be reached, or no longer, also after several attempts; or
+ * what it sent cannot be read.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ConnectionLost extends Schema.TaggedError<ConnectionLost>("@effect-dspy/streaming/Client/ConnectionLost")(
+  "ConnectionLost",
+  { reason: Schema.Literal("Unreachable", "BrokenOff", "Unreadable"), description: Schema.String }
+) {
+  override get message(): string {
+    return this.description
+  }
+}
+
+/**
+ * What a call fails with: what the server says, or that it says nothing.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type ClientError = ServingError.ServingError | ConnectionLost
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Client<in out C extends Calls> {
+  /** Runs a module. Whoever stops waiting cancels the run. */
+  readonly run: <const N extends keyof C & string>(
+    module: N,
+    input: C[N]["input"]
+  ) => Effect.Effect<C[N]["output"], ClientError>
+  /**
+   * Runs a module and gives its events, the `Result` last. A lost connection is
+   * taken up again, if the server is one that lets runs be resumed. Whoever stops
+   * reading cancels the run, unless others follow it. With an `id`, others can.
+   */
+  readonly stream: <const N extends keyof C & string>(
+    module: N,
+    input: C[N]["input"],
+    options?: { readonly id?: string | undefined }
+  ) => Stream.Stream<ModuleEvent.ModuleEvent<C[N]["output"]>, ClientError>
+  /** Follows a run of a module that somebody else has begun, after the event `from`. */
+  readonly follow: <const N extends keyof C & string>(
+    module: N,
+    id: string,
+    options?: { readonly from?: number | undefined }
+  ) => Stream.Stream<ModuleEvent.ModuleEvent<C[N]["output"]>, ClientError>
+  /** Ends a run for all who follow it. */
+  readonly cancel: (id: string) => Effect.Effect<void, ClientError>
+}
+
+/**
+ * - `url`: where the server is, such as `http://127.0.0.1:3000`.
+ * - `token`: what it wants to be told.
+ * - `reconnect`: how a lost connection is taken up again. By default 8 attempts
+ *   within about 20 seconds; what has arrived in between begins the count anew.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  readonly url: string
+  readonly token?: Redacted.Redacted | undefined
+  readonly reconnect?: Schedule.Schedule<unknown, ConnectionLost> | undefined
+}
+
+const defaultReconnect: Schedule.Schedule<unknown, ConnectionLost> = Schedule.exponential("100 millis").pipe(
+  Schedule.union(Schedule.spaced("5 seconds")),
+  Schedule.jittered,
+  Schedule.intersect(Schedule.recurs(8))
+)
+
+// =============================================================================
+// One client for every way to a server
+// =============================================================================
+
+interface Request {
+  readonly id: string
+  readonly from: number
+  /** What is to be begun; without it the run is there. */
+  readonly begin: { readonly module: string; readonly input: unknown } | undefined
+}
+
+// One connection at a time: what is lost is taken up again above.
+interface Transport {
+  readonly query: (module: string, input: unknown) => Effect.Effect<unknown, ClientError>
+  readonly events: (request: Request) => Stream.Stream<Protocol.Numbered, ClientError>
+  readonly cancel: (id: string) => Effect.Effect<void, ClientError>
+  readonly leave: (id: string) => Effect.Effect<void, ClientError>
+}
+
+const lost = (reason: ConnectionLost["reason"], description: string): ConnectionLost =>
+  new ConnectionLost({ reason, description })
+
+const unreadable = lost("Unreadable", "what came cannot be read: is there a server of effect-dspy at this address?")
+const brokenOff = lost("BrokenOff", "the connection ended before the run did")
+
+const newId: Effect.Effect<string> = Effect.sync(() =>
+  Encoding.encodeBase64Url(crypto.getRandomValues(new Uint8Array(16)))
+)
+
+const isLast = ({ _tag }: Protocol.Event): boolean => _tag === "Result" || _tag === "Failed"
+
+// A stream over as many connections as it takes. What was received is not received again.
+const resumed = (
+  transport: Transport,
+  request: Request,
+  schedule: Schedule.Schedule<unknown, ConnectionLost>
+): Stream.Stream<Protocol.Event, ClientError> =>
+  Stream.unwrapScoped(Effect.gen(function*() {
+    const mailbox = yield* Mailbox.make<Protocol.Event, ClientError>({ capacity: 64 })
+    const attempts = yield* Schedule.driver(schedule)
+    let from = request.from
+    let isOver = false
+
+    const received = (chunk: Chunk.Chunk<Protocol.Numbered>): Effect.Effect<unknown> => {
+      const fresh = Chunk.toReadonlyArray(chunk).filter(({ n }) => n > from)
+      const last = fresh.at(-1)
+      if (last === undefined) return Effect.void
+      from = last.n
+      isOver = isLast(last.event)
+      return Effect.zipRight(mailbox.offerAll(fresh.map(({ event }) => event)), attempts.reset)
+    }
+    const connection: Effect.Effect<void, ClientError> = Effect.suspend(() =>
+      Stream.runForEachChunk(transport.events({ ...request, from }), received)
+    ).pipe(Effect.flatMap(() => isOver ? Effect.void : brokenOff))
+    const connections: Effect.Effect<void, ClientError> = Effect.catchAll(
+      connection,
+      (error): Effect.Effect<void, ClientError> =>
+        error._tag === "ConnectionLost" && error.reason !== "Unreadable"
+          ? Effect.zipRight(Effect.mapError(attempts.next(error), () => error), connections)
+          : error
+    )
+
+    yield* connections.pipe(Mailbox.into(mailbox), Effect.forkScoped)
+    // Whoever does not come back says so before the connection ends, for the run would wait. If it cannot be said, it does.
+    yield* Effect.addFinalizer(() =>
+      isOver || request.begin === undefined
+        ? Effect.void
+        : Effect.ignore(Effect.timeout(Effect.interruptible(transport.leave(request.id)), "1 second"))
+    )
+    return Mailbox.toStream(mailbox)
+  }))
+
+const assemble = <C extends Calls>(
+  transport: Transport,
+  options: Options,
+  contracts: Contracts | undefined
+): Client<C> => {
+  const codecs = new Map(
+    Object.entries(contracts ?? {}).map(([name, { input, output }]) => [
+      name,
+      { encode: Schema.encodeUnknown(input), decode: Schema.decodeUnknown(output) }
+    ])
+  )
+  const encode = (module: string, input: unknown): Effect.Effect<unknown, ServingError.ServingError> => {
+    const codec = codecs.get(module)
+    return codec === undefined
+      ? Effect.succeed(input)
+      : Effect.mapError(codec.encode(input), ServingError.invalidInput)
+  }
+  const decode = (module: string, output: unknown): Effect.Effect<unknown, ConnectionLost> => {
+    const codec = codecs.get(module)
+    return codec === undefined ? Effect.succeed(output) : Effect.mapError(
+      codec.decode(output),
+      () => lost("Unreadable", `the answer is not what the contract of "${module}" says: do both sides have the same?`)
+    )
+  }
+  const schedule = options.reconnect ?? defaultReconnect
+  const told = (
+    module: string,
+    event: Protocol.Event
+  ): Effect.Effect<ModuleEvent.ModuleEvent<unknown>, ClientError> => {
+    switch (event._tag) {
+      case "Failed":
+        return event.error
+      case "Result":
+        return Effect.map(decode(module, event.value), (value) => ({ _tag: "Result", value }))
+      default:
+        return Effect.succeed(event)
+    }
+  }
+  const events = (module: string, request: Request): Stream.Stream<ModuleEvent.ModuleEvent<unknown>, ClientError> =>
+    Stream.mapEffect(resumed(transport, request, schedule), (event) => told(module, event))
+
+  const untyped: Client<{ readonly [name: string]: Call<unknown, unknown> }> = {
+    run: (module, input) =>
+      encode(module, input).pipe(
+        Effect.flatMap((encoded) => transport.query(module, encoded)),
+        Effect.flatMap((output) => decode(module, output))
+      ),
+    stream: (module, input, stream) =>
+      Stream.unwrap(Effect.gen(function*() {
+        const id = stream?.id ?? (yield* newId)
+        const encoded = yield* encode(module, input)
+        return events(module, { id, from: 0, begin: { module, input: encoded } })
+      })),
+    follow: (module, id, follow) => events(module, { id, from: follow?.from ?? 0, begin: undefined }),
+    cancel: transport.cancel
+  }
+  // The codecs decode what the types say, and without them the types say what is sent.
+  return untyped as unknown as Client<C>
+}
+
+// =============================================================================
+// HTTP
+// =============================================================================
+
+// The server says something every 15 seconds.
+const silence = "45 seconds"
+const maxEvent = 16 * 1024 * 1024
+
+const decodeEvent = Schema.decodeUnknown(Schema.parseJson(Protocol.Event))
+
+const failureOf = (
+  response: HttpClientResponse.HttpClientResponse
+): Effect.Effect<never, ClientError> =>
+  response.json.pipe(
+    Effect.flatMap(ServingError.fromJson),
+    Effect.mapError(() => unreadable),
+    Effect.flatMap(Effect.fail)
+  )
+
+const overHttp = (client: HttpClient.HttpClient, { token, url }: Options): Transport => {
+  const base = url.replace(/\/$/, "")
+  const send = (
+    request: HttpClientRequest.HttpClientRequest
+  ): Effect.Effect<HttpClientResponse.HttpClientResponse, ClientError, Scope.Scope> =>
+    client.execute(
+      token === undefined ? request : HttpClientRequest.bearerToken(request, Redacted.value(token))
+    ).pipe(
+      Effect.mapError(() => lost("Unreachable", `there is no answer from ${base}`)),
+      Effect.flatMap((response) => response.status < 400 ? Effect.succeed(response) : failureOf(response))
+    )
+  const json = (response: HttpClientResponse.HttpClientResponse) => Effect.mapError(response.json, () => brokenOff)
+
+  const asked = ({ begin, from, id }: Request): HttpClientRequest.HttpClientRequest => {
+    const request = begin === undefined
+      ? HttpClientRequest.get(`${base}/runs/${id}`)
+      : HttpClientRequest.post(`${base}/stream/${begin.module}`).pipe(
+        HttpClientRequest.bodyUnsafeJson(begin.input),
+        HttpClientRequest.setHeader("idempotency-key", id)
+      )
+    return from === 0 ? request : HttpClientRequest.setHeader(request, "last-event-id", `${id}/${from}`)
+  }
+
+  const numbered = ({ data, id }: sse.Message): Effect.Effect<Protocol.Numbered, ConnectionLost> => {
+    const n = sse.readId(id)?.n
+    return n === undefined ? unreadable : Effect.mapBoth(decodeEvent(data), {
+      onFailure: () => unreadable,
+      onSuccess: (event) => ({ n, event })
+    })
+  }
+
+  return {
+    query: (module, input) =>
+      Effect.scoped(Effect.flatMap(
+        send(HttpClientRequest.bodyUnsafeJson(HttpClientRequest.post(`${base}/run/${module}`), input)),
+        json
+      )),
+    events: (request) =>
+      Stream.unwrapScoped(Effect.map(send(asked(request)), (response) => {
+        const reader = new sse.Reader(maxEvent)
+        const decoder = new TextDecoder()
+        return response.stream.pipe(
+          Stream.mapError(() => brokenOff),
+          Stream.timeoutFail(() => brokenOff, silence),
+          Stream.mapChunksEffect((chunk) => {
+            const messages: Array<sse.Message> = []
+            for (const bytes of chunk) {
+              const read = reader.push(decoder.decode(bytes, { stream: true }))
+              if (read === undefined) return unreadable
+              messages.push(...read)
+            }
+            return Effect.map(Effect.forEach(messages, numbered), Chunk.unsafeFromArray)
+          })
+        )
+      })),
+    cancel: (id) => Effect.scoped(Effect.asVoid(send(HttpClientRequest.del(`${base}/runs/${id}`)))),
+    leave: (id) => Effect.scoped(Effect.asVoid(send(HttpClientRequest.del(`${base}/runs/${id}?unless=shared`))))
+  }
+}
+
+/**
+ * A client over HTTP: one request for each call, and server-sent events.
+ *
+ * With the `contracts` of the modules their schemas encode what is sent and decode
+ * what comes. From the type of what is served alone, `make<typeof modules>`, with
+ * nothing of the server imported, what is sent and received is JSON.
+ *
+ * @example
+ * ```ts
+ * import * as Signature from "@effect-dspy/core/Signature"
+ * import * as Client from "@effect-dspy/streaming/Client"
+ * import { FetchHttpClient } from "@effect/platform"
+ * import { Effect } from "effect"
+ *
+ * const contracts = { add: Signature.parse("a: int, b: int -> sum: int") }
+ *
+ * const program = Effect.gen(function*() {
+ *   const client = yield* Client.make({ url: "http://127.0.0.1:1", contracts })
+ *   return yield* Effect.flip(client.run("add", { a: 1, b: 2.5 }))
+ * }).pipe(Effect.provide(FetchHttpClient.layer))
+ *
+ * Effect.runPromise(program).then((error) =>
+ *   assert.strictEqual(error.message, "the input does not fit the schema of the module: b: Expected an integer")
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make: {
+  <const C extends Contracts>(
+    options: Options & { readonly contracts: C }
+  ): Effect.Effect<Client<FromContracts<C>>, never, HttpClient.HttpClient>
+  <M extends Server.Modules>(options: Options): Effect.Effect<Client<FromModules<M>>, never, HttpClient.HttpClient>
+} = <C extends Calls>(
+  options: Options & { readonly contracts?: Contracts | undefined }
+): Effect.Effect<Client<C>, never, HttpClient.HttpClient> =>
+  Effect.map(HttpClient.HttpClient, (client) => assemble<C>(overHttp(client, options), options, options.contracts))
+
+// =============================================================================
+// WebSocket
+// =============================================================================
+
+const decodeMessage = Schema.decodeUnknown(Schema.parseJson(Protocol.ServerMessage))
+
+interface Live {
+  /** After so many events the server is told that they have been read. */
+  readonly ackEvery: number
+  readonly write: (message: Protocol.ClientMessage) => Effect.Effect<void, ConnectionLost>
+}
+
+const overWebSocket = (
+  { token, url }: Options
+): Effect.Effect<Transport, never, Scope.Scope | Socket.WebSocketConstructor> =>
+  Effect.gen(function*() {
+    const scope = yield* Effect.scope
+    const address = `${url.replace(/^http/, "ws").replace(/\/$/, "")}/ws`
+    const protocols = [
+      Protocol.subprotocol,
+      ...(token === undefined ? [] : [`bearer.${Encoding.encodeBase64Url(Redacted.value(token))}`])
+    ]
+    const waiting = new Map<string, Mailbox.Mailbox<Protocol.ServerMessage, ClientError>>()
+    const one = yield* Effect.makeSemaphore(1)
+    const unreachable = lost("Unreachable", `there is no answer from ${address}`)
+    let live: Live | undefined
+
+    const gone = (error: ClientError): Effect.Effect<void> =>
+      Effect.suspend(() => {
+        live = undefined
+        return Effect.forEach(Array.from(waiting.values()), (mailbox) => mailbox.fail(error), { discard: true })
+      })
+
+    const open = Effect.gen(function*() {
+      const socket = yield* Socket.makeWebSocket(address, { protocols, closeCodeIsError: () => true })
+      const opened = yield* Deferred.make<Live, ClientError>()
+      const write = yield* Scope.extend(socket.writer, scope)
+      let heard = true
+      const tell = (message: Protocol.ClientMessage): Effect.Effect<void, ConnectionLost> =>
+        Effect.mapError(write(JSON.stringify(message)), () => brokenOff)
+      const take = (message: Protocol.ServerMessage): Effect.Effect<unknown> => {
+        heard = true
+        switch (message.type) {
+          case "ready":
+            live = { ackEvery: Math.max(1, Math.floor(message.window / 4)), write: tell }
+            return Deferred.succeed(opened, live)
+          case "pong":
+            return Effect.void
+          default:
+            return message.id === undefined
+              ? Effect.void
+              : waiting.get(message.id)?.offer(message) ?? Effect.void
+        }
+      }
+      // One after the other, in their order: decoding does not wait for anything.
+      const messages = yield* Mailbox.make<string | Uint8Array>()
+      const reading = messages.take.pipe(
+        Effect.flatMap(decodeMessage),
+        Effect.mapError(() => unreadable),
+        Effect.flatMap(take),
+        Effect.forever
+      )
+      // A server that says nothing is not there any more.
+      const watching = Effect.suspend(() => {
+        if (!heard) return brokenOff
+        heard = false
+        return live === undefined ? Effect.void : tell({ type: "ping" })
+      }).pipe(Effect.zipRight(Effect.sleep("20 seconds")), Effect.forever)
+      yield* Effect.all([
+        socket.runRaw((text) => void messages.unsafeOffer(text)).pipe(
+          Effect.mapError(() => live === undefined ? unreachable : brokenOff),
+          Effect.zipRight(brokenOff)
+        ),
+        reading,
+        watching
+      ], { concurrency: "unbounded", discard: true }).pipe(
+        Effect.catchAllCause((cause) => {
+          const error = Cause.failureOption(cause).pipe((failure) =>
+            failure._tag === "Some" ? failure.value : brokenOff
+          )
+          return Effect.zipRight(Deferred.fail(opened, error), gone(error))
+        }),
+        Effect.onInterrupt(() => gone(brokenOff)),
+        Effect.forkIn(scope)
+      )
+      return yield* Deferred.await(opened)
+    })
+
+    const connected: Effect.Effect<Live, ClientError, Socket.WebSocketConstructor> = one.withPermits(1)(
+      Effect.suspend(() => live === undefined ? open : Effect.succeed(live))
+    )
+    const context = yield* Effect.context<Socket.WebSocketConstructor>()
+
+    const asked = (
+      id: string,
+      message: Protocol.ClientMessage
+    ): Effect.Effect<
+      readonly [Mailbox.Mailbox<Protocol.ServerMessage, ClientError>, Live],
+      ClientError,
+      Scope.Scope
+    > =>
+      Effect.gen(function*() {
+        if (waiting.has(id)) {
+          return yield* ServingError.make("Conflict", "this client follows the run already; use another client")
+        }
+        const mailbox = yield* Mailbox.make<Protocol.ServerMessage, ClientError>()
+        const connection = yield* Effect.provide(connected, context)
+        yield* Effect.acquireRelease(
+          Effect.sync(() => waiting.set(id, mailbox)),
+          () => Effect.sync(() => waiting.delete(id))
+        )
+        yield* connection.write(message)
+        return [mailbox, connection] as const
+      })
+
+    const told = (message: Protocol.ClientMessage): Effect.Effect<void, ClientError> =>
+      Effect.suspend(() => live === undefined ? Effect.void : live.write(message))
+
+    return {
+      query: (module, input) =>
+        Effect.scoped(Effect.gen(function*() {
+          const id = yield* newId
+          const [mailbox, connection] = yield* asked(id, { type: "query", id, module, input: input as Json.Json }) // encoded
+          const answer = yield* mailbox.take.pipe(
+            Effect.catchTag("NoSuchElementException", () => brokenOff),
+            Effect.onInterrupt(() => Effect.ignore(connection.write({ type: "cancel", id })))
+          )
+          switch (answer.type) {
+            case "result":
+              return answer.value
+            case "failed":
+              return yield* answer.error
+            default:
+              return yield* unreadable
+          }
+        })),
+      events: ({ begin, from, id }) =>
+        Stream.unwrapScoped(Effect.gen(function*() {
+          const [mailbox, connection] = yield* asked(
+            id,
+            begin === undefined
+              ? { type: "resume", id, from }
+              : { type: "stream", id, module: begin.module, input: begin.input as Json.Json, from } // encoded
+          )
+          let given = from
+          let acknowledged = from
+          let isOver = false
+          // Asked for more, what was given before has been read.
+          const read = Effect.suspend(() => {
+            if (isOver) return Effect.fail(Option.none())
+            if (given - acknowledged < connection.ackEvery) return Effect.void
+            acknowledged = given
+            return Effect.mapError(connection.write({ type: "ack", id, n: given }), Option.some)
+          })
+          const numbered = (
+            message: Protocol.ServerMessage
+          ): Effect.Effect<Chunk.Chunk<Protocol.Numbered>, ClientError> => {
+            if (message.type === "failed") return message.error
+            if (message.type !== "events") return unreadable
+            const events = message.events.map((event, i) => ({ n: message.n + i, event }))
+            given = events.at(-1)?.n ?? given
+            isOver = events.some(({ event }) => isLast(event))
+            return Effect.succeed(Chunk.unsafeFromArray(events))
+          }
+          return Stream.repeatEffectChunkOption(Effect.zipRight(
+            read,
+            mailbox.take.pipe(
+              Effect.catchTag("NoSuchElementException", () => brokenOff),
+              Effect.flatMap(numbered),
+              Effect.mapError(Option.some)
+            )
+          ))
+        })),
+      cancel: (id) =>
+        Effect.flatMap(Effect.provide(connected, context), (connection) => connection.write({ type: "cancel", id })),
+      leave: (id) => told({ type: "leave", id })
+    }
+  })
+
+/**
+ * A client over one WebSocket, which is opened when it is needed and again when it
+ * was lost, for any number of calls at once. What a stream has not read, the server
+ * does not send: a slow reader slows down its own run and no other.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const makeWebSocket: {
+  <const C extends Contracts>(
+    options: Options & { readonly contracts: C }
+  ): Effect.Effect<Client<FromContracts<C>>, never, Scope.Scope | Socket.WebSocketConstructor>
+  <M extends Server.Modules>(
+    options: Options
+  ): Effect.Effect<Client<FromModules<M>>, never, Scope.Scope | Socket.WebSocketConstructor>
+} = <C extends Calls>(
+  options: Options & { readonly contracts?: Contracts | undefined }
+): Effect.Effect<Client<C>, never, Scope.Scope | Socket.WebSocketConstructor> =>
+  Effect.map(overWebSocket(options), (transport) => assemble<C>(transport, options, options.contracts))

@@ -1,0 +1,222 @@
+import * as Module from "@effect-dspy/core/Module"
+import * as Predict from "@effect-dspy/core/Predict"
+import * as Signature from "@effect-dspy/core/Signature"
+import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
+import * as Client from "@effect-dspy/streaming/Client"
+import * as Server from "@effect-dspy/streaming/Server"
+import { NodeHttpClient, NodeSocket } from "@effect/platform-node"
+import { assert, describe, it } from "@effect/vitest"
+import { Chunk, Deferred, Effect, Fiber, Layer, Option, Random, Redacted, Schedule, Schema, Stream } from "effect"
+import { numbered, proxy, start, until, writes } from "./serving.ts"
+
+const answer = Predict.make("question -> answer")
+const question = { question: "Who?" }
+
+const platform = Layer.merge(NodeHttpClient.layerUndici, NodeSocket.layerWebSocketConstructor)
+
+const ways = [
+  ["server-sent events", <M extends Server.Modules>(options: Client.Options) => Client.make<M>(options)],
+  ["a WebSocket", <M extends Server.Modules>(options: Client.Options) => Client.makeWebSocket<M>(options)]
+] as const
+
+const text = (events: Iterable<{ readonly _tag: string; readonly text?: string }>): string => {
+  let text = ""
+  for (const event of events) {
+    if (event._tag === "Reset") text = ""
+    if (event._tag === "FieldDelta") text += event.text
+  }
+  return text
+}
+
+describe.each(ways)("a client over %s", (_, connect) => {
+  it.scopedLive("runs modules, and gets their answers and failures as they are", () => {
+    const model = writes(["Ada ", "Lovelace"])
+    return Effect.gen(function*() {
+      const { url } = yield* start({ modules: { answer } })
+      const client = yield* connect<{ readonly answer: typeof answer }>({ url })
+      assert.deepStrictEqual(yield* client.run("answer", question), { answer: "Ada Lovelace" })
+      // @ts-expect-error the question is a text
+      const wrong = yield* Effect.flip(client.run("answer", { question: 1 }))
+      assert.deepStrictEqual(
+        wrong._tag === "ServingError" ? [wrong.reason, wrong.status, wrong.problems] : wrong,
+        ["InvalidInput", 422, [{ path: "question", problem: "Expected string" }]]
+      )
+      // @ts-expect-error there is no such module
+      const unknown = yield* Effect.flip(client.run("nothing", question))
+      assert.strictEqual(unknown._tag === "ServingError" && unknown.reason, "NotFound")
+      assert.strictEqual(model.counts.calls, 1)
+    }).pipe(Effect.provide(model.layer), Effect.provide(platform))
+  })
+
+  it.scopedLive("streams the events of a run, whose texts are the answer", () => {
+    const words = numbered(50)
+    const model = writes(words)
+    return Effect.gen(function*() {
+      const { url } = yield* start({ modules: { answer } })
+      const client = yield* connect<{ readonly answer: typeof answer }>({ url })
+      const events = Chunk.toReadonlyArray(yield* Stream.runCollect(client.stream("answer", question)))
+      assert.deepStrictEqual(events.at(-1), { _tag: "Result", value: { answer: words.join("").trim() } })
+      assert.strictEqual(text(events), words.join("").trim())
+      assert.deepStrictEqual(events[0], {
+        _tag: "PredictorStart",
+        path: "",
+        call: 1,
+        parent: 0,
+        inputs: { question: "Who?" }
+      })
+    }).pipe(Effect.provide(model.layer), Effect.provide(platform))
+  })
+
+  it.scopedLive("fails as the module does, without its words", () =>
+    Effect.gen(function*() {
+      const { url } = yield* start({ modules: { answer } })
+      const client = yield* connect<{ readonly answer: typeof answer }>({ url })
+      const error = yield* Effect.flip(Stream.runDrain(client.stream("answer", question)))
+      assert.deepStrictEqual(
+        error._tag === "ServingError" ? [error.reason, error.cause, error.retryable] : error,
+        ["ModelFailed", "Overloaded", true]
+      )
+    }).pipe(Effect.provide(TestLanguageModel.layer([TestLanguageModel.fail("Overloaded")])), Effect.provide(platform)))
+
+  it.scopedLive("takes up a connection lost at 100 random moments, with one call of the model each", () => {
+    const words = numbered(60)
+    const model = writes(words, () => Effect.yieldNow())
+    return Effect.gen(function*() {
+      const { port } = yield* start({ modules: { answer }, resume: {}, limits: { connectionsPerCaller: 100 } })
+      const whole = words.join("").trim()
+      const random = Random.make("lost")
+      for (let i = 1; i <= 100; i++) {
+        const broken = yield* proxy(port)
+        // Twice within what the server sends, headers and all; the third connection lasts.
+        broken.cuts = [yield* random.nextIntBetween(0, 5000), yield* random.nextIntBetween(0, 5000)]
+        const client = yield* connect<{ readonly answer: typeof answer }>({
+          url: broken.url,
+          reconnect: Schedule.spaced("1 millis")
+        })
+        const events = Chunk.toReadonlyArray(yield* Stream.runCollect(client.stream("answer", question)))
+        assert.strictEqual(text(events), whole)
+        assert.deepStrictEqual(events.at(-1), { _tag: "Result", value: { answer: whole } })
+        assert.strictEqual(events.filter(({ _tag }) => _tag === "PredictorStart").length, 1)
+        assert.strictEqual(model.counts.calls, i)
+      }
+    }).pipe(Effect.scoped, Effect.provide(model.layer), Effect.provide(platform))
+  }, 60_000)
+
+  it.scopedLive("stops the model when the stream is not read on, also where runs can be resumed", () => {
+    const model = writes(numbered(1000), (n) => n < 20 ? Effect.void : Effect.never)
+    return Effect.gen(function*() {
+      const { server, url } = yield* start({ modules: { answer }, resume: { grace: "1 hour" } })
+      const client = yield* connect<{ readonly answer: typeof answer }>({ url })
+      yield* Stream.runDrain(Stream.take(client.stream("answer", question), 5))
+      yield* until(() => model.counts.open === 0)
+      assert.strictEqual(model.counts.calls, 1)
+      assert.deepStrictEqual((yield* server.active).filter(({ state }) => state === "running"), [])
+    }).pipe(Effect.provide(model.layer), Effect.provide(platform))
+  })
+
+  it.scopedLive("stops the model when a run is not awaited any more", () => {
+    const model = writes(numbered(10), () => Effect.never)
+    return Effect.gen(function*() {
+      const { url } = yield* start({ modules: { answer } })
+      const client = yield* connect<{ readonly answer: typeof answer }>({ url })
+      const run = yield* Effect.fork(client.run("answer", question))
+      yield* until(() => model.counts.open === 1)
+      yield* Fiber.interrupt(run)
+      yield* until(() => model.counts.open === 0)
+    }).pipe(Effect.provide(model.layer), Effect.provide(platform))
+  })
+
+  it.scopedLive("lets others follow a run, and cancel it", () => {
+    const gate = Deferred.unsafeMake<void>(Effect.runSync(Effect.fiberId))
+    const model = writes(numbered(30), (n) => n === 10 ? Deferred.await(gate) : Effect.void)
+    return Effect.gen(function*() {
+      const { server, url } = yield* start({ modules: { answer }, resume: {} })
+      type Modules = { readonly answer: typeof answer }
+      const one = yield* connect<Modules>({ url })
+      const other = yield* connect<Modules>({ url })
+      const first = yield* Effect.fork(Stream.runCollect(one.stream("answer", question, { id: "shared" })))
+      yield* until(() => model.counts.words > 10)
+      const second = yield* Effect.fork(Stream.runCollect(other.follow("answer", "shared")))
+      const third = yield* Effect.fork(Stream.runCollect(other.follow("answer", "other").pipe(Stream.either)))
+      yield* Effect.repeat(Effect.delay(server.active, "2 millis"), { until: ([run]) => run?.followers === 2 })
+      yield* Deferred.succeed(gate, undefined)
+      assert.deepStrictEqual(Chunk.toReadonlyArray(yield* second), Chunk.toReadonlyArray(yield* first))
+      assert.strictEqual(model.counts.calls, 1)
+      const [missing] = yield* third
+      assert.isTrue(
+        missing?._tag === "Left" && missing.left._tag === "ServingError" && missing.left.reason === "NotFound"
+      )
+    }).pipe(Effect.provide(model.layer), Effect.provide(platform))
+  })
+
+  it.scopedLive("is told when a run it follows is cancelled", () => {
+    const model = writes(numbered(30), (n) => n === 10 ? Effect.never : Effect.void)
+    return Effect.gen(function*() {
+      const { url } = yield* start({ modules: { answer }, resume: {} })
+      const client = yield* connect<{ readonly answer: typeof answer }>({ url })
+      const stream = yield* Effect.fork(
+        Effect.flip(Stream.runDrain(client.stream("answer", question, { id: "mine" })))
+      )
+      yield* until(() => model.counts.words > 10)
+      yield* client.cancel("mine")
+      const error = yield* stream
+      assert.strictEqual(error._tag === "ServingError" && error.reason, "Cancelled")
+      assert.strictEqual(model.counts.open, 0)
+    }).pipe(Effect.provide(model.layer), Effect.provide(platform))
+  })
+
+  it.scopedLive("says when there is no server, after as many attempts as it may make", () =>
+    Effect.gen(function*() {
+      let attempts = 0
+      const client = yield* connect<{ readonly answer: typeof answer }>({
+        url: "http://127.0.0.1:1",
+        reconnect: Schedule.recurs(3).pipe(Schedule.tapInput(() => Effect.sync(() => attempts++)))
+      })
+      const error = yield* Effect.flip(Stream.runDrain(client.stream("answer", question)))
+      assert.strictEqual(error._tag === "ConnectionLost" && error.reason, "Unreachable")
+      assert.strictEqual(attempts, 4)
+    }).pipe(Effect.provide(platform)))
+
+  it.scopedLive("brings its token, and is refused without it", () => {
+    const model = writes(["Ada"])
+    return Effect.gen(function*() {
+      const token = Redacted.make("a-long-secret-of-the-server")
+      const { url } = yield* start({ modules: { answer }, auth: token })
+      type Modules = { readonly answer: typeof answer }
+      const client = yield* connect<Modules>({ url, token })
+      assert.deepStrictEqual(yield* client.run("answer", question), { answer: "Ada" })
+      for (const wrong of [undefined, Redacted.make("a-long-secret-of-another")]) {
+        const stranger = yield* connect<Modules>({ url, token: wrong })
+        const error = yield* Effect.flip(stranger.run("answer", question))
+        // Of a WebSocket that is not opened, nobody is told why.
+        assert.isTrue(error._tag === "ConnectionLost" || error.reason === "Unauthorized")
+      }
+      assert.strictEqual(model.counts.calls, 1)
+    }).pipe(Effect.provide(model.layer), Effect.provide(platform))
+  })
+})
+
+describe("contracts", () => {
+  const Report = Signature.make({
+    input: { since: Schema.Date },
+    output: { due: Schema.Date, lines: Schema.Array(Schema.Int) }
+  })
+  const report = Module.map(
+    Predict.make("question -> answer"),
+    ({ answer }) => ({ due: new Date(0), lines: [answer.length], secret: "kept inside" })
+  ).pipe(Module.mapInput(({ since }: { readonly since: Date }) => ({ question: since.toISOString() })))
+
+  it.scopedLive("encode what is sent and decode what comes", () => {
+    const model = writes(["four"])
+    return Effect.gen(function*() {
+      const { url } = yield* start({ modules: { report: Server.endpoint(Report, report) } })
+      const client = yield* Client.make({ url, contracts: { report: Report } })
+      assert.deepStrictEqual(yield* client.run("report", { since: new Date(5) }), { due: new Date(0), lines: [4] })
+      const last = yield* Stream.runLast(client.stream("report", { since: new Date(5) }))
+      assert.deepStrictEqual(Option.getOrThrow(last), {
+        _tag: "Result",
+        value: { due: new Date(0), lines: [4] }
+      })
+    }).pipe(Effect.provide(model.layer), Effect.provide(platform))
+  })
+})
