@@ -11,6 +11,7 @@ import * as Stream from "effect/Stream"
 import * as Adapter from "./Adapter.ts"
 import * as ChatAdapter from "./ChatAdapter.ts"
 import * as frame from "./internal/frame.ts"
+import * as native from "./internal/native.ts"
 import { forEachChunk, open, type Opening } from "./internal/pull.ts"
 import { resolve } from "./internal/signatureSource.ts"
 import type { JsonRecord } from "./Json.ts"
@@ -275,9 +276,10 @@ const predict = (
             settings: settings(options.settings, entry?.settings, current),
             inputs
           }
+          const asked = native.over(adapter, signature, model.capabilities, call.settings)
           return ear === undefined
-            ? answer(call, adapter, whole, () => Effect.void)
-            : heard(call, adapter, ear, current, standing)
+            ? answer(call, asked, whole, () => Effect.void)
+            : heard(call, asked, ear, current, standing)
         })
     )
     return standing === "unlisted" ? Effect.zipRight(warnUntuned(current), run) : run

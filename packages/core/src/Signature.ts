@@ -358,7 +358,7 @@ export type Check<S extends string, T extends CustomTypes = {}> = string extends
  * | lists | `T[]`, `Array<T>`, `list[T]`; `[A, B]`, `tuple[A, B]` |
  * | records | `{ name: T, age?: U }`, `Record<string, T>`, `dict[str, T]` |
  * | unions | `A \| B`, `Union[A, B]`; `A \| null`, `Optional[A]` |
- * | values | `Image`, `Audio`, `Document` `File`, `History`, `Code`, `Code["typescript"]`; `dspy.Image` and so on |
+ * | values | `Image`, `Audio`, `Document` `File`, `History`, `Code`, `Code["typescript"]`, `Reasoning`, `Citations`, `Tool`, `ToolCalls`; `dspy.Image` and so on |
  * | other names | schemas of the option `types` |
  *
  * A text that cannot be read is a compile-time error, and throws the same

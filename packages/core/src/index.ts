@@ -94,12 +94,29 @@ export * as ChainOfThought from "./ChainOfThought.ts"
 export * as ChatAdapter from "./ChatAdapter.ts"
 
 /**
+ * What an answer rests on as a field: told by the provider where it cites the
+ * documents it was given, and otherwise written like any field.
+ *
+ * @since 0.1.0
+ */
+export * as Citations from "./Citations.ts"
+
+/**
  * Code as values of a program: text in a language, without the fences and the
  * prose that models put around it.
  *
  * @since 0.1.0
  */
 export * as Code from "./Code.ts"
+
+/**
+ * `CodeAct` answers with the help of code: the model writes a piece of
+ * JavaScript that may call tools, reads what it says, and so on until it knows
+ * enough.
+ *
+ * @since 0.1.0
+ */
+export * as CodeAct from "./CodeAct.ts"
 
 /**
  * Values that a model sees as they are instead of as text: a schema that says
@@ -207,7 +224,7 @@ export * as Json from "./Json.ts"
  * string that does not end is not an answer, nor is a key with two values.
  *
  * Where the model can be held to it, the request carries a strict JSON Schema
- * of the outputs, or else asks for a JSON object.
+ * of the outputs, or else asks for a JSON object; see `structure`.
  *
  * @since 0.1.0
  */
@@ -338,12 +355,29 @@ export * as Predict from "./Predict.ts"
 export * as Preview from "./Preview.ts"
 
 /**
+ * `RLM`, a recursive language model, answers from inputs that are too long to be
+ * read: they stay in a sandbox, and the model writes code that looks into them
+ * and asks models about parts of them.
+ *
+ * @since 0.1.0
+ */
+export * as RLM from "./RLM.ts"
+
+/**
  * `ReAct` answers with the help of tools: the model thinks, uses tools, reads what
  * they say, and so on until it knows enough.
  *
  * @since 0.1.0
  */
 export * as ReAct from "./ReAct.ts"
+
+/**
+ * The reasoning of a model as a field: what it thought before it answered, told
+ * by the provider where that is so, and otherwise written like any field.
+ *
+ * @since 0.1.0
+ */
+export * as Reasoning from "./Reasoning.ts"
 
 /**
  * `Refine` runs a program several times, and tells it before each new attempt
@@ -416,6 +450,15 @@ export * as TestLanguageModel from "./TestLanguageModel.ts"
  * @since 0.1.0
  */
 export * as Tool from "./Tool.ts"
+
+/**
+ * Calls of tools as values: which tools a model may call is an input of a
+ * signature, which ones it wants to call an output. Nothing is called here; a
+ * loop that does is `ReAct`.
+ *
+ * @since 0.1.0
+ */
+export * as ToolCalls from "./ToolCalls.ts"
 
 /**
  * A `Trace` is what the predictors of one run were asked and what they

@@ -12,6 +12,7 @@ import type { Problem } from "../Adapter.ts"
 import * as Json from "../Json.ts"
 import * as code from "./code.ts"
 import * as jsonText from "./jsonText.ts"
+import * as toolCallShapes from "./toolCallShapes.ts"
 
 /**
  * What was mended while reading, and what stood in the way.
@@ -61,7 +62,7 @@ const build = (ast: AST.AST): Reader => {
     case "Union":
       return union(alternatives(ast))
     case "TupleType":
-      return array(ast)
+      return toolCallShapes.AnnotationId in ast.annotations ? calls(ast) : array(ast)
     case "TypeLiteral":
       return record(ast)
     case "Refinement":
@@ -428,6 +429,17 @@ const array = (ast: AST.TupleType): Reader => {
     },
     json
   }
+}
+
+const calls = (ast: AST.TupleType): Reader => {
+  const is = guard(ast)
+  const list = array(ast)
+  const json: Reader["json"] = (value, notes) => {
+    const shaped = toolCallShapes.shaped(value)
+    if (Json.canonical(shaped) !== Json.canonical(value)) notes.repairs.push("calls were written in another form")
+    return list.json(shaped, notes)
+  }
+  return { text: (text, notes) => structured(text, notes, json, is), json }
 }
 
 export const isRecord = (value: Json.Json): value is Json.JsonRecord =>

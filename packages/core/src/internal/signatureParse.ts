@@ -19,8 +19,11 @@ import type * as Arr from "effect/Array"
 import * as Either from "effect/Either"
 import * as Schema from "effect/Schema"
 import * as AST from "effect/SchemaAST"
+import { Citations } from "../Citations.ts"
 import * as Code from "../Code.ts"
+import { Reasoning } from "../Reasoning.ts"
 import type { Fields } from "../Signature.ts"
+import * as ToolCalls from "../ToolCalls.ts"
 import { History } from "./history.ts"
 import { Audio, Document, Image } from "./mediaValues.ts"
 import { isName } from "./signatureName.ts"
@@ -258,6 +261,10 @@ const named = {
   File: Document,
   History,
   Code: Code.Code,
+  Reasoning,
+  Citations,
+  Tool: ToolCalls.Offered,
+  ToolCalls: ToolCalls.ToolCalls,
   null: literal(null),
   None: literal(null),
   true: literal(true),
