@@ -14,7 +14,7 @@ import * as path from "node:path"
 
 // What a model would write, one answer after the other.
 const use = (thought: string, tool: string, args: { readonly [name: string]: number | ReadonlyArray<number> }) =>
-  TestLanguageModel.fields({ next_thought: thought, next_tool_name: tool, next_tool_args: args })
+  TestLanguageModel.toolCalls([{ name: tool, arguments: args }], thought)
 
 const Model = TestLanguageModel.layer([
   use("One number has no deviation, but see.", "describe", { numbers: [7] }),

@@ -216,15 +216,7 @@ export const make = <
     (args) =>
       Effect.mapError(
         decode(withoutNulls(args, optional)),
-        (error) =>
-          ParseResult.ArrayFormatter.formatErrorSync(error).map(({ message, path }) => ({
-            path: path.reduce<string>(
-              (text, key) =>
-                typeof key === "number" ? `${text}[${key}]` : text === "" ? String(key) : `${text}.${String(key)}`,
-              ""
-            ),
-            message
-          }))
+        (error) => problemsIn(ParseResult.ArrayFormatter.formatErrorSync(error))
       )
   )
 }
@@ -275,6 +267,21 @@ export const fromFunction = <const Name extends string, const P extends Paramete
         catch: failed(name)
       })
   })
+
+const problemsIn = (issues: ReadonlyArray<ParseResult.ArrayFormatterIssue>): ReadonlyArray<JsonSchema.Problem> => {
+  const found = issues.map(({ message, path }) => ({
+    path: path.reduce<string>(
+      (text, key) => typeof key === "number" ? `${text}[${key}]` : text === "" ? String(key) : `${text}.${String(key)}`,
+      ""
+    ),
+    message
+  }))
+  // That an optional parameter is not absent either says nothing.
+  return found.filter((problem) =>
+    !problem.message.startsWith("Expected undefined,") ||
+    found.every((other) => other === problem || other.path !== problem.path)
+  )
+}
 
 const optionalOf = (ast: AST.AST): ReadonlySet<string> => {
   const encoded = AST.encodedBoundAST(ast)

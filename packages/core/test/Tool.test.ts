@@ -206,6 +206,10 @@ describe("arguments", () => {
       assert.include(wrong, "filters[0].year: Expected")
       assert.include(wrong, "unit: Expected")
       assert.include(wrong, "extra: is unexpected")
+      assert.strictEqual(
+        yield* read({ limit: Schema.optional(Schema.Int) }, { limit: "five" }),
+        "limit: Expected number, actual \"five\""
+      )
     }))
 
   it.effect("become what the schemas say: dates, defaults, classes, lists of them", () =>
