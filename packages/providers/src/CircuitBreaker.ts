@@ -184,7 +184,8 @@ const levels: { readonly [Tag in State["_tag"]]: number } = { Closed: 0, HalfOpe
 
 const isDown = (cause: Cause.Cause<LanguageModelError.LanguageModelError>): boolean => {
   const error = Cause.failureOption(cause)
-  if (error._tag === "None") return false
+  // What was not sent says nothing; a shared call is told once.
+  if (error._tag === "None" || error.value.attempts === 0) return false
   const { reason } = error.value
   switch (reason._tag) {
     case "Overloaded":

@@ -15,11 +15,11 @@ import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as FiberSet from "effect/FiberSet"
 import * as Metric from "effect/Metric"
-import type * as Option from "effect/Option"
+import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { spanEvent } from "./internal/spanEvent.ts"
-import { unpaid } from "./internal/unpaid.ts"
+import { unpaid, unsent } from "./internal/unpaid.ts"
 
 /**
  * Counts calls that were answered by another one that was under way, tagged by
@@ -44,8 +44,9 @@ export const joined = Metric.counter("effect_dspy_single_flight_joined", {
  * for more when the fastest wants it. What was read is kept until all have left.
  *
  * The call is paid for once: the first one to get the answer gets it with its
- * usage, for all others it is `cached`, and budgets and ledgers further out do
- * not count it.
+ * usage, for all others it is `cached`; of a failure all others get one with no
+ * `attempts`. So budgets, ledgers and circuit breakers further out count what
+ * happened once.
  *
  * The call runs in the context of the one who came first, whose spans it
  * belongs to.
@@ -179,14 +180,22 @@ class Flights<A> {
 // Answers
 // =============================================================================
 
-// Who gets an answer first has paid for it. That is not always the one who asked first, who may have left.
+// Who gets an answer, or a failure, first has paid for it. That is not always the one who asked first, who may have left.
 class Bill {
   #paid = false
 
   share<A extends LanguageModel.Response | LanguageModel.Completed>(answer: A): A {
-    if (this.#paid) return unpaid(answer)
+    return this.#isPaid() ? unpaid(answer) : answer
+  }
+
+  fail(error: LanguageModelError): LanguageModelError {
+    return this.#isPaid() ? unsent(error) : error
+  }
+
+  #isPaid(): boolean {
+    const paid = this.#paid
     this.#paid = true
-    return answer
+    return paid
   }
 }
 
@@ -194,7 +203,10 @@ class Bill {
 class Whole {
   readonly #bill = new Bill()
   readonly #answer = Deferred.unsafeMake<LanguageModel.Response, LanguageModelError>(FiberId.none)
-  readonly answer = Effect.map(Deferred.await(this.#answer), (response) => this.#bill.share(response))
+  readonly answer = Effect.mapBoth(Deferred.await(this.#answer), {
+    onSuccess: (response) => this.#bill.share(response),
+    onFailure: (error) => this.#bill.fail(error)
+  })
 
   end(exit: Exit.Exit<LanguageModel.Response, LanguageModelError>): void {
     Deferred.unsafeDone(this.#answer, exit)
@@ -236,7 +248,11 @@ class Tape {
     let at = 0
     const read: Pull = Effect.suspend(() => {
       const chunk = this.#chunks[at]
-      if (chunk === undefined) return this.#end ?? Effect.zipRight(this.#news, read)
+      if (chunk === undefined) {
+        return this.#end === undefined
+          ? Effect.zipRight(this.#news, read)
+          : Effect.mapError(this.#end, Option.map((error) => this.#bill.fail(error)))
+      }
       at++
       return Effect.succeed(this.#shared(chunk))
     })

@@ -382,6 +382,7 @@ describe("Cassette", () => {
     const modelOf = (deltas: ReadonlyArray<LanguageModel.Delta>, error?: LanguageModelError.LanguageModelError) =>
       LanguageModel.make({
         id: "test/m",
+        capabilities: { images: true },
         stream: () => {
           const chunks = Stream.fromChunks(...deltas.map((delta) => Chunk.of(delta)))
           return error === undefined ? chunks : Stream.concat(chunks, Stream.fail(error))

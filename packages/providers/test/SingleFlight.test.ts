@@ -5,6 +5,7 @@ import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
 import { assert, describe, it } from "@effect/vitest"
 import { Chunk, Effect, Exit, Fiber, Metric, Option, Scope, Stream, TestClock } from "effect"
 import * as BudgetPolicy from "../src/BudgetPolicy.ts"
+import * as CircuitBreaker from "../src/CircuitBreaker.ts"
 import * as SingleFlight from "../src/SingleFlight.ts"
 import * as UsageLedger from "../src/UsageLedger.ts"
 import * as FaultServer from "./FaultServer.ts"
@@ -209,6 +210,38 @@ describe("SingleFlight", () => {
       assert.deepStrictEqual(exits.map((exit) => failureOf(exit)), [broken, broken])
       assert.strictEqual(textOf(yield* model.generate(request)), "hello")
       assert.strictEqual(yield* sent, 3)
+    }))
+
+  it.scoped("a failure that is shared counts once: in a ledger, a budget and a breaker further out", () =>
+    Effect.gen(function*() {
+      for (const streamed of [false, true]) {
+        const { model, sent } = yield* policed(
+          SingleFlight.make(),
+          () => streamed ? delayed(breaking(text("hel")), "1 second") : delayed(fail("Overloaded"), "1 second")
+        )
+        const ledger = yield* UsageLedger.make()
+        const budget = yield* Budget.make({ calls: 10 })
+        const states: Array<string> = []
+        const breaker = CircuitBreaker.make({
+          minimum: 2,
+          onChange: ({ _tag }) => Effect.sync(() => states.push(_tag))
+        })
+        const metered = yield* UsageLedger.policy(model).pipe(
+          Effect.provideService(UsageLedger.UsageLedger, ledger),
+          Effect.flatMap(BudgetPolicy.fromBudget(budget)),
+          Effect.flatMap(breaker)
+        )
+        const ask = streamed ? Stream.runDrain(metered.stream(request)) : Effect.asVoid(metered.generate(request))
+        const fiber = yield* Effect.fork(Effect.replicateEffect(Effect.flip(ask), 5, { concurrency: "unbounded" }))
+        yield* TestClock.adjust("1 second")
+        const errors = yield* Fiber.join(fiber)
+        assert.deepStrictEqual(errors.map(({ attempts }) => attempts).sort(), [0, 0, 0, 0, 1])
+        assert.strictEqual(new Set(errors.map(({ reason }) => reason._tag)).size, 1)
+        assert.strictEqual(yield* sent, 1)
+        assert.strictEqual(UsageLedger.total(yield* ledger.snapshot).calls, 1)
+        assert.strictEqual((yield* budget.remaining).calls, 9)
+        assert.lengthOf(states, 0)
+      }
     }))
 
   it.scoped("who comes late gets all of a stream, however slow the first reader is", () =>

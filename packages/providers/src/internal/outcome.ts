@@ -10,7 +10,7 @@ import * as Option from "effect/Option"
 
 /**
  * - `answered`: completely, by the model.
- * - `unsent`: a cache answered, or an inner policy refused.
+ * - `unsent`: a cache answered, an inner policy refused, or somebody else's call was shared.
  * - `refused`: by the provider, before the model began.
  * - `broken`: the answer began, or may have, and did not end well.
  * - `interrupted`: the caller left.
@@ -21,6 +21,7 @@ export const outcomeOf = ({ exit }: Policy.Ending): Outcome => {
   if (Exit.isSuccess(exit)) return exit.value.cached === true ? "unsent" : "answered"
   if (Cause.isInterruptedOnly(exit.cause)) return "interrupted"
   const failure = Cause.failureOption(exit.cause)
+  if (Option.isSome(failure) && failure.value.attempts === 0) return "unsent"
   switch (Option.isSome(failure) ? failure.value.reason._tag : undefined) {
     case "CircuitOpen":
     case "BudgetExceeded":
