@@ -13,6 +13,9 @@ import { type Pipeable, pipeArguments } from "effect/Pipeable"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as codec from "./internal/codec.ts"
+import { DelimitedMachine } from "./internal/delimited.ts"
+import * as incremental from "./internal/incremental.ts"
+import * as prompt from "./internal/prompt.ts"
 import type { Json, JsonRecord } from "./Json.ts"
 import type * as LanguageModel from "./LanguageModel.ts"
 import type * as Parameters from "./Parameters.ts"
@@ -201,6 +204,125 @@ const withRecoveries = (
     & { readonly extraction?: Extraction | undefined },
   recoveries: ReadonlyArray<Recovery>
 ): Adapter => Object.assign(Object.create(Proto), { name, format, parser, extraction, recoveries })
+
+// =============================================================================
+// What adapters are made of
+// =============================================================================
+
+/**
+ * A field as it stands in an answer: its value as text, a string as it is unless
+ * it would be read as something else, anything else as JSON.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Written {
+  readonly field: Signature.Field
+  readonly text: string
+}
+
+/**
+ * How an adapter words its side of a conversation.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Wording {
+  /** In what form an answer is to be written, for the system message. */
+  readonly structure: (outputs: ReadonlyArray<Signature.Field>) => string
+  /** An answer in that form, for demonstrations and earlier turns; outputs that may be left out may be missing. */
+  readonly answer: (outputs: ReadonlyArray<Written>) => string
+  /** What the last turn asks for, behind the inputs. */
+  readonly reminder: (outputs: ReadonlyArray<Signature.Field>) => string
+}
+
+/**
+ * The messages of a request, as the adapters of this package write them: the
+ * fields, the form and the task as system message, demonstrations as turns,
+ * incomplete ones first and marked, earlier turns of a `History`, then the
+ * inputs. Inputs stand between the markers of `ChatAdapter`, escaped, so that
+ * none can pass for another; images and the like are parts.
+ *
+ * Apply it once for an adapter, outside of `format`: what does not change from
+ * call to call is rendered once.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const messages = (wording: Wording): (input: FormatInput) => ReadonlyArray<LanguageModel.Message> =>
+  prompt.messages({
+    structure: ({ outputs }) => wording.structure(outputs),
+    answer: ({ outputs }, values) =>
+      wording.answer(outputs.flatMap((field) =>
+        prompt.isGiven(field, values)
+          ? [{ field, text: codec.valueText(field, values[field.name]!) }] // isGiven: the key is there
+          : field.optional
+          ? []
+          : [{ field, text: prompt.notGiven }]
+      )),
+    reminder: ({ outputs }) => wording.reminder(outputs)
+  })
+
+/**
+ * A parser for answers in which every field begins with a delimiter of its own,
+ * and ends with another one or where the next begins. It finds them wherever the
+ * text is cut, and streams what stands between them.
+ *
+ * Delimiters count exactly as they are. To have one count at the start of a line
+ * only, let it begin with a line break: the text is read as if one stood before
+ * and behind it. White space around a value is no part of it; text outside of
+ * fields and a repeated field are left out and noted in `repairs`; a `<think>`
+ * block that comes first, half characters and answers of more than 10 MiB are
+ * treated as by all other adapters. A value that holds a delimiter ends there:
+ * choose what values do not hold.
+ *
+ * @example
+ * ```ts
+ * import * as Adapter from "@effect-dspy/core/Adapter"
+ * import * as Module from "@effect-dspy/core/Module"
+ * import * as Predict from "@effect-dspy/core/Predict"
+ * import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
+ * import { Effect } from "effect"
+ *
+ * const messages = Adapter.messages({
+ *   structure: (outputs) => `Answer in Markdown, with these headings:\n${outputs.map(({ name }) => `## ${name}`).join("\n")}`,
+ *   answer: (outputs) => outputs.map(({ field, text }) => `## ${field.name}\n${text}`).join("\n\n"),
+ *   reminder: () => "Answer with the headings."
+ * })
+ *
+ * const markdown = Adapter.make({
+ *   name: "markdown",
+ *   format: (input) => ({ messages: messages(input) }),
+ *   parser: Adapter.delimited({ start: (field) => `\n## ${field}\n` })
+ * })
+ *
+ * const add = Module.withAdapter(Predict.make("question -> why, answer: int"), markdown)
+ *
+ * const program = add({ question: "2 + 2?" }).pipe(
+ *   Effect.provide(TestLanguageModel.layer([TestLanguageModel.text("## why\nTwo and two.\n\n## answer\n4")]))
+ * )
+ *
+ * Effect.runPromise(program).then((output) => assert.deepStrictEqual(output, { why: "Two and two.", answer: 4 }))
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const delimited = (delimiters: {
+  readonly start: (field: string) => string
+  readonly end?: ((field: string) => string) | undefined
+}): Adapter["parser"] => {
+  const parsers = new WeakMap<Signature.Any, Parser<incremental.State>>()
+  return (signature, use) => {
+    let parser = parsers.get(signature)
+    if (parser === undefined) {
+      const { outputs } = codec.of(signature).names
+      parser = incremental.make(() => new DelimitedMachine(outputs, delimiters))
+      parsers.set(signature, parser)
+    }
+    return use(parser)
+  }
+}
 
 // =============================================================================
 // Recovery from answers that do not parse
