@@ -8,6 +8,7 @@
  */
 import * as Embedder from "@effect-dspy/core/Embedder"
 import * as LanguageModel from "@effect-dspy/core/LanguageModel"
+import * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
 import type * as HttpClient from "@effect/platform/HttpClient"
 import * as Config from "effect/Config"
 import * as ConfigError from "effect/ConfigError"
@@ -19,6 +20,7 @@ import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as Anthropic from "./Anthropic.ts"
 import type * as Bounds from "./Bounds.ts"
+import * as ClaudeCli from "./ClaudeCli.ts"
 import * as Gemini from "./Gemini.ts"
 import * as dialects from "./internal/dialects.ts"
 import { nearest } from "./internal/nearest.ts"
@@ -30,7 +32,8 @@ import * as OpenAiCompatible from "./OpenAiCompatible.ts"
 
 /**
  * What is not to be taken from the configuration. `headers`, `bounds` and
- * `capabilities` are those of the provider.
+ * `capabilities` are those of the provider; `directory` is that of `claude-cli`,
+ * which takes nothing else.
  *
  * @since 0.1.0
  * @category models
@@ -41,6 +44,7 @@ export interface Options {
   readonly headers?: { readonly [name: string]: string | Redacted.Redacted } | undefined
   readonly bounds?: Bounds.Bounds | undefined
   readonly capabilities?: Partial<LanguageModel.Capabilities> | undefined
+  readonly directory?: string | undefined
 }
 
 // =============================================================================
@@ -61,7 +65,9 @@ interface Provider {
   readonly hosted: boolean
   /** It has one address for all users. */
   readonly addressed: boolean
-  readonly make: (options: Found) => Effect.Effect<LanguageModel.Service, never, HttpClient.HttpClient>
+  /** Names in the configuration for the folder that it works in, if it is a program. */
+  readonly directories?: ReadonlyArray<string> | undefined
+  readonly make: (options: Found) => Effect.Effect<LanguageModel.Service, ModelStringError, HttpClient.HttpClient>
   readonly makeEmbedder?:
     | ((options: Found) => Effect.Effect<Embedder.Service, never, HttpClient.HttpClient>)
     | undefined
@@ -106,6 +112,19 @@ const byName = new Map<string, Provider>([
     hosted: true,
     addressed: true,
     make: Gemini.make
+  }],
+  ["claude-cli", {
+    keys: [],
+    urls: [],
+    versions: [],
+    hosted: false,
+    addressed: true,
+    directories: ["CLAUDE_CLI_DIRECTORY"],
+    make: ({ directory = "", id, model }) =>
+      Effect.mapError(
+        ClaudeCli.make({ directory, id, model }),
+        ({ reason }) => new ModelStringError({ text: id, description: LanguageModelError.describe(reason) })
+      )
   }]
 ])
 
@@ -180,6 +199,18 @@ const find = (
 ): Effect.Effect<{ readonly provider: Provider; readonly found: Found }, ModelStringError | ConfigError.ConfigError> =>
   Effect.gen(function*() {
     const { model, provider } = yield* parse(text)
+    if (provider.directories !== undefined) {
+      const [other] = Object.entries(options).find(([name, value]) => name !== "directory" && value !== undefined) ?? []
+      if (other !== undefined) {
+        return yield* new ModelStringError({ text, description: `it is a program, which takes no \`${other}\`` })
+      }
+      const directory = options.directory ?? (yield* first(provider.directories, Config.nonEmptyString))
+      if (directory === undefined) return yield* Effect.fail(missing(provider.directories, "directory"))
+      return { provider, found: { directory, id: text, model } }
+    }
+    if (options.directory !== undefined) {
+      return yield* new ModelStringError({ text, description: "it is a server, which has no `directory`" })
+    }
     const configured = options.baseUrl ?? (yield* first(provider.urls, Config.nonEmptyString))
     if (configured === undefined && !provider.addressed) return yield* Effect.fail(missing(provider.urls, "baseUrl"))
     const apiKey = options.apiKey ??
@@ -210,7 +241,11 @@ export const make = (
   text: string,
   options: Options = {}
 ): Effect.Effect<LanguageModel.Service, ModelStringError | ConfigError.ConfigError, HttpClient.HttpClient> =>
-  Effect.flatMap(find(text, options), ({ found, provider }) => provider.make(found))
+  Effect.flatMap(
+    find(text, options),
+    ({ found, provider }): Effect.Effect<LanguageModel.Service, ModelStringError, HttpClient.HttpClient> =>
+      provider.make(found)
+  )
 
 /**
  * The model that a text names, as a Layer.
@@ -225,6 +260,7 @@ export const make = (
  * | `litellm_proxy` | LiteLLM, `http://localhost:4000` |
  * | `anthropic` | Claude |
  * | `gemini` | Gemini |
+ * | `claude-cli` | Claude's command line, in the folder `CLAUDE_CLI_DIRECTORY`; see `ClaudeCli` for more options |
  * | `openrouter`, `groq`, `mistral`, `deepseek`, `xai`, `together_ai`, `fireworks_ai`, `cerebras` | those |
  *
  * The key is `<PROVIDER>_API_KEY`, the address `<PROVIDER>_BASE_URL` or
@@ -277,7 +313,7 @@ export const layer = (
  */
 export const embedderLayer = (
   text: string,
-  options: Omit<Options, "capabilities"> = {}
+  options: Omit<Options, "capabilities" | "directory"> = {}
 ): Layer.Layer<Embedder.Embedder, ModelStringError | ConfigError.ConfigError, HttpClient.HttpClient> =>
   Layer.effect(
     Embedder.Embedder,

@@ -212,7 +212,7 @@ describe("ModelString", () => {
   it.effect("says what is wrong with a text", () =>
     Effect.gen(function*() {
       const known = `known are ${ModelString.providers.join(", ")}`
-      assert.include(known, "anthropic, azure, cerebras, deepseek")
+      assert.include(known, "anthropic, azure, cerebras, claude-cli, deepseek")
       const cases: ReadonlyArray<readonly [text: string, words: string]> = [
         [
           "gpt-4o",
@@ -260,4 +260,36 @@ describe("ModelString", () => {
       assert.include(String(yield* Effect.flip(id("anthropic/m"))), "the provider has no embeddings")
       assert.include(String(yield* Effect.flip(id("opanai/m"))), "did you mean openai")
     }))
+
+  describe("claude-cli", () => {
+    const claude = (text: string, options?: ModelString.Options, variables: Record<string, string> = {}) =>
+      Effect.map(LanguageModel.LanguageModel, ({ id }) => id).pipe(
+        Effect.provide(
+          ModelString.layer(text, options).pipe(Layer.provide([FetchHttpClient.layer, environment(variables)]))
+        )
+      )
+
+    it.effect("works in the folder that it is given, and in no other", () =>
+      Effect.gen(function*() {
+        const directory = import.meta.dirname
+        assert.strictEqual(yield* claude("claude-cli/sonnet", { directory }), "claude-cli/sonnet")
+        const configured = yield* claude("claude-cli/sonnet", {}, { CLAUDE_CLI_DIRECTORY: directory })
+        assert.strictEqual(configured, "claude-cli/sonnet")
+        const missing = String(yield* Effect.flip(claude("claude-cli/sonnet")))
+        assert.include(missing, "set CLAUDE_CLI_DIRECTORY, or pass `directory`")
+      }))
+
+    it.effect("refuses what it would have to ignore, and what looks like an option", () =>
+      Effect.gen(function*() {
+        const directory = import.meta.dirname
+        const refused = (text: string, options: ModelString.Options) =>
+          Effect.map(Effect.flip(claude(text, options, { OPENAI_API_KEY: "k" })), String)
+        assert.include(
+          yield* refused("claude-cli/sonnet", { directory, baseUrl: "http://localhost" }),
+          "takes no `baseUrl`"
+        )
+        assert.include(yield* refused("claude-cli/--dangerous", { directory }), "must not be empty or begin with")
+        assert.include(yield* refused("openai/m", { directory }), "has no `directory`")
+      }))
+  })
 })
