@@ -13,14 +13,12 @@ import { Console, Effect } from "effect"
 import * as path from "node:path"
 
 // What a model would write, one answer after the other.
-const use = (thought: string, tool: string, args: { readonly [name: string]: number | ReadonlyArray<number> }) =>
-  TestLanguageModel.toolCalls([{ name: tool, arguments: args }], thought)
-
 const Model = TestLanguageModel.layer([
-  use("One number has no deviation, but see.", "describe", { numbers: [7] }),
-  use("It wants more of them.", "describe", { numbers: [2, 3, 5, 7, 11] }),
-  use("And what is 2310 made of?", "factors", { number: 2310 }),
-  use("That is all.", "finish", {}),
+  // One number has no deviation; it wants more of them.
+  TestLanguageModel.toolCalls([{ name: "describe", arguments: { numbers: [7] } }]),
+  TestLanguageModel.toolCalls([{ name: "describe", arguments: { numbers: [2, 3, 5, 7, 11] } }]),
+  TestLanguageModel.toolCalls([{ name: "factors", arguments: { number: 2310 } }]),
+  TestLanguageModel.toolCalls([{ name: "finish", arguments: {} }]),
   TestLanguageModel.fields({
     reasoning: "Both tools have answered.",
     answer: "Their mean is 5.6, and 2310 is their product."

@@ -135,8 +135,8 @@ describe("McpTools.stdio", () => {
       const { trajectory } = yield* ReAct.make("question -> answer", { tools })({ question: "1 + 2?" })
       assert.strictEqual(trajectory[0]?.observation, `{"sum":3}`)
     }).pipe(Effect.provide(TestLanguageModel.layer([
-      TestLanguageModel.fields({ next_thought: "Add.", next_tool_name: "sum", next_tool_args: { a: 1, b: 2 } }),
-      TestLanguageModel.fields({ next_thought: "Done.", next_tool_name: "finish", next_tool_args: {} }),
+      TestLanguageModel.toolCalls([{ name: "sum", arguments: { a: 1, b: 2 } }]),
+      TestLanguageModel.toolCalls([{ name: "finish", arguments: {} }]),
       TestLanguageModel.fields({ reasoning: "It says so.", answer: "3" })
     ]))))
 

@@ -127,8 +127,8 @@ describe("ToolBridge", () => {
       assert.isTrue(trajectory[0]?.failed)
       assert.include(trajectory[0]?.observation, "no such city")
     }).pipe(Effect.provide(TestLanguageModel.layer([
-      TestLanguageModel.fields({ next_thought: "Look.", next_tool_name: "weather", next_tool_args: rome }),
-      TestLanguageModel.fields({ next_thought: "No luck.", next_tool_name: "finish", next_tool_args: {} }),
+      TestLanguageModel.toolCalls([{ name: "weather", arguments: rome }]),
+      TestLanguageModel.toolCalls([{ name: "finish", arguments: {} }]),
       TestLanguageModel.fields({ reasoning: "It failed.", answer: "unknown" })
     ]))))
 
@@ -234,7 +234,7 @@ describe("ToolBridge", () => {
         Effect.gen(function*() {
           yield* client.receive({ type: "register_tools", tools })
           const answer = yield* client.next
-          return answer.type === "bridge_error" ? [answer.reason, answer.message] : answer
+          return answer.type === "bridge_error" ? [answer.reason, answer.message] : [answer.type]
         })
       assert.deepStrictEqual(yield* refused(offered("good"), offered("not good")), [
         "InvalidTool",
