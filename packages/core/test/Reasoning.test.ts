@@ -1,7 +1,7 @@
 import * as Adapter from "@effect-dspy/core/Adapter"
 import * as ChatAdapter from "@effect-dspy/core/ChatAdapter"
 import * as JsonAdapter from "@effect-dspy/core/JsonAdapter"
-import * as LanguageModel from "@effect-dspy/core/LanguageModel"
+import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import * as Module from "@effect-dspy/core/Module"
 import * as ModuleEvent from "@effect-dspy/core/ModuleEvent"
 import * as Parameters from "@effect-dspy/core/Parameters"

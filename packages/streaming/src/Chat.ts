@@ -5,6 +5,7 @@
  *
  * @since 0.1.0
  */
+import * as History from "@effect-dspy/core/History"
 import * as Json from "@effect-dspy/core/Json"
 import type * as Module from "@effect-dspy/core/Module"
 import type * as ModuleEvent from "@effect-dspy/core/ModuleEvent"
@@ -29,23 +30,10 @@ import * as ModuleStream from "./ModuleStream.ts"
 export type StoreError = PlatformError.PlatformError | ParseResult.ParseError
 
 /**
- * How much of its history the module is shown: the newest turns, as many as fit
- * both limits. `tokens` is an estimate, a quarter of the characters of the turns
- * as JSON.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Window {
-  readonly turns?: number | undefined
-  readonly tokens?: number | undefined
-}
-
-/**
  * - `turn`: what is kept of a turn; its encoded side is JSON.
  * - `remember`: the turn that a message and the answer to it are.
- * - `window`: how much of the history the module is shown; all of it by default.
- *   The whole of it is kept anyway.
+ * - `window`: how much of the history the module is shown, its newest turns; all of
+ *   it by default. The whole of it is kept anyway.
  *
  * @since 0.1.0
  * @category models
@@ -53,7 +41,7 @@ export interface Window {
 export interface Options<in Message, in Out, in out Turn, in out Encoded> {
   readonly turn: Schema.Schema<Turn, Encoded>
   readonly remember: (message: Message, output: Out) => Turn
-  readonly window?: Window | undefined
+  readonly window?: History.Window | undefined
 }
 
 /**
@@ -83,11 +71,14 @@ export interface Chat<in Message, out Out, out Turn, out E, out R> {
 
 /**
  * Conversations with a module that takes a `history` of turns beside what it is
- * told. Another process with the same store goes on where this one has stopped;
- * two at once would overwrite each other's turns of the same session.
+ * told: `History.prepend` of core makes a signature take one, which the model then
+ * sees as earlier turns; a list of turns of any other kind is shown as a value.
+ * Another process with the same store goes on where this one has stopped; two at
+ * once would overwrite each other's turns of the same session.
  *
  * @example
  * ```ts
+ * import * as History from "@effect-dspy/core/History"
  * import * as Predict from "@effect-dspy/core/Predict"
  * import * as Signature from "@effect-dspy/core/Signature"
  * import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
@@ -97,10 +88,7 @@ export interface Chat<in Message, out Out, out Turn, out E, out R> {
  *
  * const Turn = Schema.Struct({ question: Schema.String, answer: Schema.String })
  *
- * const reply = Predict.make(Signature.make({
- *   input: { history: Schema.Array(Turn), question: Schema.String },
- *   output: { answer: Schema.String }
- * }))
+ * const reply = Predict.make(Signature.parse("question -> answer").pipe(History.prepend))
  *
  * const program = Effect.gen(function*() {
  *   const chat = yield* Chat.make(reply, {
@@ -144,7 +132,6 @@ export const make = <In extends { readonly history: ReadonlyArray<Turn> }, Out, 
     const store = (yield* KeyValueStore.KeyValueStore).forSchema(Schema.Array(options.turn))
     // A lock for each session, as long as somebody has or wants it.
     const locks = yield* RcMap.make({ lookup: (_: string) => Effect.makeSemaphore(1) })
-    const encode = Schema.encode(options.turn)
 
     // A store may make file names of its keys, which are short and of few characters.
     const keyOf = (session: string): string => `chat-${Json.hash(session)}`
@@ -159,29 +146,15 @@ export const make = <In extends { readonly history: ReadonlyArray<Turn> }, Out, 
     const history = (session: string): Effect.Effect<ReadonlyArray<Turn>, StoreError> =>
       Effect.map(store.get(keyOf(session)), Option.getOrElse((): ReadonlyArray<Turn> => []))
 
-    const shown = (turns: ReadonlyArray<Turn>): Effect.Effect<ReadonlyArray<Turn>, ParseResult.ParseError> =>
-      Effect.gen(function*() {
-        const { tokens, turns: most = Infinity } = options.window ?? {}
-        let first = Math.max(0, turns.length - most)
-        if (tokens === undefined) {
-          return turns.slice(first)
-        }
-        let left = tokens
-        for (let n = turns.length - 1; n >= first; n--) {
-          left -= Math.ceil(JSON.stringify(yield* encode(turns[n]!)).length / 4) // within the list
-          if (left < 0) {
-            first = n + 1
-          }
-        }
-        return turns.slice(first)
-      })
-
     // A turn has the session to itself until its scope closes.
     const turn = (session: string, message: Message) =>
       Effect.gen(function*() {
         yield* lock(session)
         const turns = yield* history(session)
-        const input = { ...message, history: yield* shown(turns) } as unknown as In // a message and a history
+        const input = {
+          ...message,
+          history: yield* History.newest(turns, options.turn, options.window ?? {})
+        } as unknown as In // a message and a history
         const remember = (output: Out): Effect.Effect<void, StoreError> =>
           Effect.uninterruptible(store.set(keyOf(session), [...turns, options.remember(message, output)]))
         return { input, remember }

@@ -1,3 +1,4 @@
+import * as History from "@effect-dspy/core/History"
 import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import * as Predict from "@effect-dspy/core/Predict"
 import * as Signature from "@effect-dspy/core/Signature"
@@ -14,7 +15,7 @@ const reply = Predict.make(Signature.make({
   output: { answer: Schema.String }
 }))
 
-const make = (window?: Chat.Window) =>
+const make = (window?: History.Window) =>
   Chat.make(reply, {
     turn: Turn,
     remember: ({ question }, { answer }) => ({ question, answer, at: new Date(0) }),
@@ -59,7 +60,7 @@ describe("Chat", () => {
 
   it.scoped("shows the newest turns that fit, and keeps all", () =>
     Effect.gen(function*() {
-      const shownWith = (window: Chat.Window) =>
+      const shownWith = (window: History.Window) =>
         Effect.gen(function*() {
           const chat = yield* make(window)
           yield* chat.remove("a")
@@ -76,6 +77,27 @@ describe("Chat", () => {
       assert.deepStrictEqual(yield* shownWith({ tokens: 33 }), ["SIX"])
       assert.deepStrictEqual(yield* shownWith({ turns: 1, tokens: 1000 }), ["SIX"])
       assert.deepStrictEqual(yield* shownWith({ tokens: 16 }), [])
+    }).pipe(Effect.provide(test)))
+
+  it.scoped("what was said before are turns, where the signature has a history", () =>
+    Effect.gen(function*() {
+      const qa = Signature.parse("question -> answer")
+      const chat = yield* Chat.make(Predict.make(History.prepend(qa)), {
+        turn: Schema.Struct({ question: Schema.String, answer: Schema.String }),
+        remember: ({ question }, { answer }) => ({ question, answer }),
+        window: { turns: 2 }
+      })
+      for (const question of ["one", "two", "three", "four"]) yield* chat.send("a", { question })
+      const request = (yield* TestLanguageModel.requests).at(-1)
+      assert.deepStrictEqual(
+        request?.messages.slice(1, -1).map(({ content }) => /\]\]\n(.*)/.exec(String(content))?.[1]),
+        [
+          "two",
+          "TWO",
+          "three",
+          "THREE"
+        ]
+      )
     }).pipe(Effect.provide(test)))
 
   it.effect("a session goes on where it has stopped, with the same store", () =>

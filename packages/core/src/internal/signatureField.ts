@@ -137,7 +137,10 @@ export const typeText = (ast: AST.AST, enclosing: ReadonlyArray<AST.AST> = [], w
 }
 
 const tupleText = (ast: AST.TupleType, nested: (type: AST.AST) => string): string => {
-  const array = (item: AST.AST) => isUnion(item) ? `(${nested(item)})[]` : `${nested(item)}[]`
+  const array = (item: AST.AST) => {
+    const text = nested(item)
+    return isUnion(item) && text !== nameOf(item) ? `(${text})[]` : `${text}[]`
+  }
   const [rest, ...trailing] = ast.rest.map((element) => element.type)
   if (rest !== undefined && ast.elements.length === 0 && trailing.length === 0) return array(rest)
   const elements = ast.elements.map((element) => `${nested(element.type)}${element.isOptional ? "?" : ""}`)
