@@ -158,12 +158,13 @@ export const make: {
     Effect.gen(function*() {
       const inputs = input as object // the inputs of a signature
       const steps: Array<Step> = []
+      const withRoom = trajectory.room(steps)
       const write = Module.surrounded(
         m.codeact,
         (current) => Effect.succeed(frame.noted(current, frame.join(current.path, "codeact"), rules))
       )
       const ask = <A, E, R>(module: Module.Module<unknown, A, E, R>) =>
-        trajectory.withRoom(steps, (steps) => module({ ...inputs, trajectory: told(steps) }))
+        withRoom((steps) => module({ ...inputs, trajectory: told(steps) }))
       let termination: Termination = "maxIters"
       while (steps.length < maxIters) {
         const written = yield* Effect.either(ask(write))

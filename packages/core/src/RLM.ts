@@ -206,12 +206,13 @@ export const make: {
   const rounds = (m: typeof parts, variables_info: string, session: Sandbox.Session<unknown, unknown>) =>
     Effect.gen(function*() {
       const steps: Array<Step> = []
+      const withRoom = trajectory.room(steps)
       const act = Module.surrounded(
         m.generate_action,
         (current) => Effect.succeed(frame.noted(current, frame.join(current.path, "generate_action"), rules))
       )
       const ask = <A, E, R>(module: Module.Module<unknown, A, E, R>, more: object) =>
-        trajectory.withRoom(steps, (steps) => module({ variables_info, repl_history: told(steps), ...more }))
+        withRoom((steps) => module({ variables_info, repl_history: told(steps), ...more }))
       while (steps.length < maxIters) {
         const acted = yield* Effect.either(ask(act, { iteration: `${steps.length + 1}/${maxIters}` }))
         if (Either.isLeft(acted)) {

@@ -15,9 +15,9 @@ import * as coerce from "./internal/coerce.ts"
 import * as frame from "./internal/frame.ts"
 import { resolve } from "./internal/signatureSource.ts"
 import * as toolCalls from "./internal/toolCalls.ts"
+import * as trajectory from "./internal/trajectory.ts"
 import * as Json from "./Json.ts"
 import * as LanguageModel from "./LanguageModel.ts"
-import * as LanguageModelError from "./LanguageModelError.ts"
 import * as Module from "./Module.ts"
 import * as Predict from "./Predict.ts"
 import * as Signature from "./Signature.ts"
@@ -184,32 +184,33 @@ export const make: {
   const signature = resolve(source)
   whole("maxIters", maxIters)
   whole("concurrency", concurrency)
-  const ask = questions(signature, tools)
+  const about = questions(signature, tools)
   return Module.make({
-    react: Predict.conversing(ask.signature, options),
+    react: Predict.conversing(about.signature, options),
     extract: Module.make(
-      { predict: Predict.conversing(ask.extraction, options) },
+      { predict: Predict.conversing(about.extraction, options) },
       function*(m, turn: Predict.Turn) {
         return (yield* m.predict(turn)).value
       }
     )
   }, function*(m, input: unknown) {
     const { capabilities } = yield* LanguageModel.LanguageModel
-    const choose = way === "native" || (way === undefined && capabilities.tools) ? ask.natively : ask.inText
-    const rounds = new Rounds()
+    const choose = way === "native" || (way === undefined && capabilities.tools) ? about.natively : about.inText
+    const rounds: Array<Round> = []
+    const ask = trajectory.room(rounds)
     let uses = 0
     let unreadable = 0
     let termination: Termination = "maxIters"
-    while (rounds.count < maxIters) {
-      const chosen = yield* Effect.either(rounds.fitting((rounds) => m.react(choose.turn(input, rounds))))
-      const number = rounds.count + 1
+    while (rounds.length < maxIters) {
+      const chosen = yield* Effect.either(ask((rounds) => m.react(choose.turn(input, rounds))))
+      const number = rounds.length + 1
       if (Either.isLeft(chosen)) {
         const error = chosen.left
         if (error._tag === "AdapterParseError") {
-          rounds.add(unread(number, error))
+          rounds.push(unread(number, error))
           if (++unreadable < 2) continue
           termination = "unreadable"
-        } else if (isFull(error)) termination = "contextWindow"
+        } else if (trajectory.isFull(error)) termination = "contextWindow"
         else return yield* error
         yield* Effect.logWarning(`A ReAct chose no further tool: ${error.message}`)
         break
@@ -217,17 +218,17 @@ export const make: {
       unreadable = 0
       const decision = choose.decision(chosen.right, number)
       const doing = decision.calls.filter((call) => call.name !== finish)
-      const seen = yield* use(ask.tools, doing, uses, concurrency)
+      const seen = yield* use(about.tools, doing, uses, concurrency)
       uses += doing.length
-      rounds.add(round(number, decision, seen, capabilities))
+      rounds.push(round(number, decision, seen, capabilities))
       if (doing.length < decision.calls.length) {
         termination = "finished"
         break
       }
     }
-    const outputs = yield* rounds.fitting((rounds) => m.extract(ask.extract(input, rounds)))
+    const outputs = yield* ask((rounds) => m.extract(about.extract(input, rounds)))
     // The overloads say what it answers.
-    return { ...outputs, trajectory: rounds.steps, termination } as never
+    return { ...outputs, trajectory: rounds.flatMap(({ steps }) => steps), termination } as never
   }) as Module.Module<unknown, never, Predict.PredictError, LanguageModel.LanguageModel> // and what tools need and fail with
 }
 
@@ -267,45 +268,6 @@ interface Round {
   readonly turns: ReadonlyArray<LanguageModel.Message>
   /** What was seen that is no text. */
   readonly parts: ReadonlyArray<LanguageModel.Part>
-}
-
-const isFull = (error: unknown): boolean =>
-  LanguageModelError.isLanguageModelError(error) && error.reason._tag === "ContextWindowExceeded"
-
-const cuts = 3
-
-// Those of one run, mutably.
-class Rounds {
-  readonly #all: Array<Round> = []
-  // Those before it had no room, and would have none the next time.
-  #from = 0
-
-  get count(): number {
-    return this.#all.length
-  }
-
-  get steps(): ReadonlyArray<Step> {
-    return this.#all.flatMap(({ steps }) => steps)
-  }
-
-  add(round: Round): void {
-    this.#all.push(round)
-  }
-
-  /** Asks about all that there is room for. */
-  fitting<A, E, R>(
-    ask: (rounds: ReadonlyArray<Round>) => Effect.Effect<A, E, R>,
-    left = cuts
-  ): Effect.Effect<A, E, R> {
-    return Effect.catchIf(
-      Effect.suspend(() => ask(this.#all.slice(this.#from))),
-      (error) => isFull(error) && left > 0 && this.#all.length - this.#from > 1,
-      () => {
-        this.#from += 1
-        return this.fitting(ask, left - 1)
-      }
-    )
-  }
 }
 
 const round = (
@@ -472,7 +434,7 @@ const questions = (signature: Signature.Any, list: ReadonlyArray<Tool.Any>): Que
       default: () => ({})
     })
   })
-  const extraction = ChainOfThought.withReasoning(extracting(signature))
+  const extraction = ChainOfThought.withReasoning(trajectory.extracting(signature))
   const definitions = [...list.map(({ definition }) => definition), ending]
   const offer = offered(definitions)
   const name = codec.of(choice).outputs.find((wire) => wire.name === "next_tool_name")
@@ -576,27 +538,19 @@ const offered = (tools: ReadonlyArray<LanguageModel.ToolDefinition>): string =>
     )
   ].join("\n")
 
-const namesOf = (fields: ReadonlyArray<Signature.Field>): string => fields.map(({ name }) => `\`${name}\``).join(", ")
-
-const trajectory = Schema.String.annotations({ description: "what was thought, done and seen so far" })
-
 const choosing = (signature: Signature.Any, output: Signature.Fields): Signature.Any => {
   const { inputs, outputs } = Signature.fields(signature)
   return Signature.make({
     instructions: `${signature.instructions}\n\nYou are given ${
-      namesOf(inputs)
+      trajectory.namesOf(inputs)
     } and can use tools to find out what is needed for ${
-      namesOf(outputs)
+      trajectory.namesOf(outputs)
     }. In view of the trajectory so far, decide what to do next.`,
     // Of the inputs the compiler knows nothing, which `{}` says.
-    input: { ...signature.input.fields as {}, trajectory },
+    input: { ...signature.input.fields as {}, trajectory: trajectory.field },
     output
   })
 }
-
-// The compiler cannot add a field to a signature it knows only by a variable.
-const extracting = (signature: Signature.Any): Signature.Any =>
-  Signature.appendInput(signature as Signature.Signature<{}, {}>, "trajectory", trajectory)
 
 // The same adapter, and those it falls back to, with other requests.
 const changed = (

@@ -5,22 +5,33 @@ import * as LanguageModelError from "../LanguageModelError.ts"
 import type * as Predict from "../Predict.ts"
 import * as Signature from "../Signature.ts"
 
-const isFull = (error: unknown): boolean =>
+/** Whether there was no room for what was asked. */
+export const isFull = (error: unknown): boolean =>
   LanguageModelError.isLanguageModelError(error) && error.reason._tag === "ContextWindowExceeded"
 
 const cuts = 3
 
-/** Leaves out the oldest step while there is no room for all; the last one must stay. */
-export const withRoom = <Step, A, E, R>(
-  steps: ReadonlyArray<Step>,
-  ask: (steps: ReadonlyArray<Step>) => Effect.Effect<A, E, R>,
-  cut = 0
-): Effect.Effect<A, E, R> =>
-  Effect.catchIf(
-    ask(steps.slice(cut)),
-    (error) => isFull(error) && cut < cuts && steps.length - cut > 1,
-    () => withRoom(steps, ask, cut + 1)
-  )
+/**
+ * Asks about the steps that there is room for, in one run of a module: leaves out
+ * the oldest one while there is none, up to three times for each question. The
+ * last one must stay, and what had no room once stays out.
+ */
+export const room = <Step>(steps: ReadonlyArray<Step>) => {
+  let from = 0
+  const ask = <A, E, R>(
+    question: (steps: ReadonlyArray<Step>) => Effect.Effect<A, E, R>,
+    left = cuts
+  ): Effect.Effect<A, E, R> =>
+    Effect.catchIf(
+      Effect.suspend(() => question(steps.slice(from))),
+      (error) => isFull(error) && left > 0 && steps.length - from > 1,
+      () => {
+        from += 1
+        return ask(question, left - 1)
+      }
+    )
+  return ask
+}
 
 /** Why a model that could not say how to go on ends the rounds; what is no reason for that is a failure still. */
 export const ending = (
