@@ -1,4 +1,4 @@
-import * as Adapter from "@effect-dspy/core/Adapter"
+import type * as Adapter from "@effect-dspy/core/Adapter"
 import * as ChatAdapter from "@effect-dspy/core/ChatAdapter"
 import * as Code from "@effect-dspy/core/Code"
 import * as JsonAdapter from "@effect-dspy/core/JsonAdapter"

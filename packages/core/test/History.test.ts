@@ -1,7 +1,7 @@
 import * as ChainOfThought from "@effect-dspy/core/ChainOfThought"
 import * as ChatAdapter from "@effect-dspy/core/ChatAdapter"
 import * as History from "@effect-dspy/core/History"
-import * as Image from "@effect-dspy/core/Image"
+import type * as Image from "@effect-dspy/core/Image"
 import * as JsonAdapter from "@effect-dspy/core/JsonAdapter"
 import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import * as Predict from "@effect-dspy/core/Predict"
