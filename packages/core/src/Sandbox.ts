@@ -366,9 +366,12 @@ export interface Session<out E = never, out R = never> {
  * @category models
  */
 export interface Service {
-  readonly open: <const F extends Functions = {}>(
-    options?: Options<F>
-  ) => Effect.Effect<Session<Functions.Error<F>, Functions.Requirements<F>>, SandboxError, Scope.Scope>
+  readonly open: {
+    <const F extends Functions>(
+      options: Options<F> & { readonly functions: F }
+    ): Effect.Effect<Session<Functions.Error<F>, Functions.Requirements<F>>, SandboxError, Scope.Scope>
+    (options?: Options): Effect.Effect<Session, SandboxError, Scope.Scope>
+  }
 }
 
 /**
@@ -385,13 +388,16 @@ export class Sandbox extends Context.Tag("@effect-dspy/core/Sandbox")<Sandbox, S
  * @since 0.1.0
  * @category accessors
  */
-export const open = <const F extends Functions = {}>(
-  options?: Options<F>
-): Effect.Effect<
-  Session<Functions.Error<F>, Functions.Requirements<F>>,
-  SandboxError,
-  Sandbox | Scope.Scope
-> => Effect.flatMap(Sandbox, (sandbox) => sandbox.open(options))
+export const open: {
+  <const F extends Functions>(
+    options: Options<F> & { readonly functions: F }
+  ): Effect.Effect<
+    Session<Functions.Error<F>, Functions.Requirements<F>>,
+    SandboxError,
+    Sandbox | Scope.Scope
+  >
+  (options?: Options): Effect.Effect<Session, SandboxError, Sandbox | Scope.Scope>
+} = (options?: Options) => Effect.flatMap(Sandbox, (sandbox) => sandbox.open(options))
 
 // =============================================================================
 // Making one
@@ -506,105 +512,115 @@ const callsAtATime = 32
 export const make = (
   start: (names: ReadonlyArray<string>, limits: Limits) => Effect.Effect<Machine, SandboxError, Scope.Scope>
 ): Service => ({
-  open: <const F extends Functions = {}>(options: Options<F> = {}) =>
-    Effect.gen(function*() {
-      type E = Functions.Error<F>
-      type R = Functions.Requirements<F>
-      // What they fail with and need is said by the type of their record.
-      const functions = (options.functions ?? {}) as unknown as { readonly [name: string]: HostFunction<E, R> }
-      const names = Object.keys(functions)
-      names.forEach(nameable)
-      const limits = {
-        timeout: Duration.toMillis(options.timeout ?? "5 seconds"),
-        memory: positive("memory", options.memory ?? 2 ** 26),
-        calls: positive("calls", options.calls ?? 256)
-      }
-      const scope = yield* Effect.scope
-      const turn = yield* Effect.makeSemaphore(1)
-      const handedOver = new Map<string, string>()
-      let current: { readonly machine: Machine; readonly scope: Scope.CloseableScope } | undefined
+  // The overloads say what functions fail with and need; without any it is nothing.
+  open: (options: Options<Functions> = {}) => opened(start, options as Options<Infallible>)
+})
 
-      const stop = (exit: Exit.Exit<unknown, unknown>) =>
-        Effect.suspend(() => {
-          const stopped = current
-          current = undefined
-          return stopped === undefined ? Effect.void : Scope.close(stopped.scope, exit)
-        })
-      const running = Effect.suspend(() =>
-        current !== undefined ?
-          Effect.succeed(current.machine) :
-          Effect.uninterruptibleMask((restore) =>
-            Effect.gen(function*() {
-              const own = yield* Scope.fork(scope, ExecutionStrategy.sequential)
-              const machine = yield* restore(Scope.extend(start(names, limits), own)).pipe(
-                Effect.onError((cause) => Scope.close(own, Exit.failCause(cause)))
-              )
-              current = { machine, scope: own }
-              yield* restore(Effect.forEach(handedOver, ([name, json]) => machine.set(name, json), { discard: true }))
-              return machine
-            })
-          )
-      )
-      const use = <A, E2, R2>(
-        f: (machine: Machine) => Effect.Effect<A, SandboxError | E2, R2>
-      ): Effect.Effect<A, SandboxError | E2, R2> =>
-        Effect.flatMap(running, f).pipe(
-          Effect.onError((cause) => isHarmless(cause) ? Effect.void : stop(Exit.failCause(cause))),
-          turn.withPermits(1)
-        )
-      yield* use(() => Effect.void)
+interface Infallible {
+  readonly [name: string]: HostFunction
+}
 
-      const run = (code: string) =>
-        use((machine) =>
+const opened = <E, R>(
+  start: Parameters<typeof make>[0],
+  { functions = {}, ...options }: Options<{ readonly [name: string]: HostFunction<E, R> }>
+): Effect.Effect<Session<E, R>, SandboxError, Scope.Scope> =>
+  Effect.gen(function*() {
+    const names = Object.keys(functions)
+    names.forEach(nameable)
+    const limits = {
+      timeout: Duration.toMillis(options.timeout ?? "5 seconds"),
+      memory: positive("memory", options.memory ?? 2 ** 26),
+      calls: positive("calls", options.calls ?? 256)
+    }
+    const scope = yield* Effect.scope
+    const turn = yield* Effect.makeSemaphore(1)
+    const handedOver = new Map<string, string>()
+    let current: { readonly machine: Machine; readonly scope: Scope.CloseableScope } | undefined
+
+    const stop = (exit: Exit.Exit<unknown, unknown>) =>
+      Effect.suspend(() => {
+        const stopped = current
+        current = undefined
+        return stopped === undefined ? Effect.void : Scope.close(stopped.scope, exit)
+      })
+    const running = Effect.suspend(() =>
+      current !== undefined ?
+        Effect.succeed(current.machine) :
+        Effect.uninterruptibleMask((restore) =>
           Effect.gen(function*() {
-            const context = yield* Effect.context<R>()
-            const permits = yield* Effect.makeSemaphore(callsAtATime)
-            const ended = yield* Deferred.make<never, E | SandboxError>()
-            const call: Call = (name, args) =>
-              Effect.try({ try: () => listed(checked(JSON.parse(args))), catch: broken }).pipe(
-                // The engine calls what it was given the names of.
-                Effect.flatMap((args) => functions[name]!(...args)),
-                Effect.map((result) => returned(name, JSON.stringify(result) ?? "null")),
-                Effect.catchIf(
-                  (error): error is Exception => error instanceof Exception,
-                  (exception) => Effect.succeed(Either.left(exception))
-                ),
-                Effect.catchAllCause((cause) =>
-                  // Exceptions are no failures by now, which the compiler cannot tell of a type it does not know.
-                  Effect.zipRight(Deferred.failCause(ended, cause as Cause.Cause<E | SandboxError>), Effect.never)
-                ),
-                Effect.provide(context),
-                permits.withPermits(1)
-              )
-            if (code.length > bounds.code) {
-              return yield* new SandboxError({
-                reason: new TooLarge({ what: "code", limit: bounds.code }),
-                logs: ""
-              })
-            }
-            const result = yield* Effect.raceFirst(machine.run(code, call), Deferred.await(ended))
-            if (result.value !== undefined) {
-              const { value } = result
-              yield* Effect.try({ try: () => checked(value), catch: broken })
-            }
-            return result
+            const own = yield* Scope.fork(scope, ExecutionStrategy.sequential)
+            const machine = yield* restore(Scope.extend(start(names, limits), own)).pipe(
+              Effect.onError((cause) => Scope.close(own, Exit.failCause(cause)))
+            )
+            current = { machine, scope: own }
+            yield* restore(Effect.forEach(handedOver, ([name, json]) => machine.set(name, json), { discard: true }))
+            return machine
           })
         )
+    )
+    const use = <A, E2, R2>(
+      f: (machine: Machine) => Effect.Effect<A, SandboxError | E2, R2>
+    ): Effect.Effect<A, SandboxError | E2, R2> =>
+      Effect.flatMap(running, f).pipe(
+        Effect.onError((cause) => isHarmless(cause) ? Effect.void : stop(Exit.failCause(cause))),
+        turn.withPermits(1)
+      )
+    yield* use(() => Effect.void)
 
-      const set = (name: string, value: Json.Json) =>
-        Effect.suspend(() => {
-          nameable(name)
-          if (Object.hasOwn(functions, name)) throw new RangeError(`Sandbox: "${name}" is the name of a function`)
-          const json = JSON.stringify(value)
-          return Effect.tap(
-            use((machine) => machine.set(name, json)),
-            () => Effect.sync(() => handedOver.set(name, json))
+    const run = (code: string) =>
+      use((machine) =>
+        Effect.gen(function*() {
+          const context = yield* Effect.context<R>()
+          const permits = yield* Effect.makeSemaphore(callsAtATime)
+          const ended = yield* Deferred.make<never, E | SandboxError>()
+          const call: Call = (name, args) =>
+            Effect.try({ try: () => listed(checked(JSON.parse(args))), catch: broken }).pipe(
+              // The engine calls what it was given the names of.
+              Effect.flatMap((args) => functions[name]!(...args)),
+              Effect.map((result) => returned(name, JSON.stringify(result) ?? "null")),
+              Effect.catchIf(
+                (error): error is Exception => error instanceof Exception,
+                (exception) => Effect.succeed(Either.left(exception))
+              ),
+              Effect.catchAllCause((cause) =>
+                // Exceptions are no failures by now, which the compiler cannot tell of a type it does not know.
+                Effect.zipRight(Deferred.failCause(ended, cause as Cause.Cause<E | SandboxError>), Effect.never)
+              ),
+              Effect.provide(context),
+              permits.withPermits(1)
+            )
+          if (code.length > bounds.code) {
+            return yield* new SandboxError({
+              reason: new TooLarge({ what: "code", limit: bounds.code }),
+              logs: ""
+            })
+          }
+          const result = yield* Effect.raceFirst(
+            machine.run(code, call),
+            // The engine is in the middle of something, even if what ends it is an error of another sandbox.
+            Effect.tapErrorCause(Deferred.await(ended), (cause) => stop(Exit.failCause(cause)))
           )
+          if (result.value !== undefined) {
+            const { value } = result
+            yield* Effect.try({ try: () => checked(value), catch: broken })
+          }
+          return result
         })
+      )
 
-      return { run, set }
-    })
-})
+    const set = (name: string, value: Json.Json) =>
+      Effect.suspend(() => {
+        nameable(name)
+        if (Object.hasOwn(functions, name)) throw new RangeError(`Sandbox: "${name}" is the name of a function`)
+        const json = JSON.stringify(value)
+        return Effect.tap(
+          use((machine) => machine.set(name, json)),
+          () => Effect.sync(() => handedOver.set(name, json))
+        )
+      })
+
+    return { run, set }
+  })
 
 const returned = (name: string, json: string): Either.Either<string, Exception> =>
   json.length <= bounds.returned ? Either.right(json) : Either.left(

@@ -355,6 +355,15 @@ export * as Predict from "./Predict.ts"
 export * as Preview from "./Preview.ts"
 
 /**
+ * `ProgramOfThought` answers by a program: the model writes code for the task, a
+ * sandbox runs it, and the outputs are made of what it says. What is computed
+ * is computed, not guessed.
+ *
+ * @since 0.1.0
+ */
+export * as ProgramOfThought from "./ProgramOfThought.ts"
+
+/**
  * `RLM`, a recursive language model, answers from inputs that are too long to be
  * read: they stay in a sandbox, and the model writes code that looks into them
  * and asks models about parts of them.
