@@ -598,18 +598,12 @@ const readBody = (
 ): Effect.Effect<unknown, ServingError.ServingError> => {
   const tooLarge = ServingError.make("TooLarge", `the body of a request may have ${limit} bytes`)
   if (Number(request.headers["content-length"] ?? 0) > limit) return tooLarge
-  return Stream.runFoldEffect(
-    request.stream,
-    { text: "", size: 0, decoder: newDecoder() },
-    (read, bytes) =>
-      Effect.suspend(() => {
-        const size = read.size + bytes.length
-        return size > limit
-          ? tooLarge
-          : Effect.map(decoded(read.decoder, bytes), (text) => ({ ...read, size, text: read.text + text }))
-      })
-  ).pipe(
-    Effect.flatMap(({ decoder, text }) => Effect.map(decoded(decoder), (rest) => text + rest)),
+  return Stream.runFoldEffect(request.stream, { parts: [], size: 0 }, (read: Body, part) => {
+    const size = read.size + part.length
+    if (size > limit) return tooLarge
+    read.parts.push(part)
+    return Effect.succeed({ parts: read.parts, size })
+  }).pipe(
     Effect.mapError((error) =>
       error._tag === "ServingError" ? error : ServingError.make("BadRequest", "the request did not arrive completely")
     ),
@@ -617,15 +611,22 @@ const readBody = (
       duration: "30 seconds",
       onTimeout: () => ServingError.make("TooSlow", "the request did not arrive in time", { retryable: true })
     }),
+    Effect.flatMap(decoded),
     Effect.flatMap(input.parse)
   )
 }
 
-const newDecoder = () => new TextDecoder("utf-8", { fatal: true })
+interface Body {
+  readonly parts: Array<Uint8Array>
+  readonly size: number
+}
 
-const decoded = (decoder: TextDecoder, bytes?: Uint8Array): Effect.Effect<string, ServingError.ServingError> =>
+const decoded = ({ parts }: Body): Effect.Effect<string, ServingError.ServingError> =>
   Effect.try({
-    try: () => bytes === undefined ? decoder.decode() : decoder.decode(bytes, { stream: true }),
+    try: () => {
+      const decoder = new TextDecoder("utf-8", { fatal: true })
+      return parts.map((part) => decoder.decode(part, { stream: true })).join("") + decoder.decode()
+    },
     catch: () => ServingError.make("BadRequest", "what was sent is not UTF-8")
   })
 
@@ -646,10 +647,8 @@ const failure = (error: ServingError.ServingError): HttpServerResponse.HttpServe
     status: error.status,
     headers: {
       ...(error.retryAfter === undefined ? {} : { "retry-after": String(Math.ceil(error.retryAfter / 1000)) }),
-      // What is still on its way is not worth waiting for, nor a server that stops.
-      ...(error.reason === "TooLarge" || error.reason === "TooSlow" || error.reason === "Unavailable"
-        ? { connection: "close" }
-        : {})
+      // What is still on its way is not waited for, and nothing more is asked of a server that stops.
+      ...(error.reason === "TooSlow" || error.reason === "Unavailable" ? { connection: "close" } : {})
     }
   })
 
@@ -932,7 +931,9 @@ const isLoopback = (hostname: string): boolean =>
 /**
  * Serves routes on the HTTP server: these, and others that go with them. When the
  * scope closes, no more requests are taken, those there are may end, and what has
- * not ended in time is interrupted and told so.
+ * not ended in time is interrupted and told so. After that `http`, Node's server,
+ * is told to close what connections there are: it would wait for a client that has
+ * connected and says nothing.
  *
  * A server that others can reach over the network must have `auth`, or say under
  * which `hosts` it is to be reached; otherwise this dies with a `RangeError`.
@@ -941,11 +942,14 @@ const isLoopback = (hostname: string): boolean =>
  * @category layers
  */
 export const serve = <E = never, R = never>(
-  app: Layer.Layer<never, E, R | HttpLayerRouter.HttpRouter>
+  app: Layer.Layer<never, E, R | HttpLayerRouter.HttpRouter>,
+  options?: { readonly http?: { readonly closeAllConnections: () => void } | undefined }
 ): Layer.Layer<never, E, Server | HttpServer.HttpServer | Exclude<R, HttpLayerRouter.HttpRouter>> =>
   Layer.scopedDiscard(Effect.gen(function*() {
     const server = yield* Server
-    yield* Effect.addFinalizer(() => server.drain)
+    yield* Effect.addFinalizer(() =>
+      Effect.zipRight(server.drain, Effect.sync(() => options?.http?.closeAllConnections()))
+    )
   })).pipe(
     // Built after the routes are served, so that it ends before they do. What a route needs of each request is not among
     // `R`: routes with such needs are given them where they are made.

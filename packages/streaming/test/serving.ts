@@ -80,7 +80,7 @@ export const start = <const M extends Server.Modules, R = never>(
   Effect.gen(function*() {
     const http = Http.createServer()
     const context = yield* Layer.build(
-      Server.serve(app).pipe(
+      Server.serve(app, { http }).pipe(
         Layer.provideMerge(Server.layer(options)),
         Layer.provideMerge(NodeHttpServer.layer(() => http, { port: 0, host: "127.0.0.1" }))
       )

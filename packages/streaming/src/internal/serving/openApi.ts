@@ -1,6 +1,6 @@
 import type * as Json from "@effect-dspy/core/Json"
 import * as JSONSchema from "effect/JSONSchema"
-import * as Schema from "effect/Schema"
+import type * as Schema from "effect/Schema"
 import * as Protocol from "../../Protocol.ts"
 import { ServingError } from "../../ServingError.ts"
 
@@ -53,12 +53,12 @@ export const document = (
     json(
       JSONSchema.fromAST(self.ast, {
         definitions,
-        definitionPath: "#/components/schemas/",
+        definitionPath: prefix,
         target: "jsonSchema2020-12"
       })
     )
   const event = schema(Protocol.Event.annotations({ identifier: "Event" }))
-  const error = schema(Schema.encodedSchema(ServingError).annotations({ identifier: "ServingError" }))
+  const error = schema(ServingError)
 
   const failures = {
     default: {
@@ -184,14 +184,30 @@ export const document = (
       }
     }
   }
-  return {
+  return named({
     openapi: "3.1.0",
     info: { title: options.title, version: options.version },
     ...(options.isGuarded ? { security: [{ bearer: [] }] } : {}),
     paths,
     components: {
-      schemas: definitions as unknown as Json.JsonRecord, // JSON Schemas are JSON
+      schemas: Object.fromEntries(
+        Object.entries(definitions).map(([name, definition]) => [nameOf(name), json(definition)])
+      ),
       ...(options.isGuarded ? { securitySchemes: { bearer: { type: "http", scheme: "bearer" } } } : {})
     }
-  }
+  })
 }
+
+// A component has a name of these characters only, and the identifier of a schema may have others.
+const nameOf = (identifier: string): string => identifier.replace(/^@/, "").replace(/[^A-Za-z0-9._-]/g, ".")
+
+const prefix = "#/components/schemas/"
+
+const named = (document: Json.JsonRecord): Json.JsonRecord =>
+  JSON.parse(
+    JSON.stringify(document),
+    (key, value) =>
+      key === "$ref" && typeof value === "string" && value.startsWith(prefix)
+        ? prefix + nameOf(value.slice(prefix.length).replaceAll("~1", "/").replaceAll("~0", "~"))
+        : value
+  )

@@ -438,7 +438,7 @@ export const make = (options: Options, ticker: Ticker.Ticker): Effect.Effect<Run
           // Nobody who has gone will be let in again.
           const abandoned = Array.from(runs.values()).filter((run) => run.seats.size === 0)
           return Effect.forEach(abandoned, left, { discard: true }).pipe(
-            Effect.zipRight(Effect.timeoutOption(isIdle.await, limit)),
+            Effect.zipRight(Effect.timeoutOption(Effect.interruptible(isIdle.await), limit)),
             Effect.zipRight(isStopped.open),
             // Whatever still ran has now been told to end, and does so unless it cannot be interrupted.
             Effect.zipRight(isIdle.await)

@@ -157,7 +157,7 @@ export const accept = (
       Effect.suspend(() => {
         goodbye(code, reason)
         socket.resume()
-        return Effect.asVoid(Effect.timeoutOption(isGone.await, "2 seconds"))
+        return Effect.asVoid(Effect.timeoutOption(Effect.interruptible(isGone.await), "2 seconds"))
       })
 
     yield* Effect.acquireRelease(
