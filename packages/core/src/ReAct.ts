@@ -13,6 +13,7 @@ import * as ChainOfThought from "./ChainOfThought.ts"
 import * as codec from "./internal/codec.ts"
 import * as coerce from "./internal/coerce.ts"
 import * as frame from "./internal/frame.ts"
+import type { Observation } from "./internal/observation.ts"
 import { resolve } from "./internal/signatureSource.ts"
 import * as toolCalls from "./internal/toolCalls.ts"
 import * as trajectory from "./internal/trajectory.ts"
@@ -78,8 +79,9 @@ export type Answer<S extends Signature.Any> = Types.Simplify<
  *   in the type of the module.
  * - `maxIters`: how many rounds at most, 20 by default.
  * - `toolCalls`: whether tools are offered and called the way of the model's API
- *   (`native`) or in the text of the answer (`text`). By default it is `native`
- *   if the model's capabilities say that it has tools.
+ *   (`native`) or in the text of the answer (`text`), which an adapter writes and
+ *   reads. By default it is `native` if the model's capabilities say that it has
+ *   tools.
  * - `concurrency`: how many calls of one round are under way at once, 8 by
  *   default. With 1 each waits for the one before it.
  *
@@ -216,7 +218,7 @@ export const make: {
         break
       }
       unreadable = 0
-      const decision = choose.decision(chosen.right, number)
+      const decision = choose.decision(chosen.right, rounds)
       const doing = decision.calls.filter((call) => call.name !== finish)
       const seen = yield* use(about.tools, doing, uses, concurrency)
       uses += doing.length
@@ -256,9 +258,7 @@ interface Decision {
   readonly turn: LanguageModel.Message | undefined
 }
 
-interface Seen {
-  readonly observation: string
-  readonly parts: ReadonlyArray<LanguageModel.Part>
+interface Seen extends Observation {
   readonly failed: boolean
 }
 
@@ -290,8 +290,8 @@ const round = (
     }
     const shown = used.parts.filter((part) => isTaken(part, capabilities))
     const observation = shown.length === used.parts.length
-      ? used.observation
-      : `${used.observation} (which this model cannot be shown)`
+      ? used.text
+      : `${used.text} (which this model cannot be shown)`
     steps.push({ ...step, observation, failed: used.failed })
     turns.push({ role: "tool", toolCallId: id, content: observation })
     if (shown.length > 0) parts.push({ _tag: "Text", text: `From \`${name}\` in round ${number}:` }, ...shown)
@@ -343,14 +343,14 @@ const use = (
   calls: ReadonlyArray<Call>,
   before: number,
   concurrency: number
-): Effect.Effect<ReadonlyArray<Seen>> =>
+): Effect.Effect<ReadonlyArray<Seen>> => {
   // All are read before anything is done.
-  Effect.forEach(calls, (call, index) =>
-    Effect.map(Effect.either(prepared(known, call)), (doing) => heard(call, before + index + 1, doing))).pipe(
-      Effect.flatMap((uses) =>
-        Effect.all(uses, { concurrency })
-      )
-    )
+  const read = Effect.forEach(
+    calls,
+    (call, index) => Effect.map(Effect.either(prepared(known, call)), (doing) => heard(call, before + index + 1, doing))
+  )
+  return Effect.flatMap(read, (uses) => Effect.all(uses, { concurrency }))
+}
 
 const prepared = (known: ReadonlyMap<string, Tool.Any>, { arguments: args, name }: Call) => {
   const tool = known.get(name)
@@ -372,27 +372,25 @@ const prepared = (known: ReadonlyMap<string, Tool.Any>, { arguments: args, name 
   return Tool.prepare(tool as Tool.Tool<string, unknown, unknown>, args.right)
 }
 
-type Doing = Effect.Effect.Success<ReturnType<typeof Tool.prepare<unknown, unknown, never, never>>>
-
 const heard = (
   { arguments: args, name }: Call,
   number: number,
-  doing: Either.Either<Doing, Tool.ToolError>
+  doing: Either.Either<Effect.Effect<Observation, Tool.ToolError>, Tool.ToolError>
 ): Effect.Effect<Seen> =>
   frame.with_(({ call, listener, path }) => {
     const source = { path, call, use: number, tool: name }
     const done: Effect.Effect<Seen> = Effect.flatten(doing).pipe(
-      Effect.map(({ parts, text }) => ({ observation: text, parts, failed: false })),
+      Effect.map((observation) => ({ ...observation, failed: false })),
       Effect.catchTag("ToolError", (error) =>
-        Effect.succeed({ observation: `It did not work. ${error.message}`, parts: [], failed: true }))
+        Effect.succeed({ text: `It did not work. ${error.message}`, parts: [], failed: true }))
     )
     if (listener === undefined) {
       return done
     }
     return listener.emit([{ _tag: "ToolStart", ...source, arguments: Either.getOrElse(args, () => ({})) }]).pipe(
       Effect.zipRight(done),
-      Effect.tap(({ failed, observation }) =>
-        listener.emit([{ _tag: "ToolEnd", ...source, observation, failed }])
+      Effect.tap(({ failed, text }) =>
+        listener.emit([{ _tag: "ToolEnd", ...source, observation: text, failed }])
       )
     )
   })
@@ -403,7 +401,7 @@ const heard = (
 
 interface Way {
   readonly turn: (input: unknown, rounds: ReadonlyArray<Round>) => Predict.Turn
-  readonly decision: (answered: Predict.Answered, round: number) => Decision
+  readonly decision: (answered: Predict.Answered, before: ReadonlyArray<Round>) => Decision
 }
 
 interface Questions {
@@ -461,18 +459,12 @@ const questions = (signature: Signature.Any, list: ReadonlyArray<Tool.Any>): Que
             turns: rounds.flatMap(({ turns }) => turns)
           })
       }),
-      decision: ({ output, value }, round) => {
+      decision: ({ output, value }, before) => {
         const thought = String(value["next_thought"])
         if (output.toolCalls.length === 0) {
           return { thought, calls: [{ id: "", name: finish, arguments: Either.right({}) }], turn: undefined }
         }
-        const ids = new Set<string>()
-        // Some services leave ids out, or use one twice.
-        const called = output.toolCalls.map((call, index) => {
-          const id = call.id === "" || ids.has(call.id) ? `call_${round}_${index}` : call.id
-          ids.add(id)
-          return { ...call, id }
-        })
+        const called = withIds(output.toolCalls, before)
         return {
           thought,
           calls: called.map((call) => ({ ...call, arguments: toolCalls.read(call.arguments) })),
@@ -509,6 +501,20 @@ const questions = (signature: Signature.Any, list: ReadonlyArray<Tool.Any>): Que
       adapter: (chosen) => changed(chosen, (format, input) => withParts(format(input), rounds))
     })
   }
+}
+
+// Some services leave ids out, or count anew in each answer; in a conversation each call needs one of its own.
+const withIds = (
+  calls: ReadonlyArray<LanguageModel.ToolCall>,
+  before: ReadonlyArray<Round>
+): ReadonlyArray<LanguageModel.ToolCall> => {
+  const taken = new Set(["", ...before.flatMap(({ turns }) => turns.flatMap(({ toolCallId = "" }) => toolCallId))])
+  return calls.map((call) => {
+    let { id } = call
+    for (let n = taken.size; taken.has(id); n++) id = `call_${n}`
+    taken.add(id)
+    return { ...call, id }
+  })
 }
 
 const ending: LanguageModel.ToolDefinition = {

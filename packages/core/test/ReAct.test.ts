@@ -922,6 +922,18 @@ describe("ReAct of native calls", () => {
       assert.strictEqual(new Set(ids).size, 4)
     }))
 
+  it.effect("gives calls of different rounds different ids, though a service counts anew each time", () =>
+    Effect.gen(function*() {
+      const requests: Array<LanguageModel.Request> = []
+      const both = calls([{ name: "add", arguments: { a: 1, b: 2 } }, { name: "broken" }])
+      yield* react(ask).pipe(Effect.provide(recording(requests, [both, both, both, finish, done])))
+      const turns = requests[3]!.messages.slice(2)
+      const ids = turns.flatMap(({ toolCalls }) => toolCalls?.map(({ id }) => id) ?? [])
+      assert.deepStrictEqual(ids.slice(0, 2), ["call_0", "call_1"])
+      assert.deepStrictEqual(turns.flatMap(({ toolCallId }) => toolCallId ?? []), ids)
+      assert.strictEqual(new Set(ids).size, 6)
+    }))
+
   it.effect("a stream that is begun again leaves nothing of what it said before", () =>
     Effect.gen(function*() {
       const answer = TestLanguageModel.deltas([

@@ -33,10 +33,7 @@ const partsOf = (value: unknown): ReadonlyArray<LanguageModel.Part> | undefined 
     ? value
     : undefined
 
-/**
- * A value on one line.
- */
-export const text = (value: unknown): string => {
+const text = (value: unknown): string => {
   if (typeof value === "string") return value
   if (value === undefined) return "done"
   try {
