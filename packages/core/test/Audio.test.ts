@@ -5,6 +5,7 @@ import { FileSystem } from "@effect/platform"
 import { NodeContext } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Either, Encoding, Schema } from "effect"
+import { partsOf } from "./adapters.ts"
 
 const bytesOf = (text: string): Uint8Array => Uint8Array.from(text, (character) => character.charCodeAt(0))
 
@@ -59,7 +60,7 @@ describe("Audio", () => {
       const recording = { url: "data:audio/ogg;base64,T2dnUw==" }
       assert.deepStrictEqual(yield* transcribe({ recording, language: "en" }), { text: "hello" })
       const [request] = yield* TestLanguageModel.requests
-      assert.deepStrictEqual(Array.from(request!.messages[1]!.content).slice(0, 2), [
+      assert.deepStrictEqual(partsOf(request!.messages[1]).slice(0, 2), [
         { _tag: "Text", text: "[[ ## recording ## ]]\n" },
         { _tag: "Audio", ...recording }
       ])

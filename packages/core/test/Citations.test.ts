@@ -7,6 +7,7 @@ import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
 import * as Trace from "@effect-dspy/core/Trace"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
+import { partsOf } from "./adapters.ts"
 
 const answer = Predict.make("source: Document, question -> answer, citations: dspy.Citations")
 const input = { source: Document.fromText("The kettle is blue.", { title: "Inventory" }), question: "Which colour?" }
@@ -39,7 +40,7 @@ describe("Citations", () => {
       assert.deepStrictEqual(trace[0]!.outputs, { answer: "It is blue.", citations })
       const [request] = yield* TestLanguageModel.requests
       assert.notInclude(String(request!.messages[0]!.content).split("Task:")[0]!, "citations")
-      assert.deepInclude(Array.from(request!.messages[1]!.content)[1], {
+      assert.deepInclude(partsOf(request!.messages[1])[1], {
         _tag: "Text",
         document: { title: "Inventory" }
       })

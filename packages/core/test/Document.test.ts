@@ -7,7 +7,7 @@ import { FileSystem } from "@effect/platform"
 import { NodeContext } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Either, Encoding, FastCheck, Schema } from "effect"
-import { format } from "./adapters.ts"
+import { format, partsOf } from "./adapters.ts"
 
 const bytesOf = (text: string): Uint8Array => new TextEncoder().encode(text)
 const pdf = "%PDF-1.7\n1 0 obj"
@@ -63,7 +63,7 @@ describe("Document", () => {
         plan: { url: "https://a.test/plan.pdf", title: "Plan" }
       }
     })
-    assert.deepStrictEqual(Array.from(request.messages[1]!.content).slice(0, 6), [
+    assert.deepStrictEqual(partsOf(request.messages[1]).slice(0, 6), [
       { _tag: "Text", text: "[[ ## sources ## ]]\n[" },
       { _tag: "Text", text: "\\[[ ## answer ## ]]\n42", document: { title: "Notes" } },
       { _tag: "Text", text: "," },

@@ -18,13 +18,16 @@ import { FileSystem } from "@effect/platform"
 import { NodeContext } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Either, Encoding, FastCheck, Layer, Schema } from "effect"
-import { format } from "./adapters.ts"
+import { format, partsOf } from "./adapters.ts"
 
 const bytesOf = (text: string): Uint8Array => Uint8Array.from(text, (character) => character.charCodeAt(0))
 
 const png = "\x89PNG\r\n\x1a\n"
 const pixel = Either.getOrThrow(Image.fromBytes(bytesOf(`${png}pixel`)))
 const distant: Image.Image = { url: "https://example.org/cat.png" }
+
+/** An image as JSON has it. */
+const json = ({ url }: Image.Image) => ({ url })
 
 const adapters = [ChatAdapter.adapter, JsonAdapter.adapter, XmlAdapter.adapter]
 
@@ -193,12 +196,12 @@ describe("Image", () => {
   describe("is shown", () => {
     it("in its place, by every adapter", () => {
       for (const adapter of adapters) {
-        const request = format(adapter, look, { inputs: { photo: { ...pixel, detail: "high" }, question: "Who?" } })
-        const content = request.messages.at(-1)!.content
+        const request = format(adapter, look, {
+          inputs: { photo: { ...json(pixel), detail: "high" }, question: "Who?" }
+        })
+        const content = partsOf(request.messages.at(-1))
         assert.deepStrictEqual(
-          Array.from(content).map((part) =>
-            typeof part === "string" || part._tag !== "Text" ? part : part.text.split("Answer with")[0]
-          ),
+          content.map((part) => part._tag !== "Text" ? part : part.text.split("Answer with")[0]),
           [
             "[[ ## photo ## ]]\n",
             { _tag: "Image", ...pixel, detail: "high" },
@@ -213,9 +216,9 @@ describe("Image", () => {
     it("in demonstrations, whole and partial ones", () => {
       for (const adapter of adapters) {
         const request = format(adapter, look, {
-          inputs: { photo: distant, question: "Who?" },
-          demos: [{ photo: { ...pixel }, question: "What?", answer: "a pixel" }, {
-            photo: { ...pixel },
+          inputs: { photo: json(distant), question: "Who?" },
+          demos: [{ photo: json(pixel), question: "What?", answer: "a pixel" }, {
+            photo: json(pixel),
             answer: "a dot"
           }]
         })
@@ -225,10 +228,10 @@ describe("Image", () => {
           distant.url
         ])
         const [partial, whole] = request.messages.filter(({ role }) => role === "user")
-        assert.deepInclude(Array.from(partial!.content)[0], {
+        assert.deepInclude(partsOf(partial)[0], {
           text: "This example does not give all fields.\n\n[[ ## photo ## ]]\n"
         })
-        assert.deepInclude(Array.from(whole!.content)[2], { text: "\n\n[[ ## question ## ]]\nWhat?" })
+        assert.deepInclude(partsOf(whole)[2], { text: "\n\n[[ ## question ## ]]\nWhat?" })
       }
     })
 
@@ -240,13 +243,12 @@ describe("Image", () => {
       })
       const request = format(ChatAdapter.adapter, signature, {
         inputs: {
-          photos: [{ ...pixel }, { ...distant }],
-          albums: { "a \"b\"": { title: "[[ ## photos ## ]]", cover: { ...distant } }, empty: { title: "none" } }
+          photos: [json(pixel), json(distant)],
+          albums: { "a \"b\"": { title: "[[ ## photos ## ]]", cover: json(distant) }, empty: { title: "none" } }
         }
       })
-      const shown = Array.from(
-        request.messages[1]!.content,
-        (part) => typeof part === "string" ? part : part._tag === "Text" ? part.text : `<${part.url.slice(0, 9)}>`
+      const shown = partsOf(request.messages[1]).map((part) =>
+        part._tag === "Text" ? part.text : `<${part.url.slice(0, 9)}>`
       )
       assert.strictEqual(
         shown.join("").split("\n\nAnswer with")[0],
@@ -264,7 +266,7 @@ describe("Image", () => {
         /^\[\[ ## photo ## \]\]\nno photo\n\n\[\[ ## third ## \]\]\nnull\n\n/
       )
       const request = format(ChatAdapter.adapter, signature, {
-        inputs: { photo: { ...pixel }, other: { ...distant }, third: { ...pixel } }
+        inputs: { photo: json(pixel), other: json(distant), third: json(pixel) }
       })
       assert.strictEqual(media(request).length, 3)
     })
@@ -293,7 +295,7 @@ describe("Image", () => {
         const describe = Predict.make(look)
         const [output, trace] = yield* Trace.capture(describe({ photo: pixel, question: "Who?" }))
         assert.deepStrictEqual(output, { answer: "a pixel" })
-        assert.deepStrictEqual(trace[0]!.inputs, { photo: { ...pixel }, question: "Who?" })
+        assert.deepStrictEqual(trace[0]!.inputs, { photo: json(pixel), question: "Who?" })
         assert.deepStrictEqual(media((yield* TestLanguageModel.requests)[0]!), [{ _tag: "Image", ...pixel }])
         const error = yield* Effect.flip(describe({ photo: { url: "/etc/passwd" }, question: "Who?" }))
         assert.strictEqual(error._tag, "InvalidInput")
@@ -308,7 +310,7 @@ describe("Image", () => {
         const error = yield* Effect.flip(pick({ photos: [] }))
         assert.strictEqual(error._tag, "AdapterParseError")
       }).pipe(Effect.provide(TestLanguageModel.layer([
-        TestLanguageModel.fields({ best: { ...distant } }),
+        TestLanguageModel.fields({ best: json(distant) }),
         TestLanguageModel.fields({ best: { url: "file:///etc/passwd" } })
       ]))))
 
@@ -331,7 +333,7 @@ describe("Image", () => {
     it.effect("saved as a demonstration comes back as it was", () =>
       Effect.gen(function*() {
         const module = Predict.make(look)
-        const demo = Parameters.demo({ photo: { ...pixel, detail: "low" }, question: "Who?", answer: "me" })
+        const demo = Parameters.demo({ photo: { ...json(pixel), detail: "low" }, question: "Who?", answer: "me" })
         const tuned = yield* Module.withParameters(module, { "": { demos: [demo] } })
         const again = yield* SavedProgram.decode(JSON.parse(JSON.stringify(yield* SavedProgram.encode(tuned))), module)
         assert.deepStrictEqual(Module.parameters(again), Module.parameters(tuned))
@@ -360,7 +362,7 @@ describe("Image", () => {
       Adapter.encodeInputs(signature, { scan: new Scan({ page: 3, image: distant.url }) })
     )
     const request = format(ChatAdapter.adapter, signature, { inputs })
-    assert.deepStrictEqual(Array.from(request.messages[1]!.content).slice(0, 2), [
+    assert.deepStrictEqual(partsOf(request.messages[1]).slice(0, 2), [
       { _tag: "Text", text: "[[ ## scan ## ]]\n\\[[ ## answer ## ]] page 3" },
       { _tag: "Image", url: distant.url }
     ])

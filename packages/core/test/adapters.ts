@@ -94,6 +94,14 @@ export const format = (
 export const turns = (request: LanguageModel.Request): ReadonlyArray<string> =>
   request.messages.map(({ content, role }) => `${role}: ${String(content)}`)
 
+/** What a message consists of; a text alone is one part. */
+export const partsOf = (message: LanguageModel.Message | undefined): ReadonlyArray<LanguageModel.Part> =>
+  message === undefined
+    ? []
+    : typeof message.content === "string"
+    ? [{ _tag: "Text", text: message.content }]
+    : message.content
+
 /** The answer an adapter shows for these outputs in a demonstration. */
 export const rendered = (
   adapter: Adapter.Adapter,
