@@ -141,6 +141,47 @@ Be brief.`,
       ])
     })
 
+    it("permitted values with quotes of any kind, and what would break the list", () => {
+      const cases: ReadonlyArray<readonly [values: readonly [string, ...Array<string>], shown: string]> = [
+        [["a", "b"], "a; b"],
+        [["it's", "b"], "it's; b"],
+        [["say \"x\"", "b"], "say \"x\"; b"],
+        [["it's \"x\"", "b"], "it's \"x\"; b"],
+        [["a; b", "c\nd", "e"], "\"a; b\"; \"c\\nd\"; e"]
+      ]
+      for (const [values, shown] of cases) {
+        const signature = Signature.make({ input: {}, output: { x: Schema.Literal(...values) } })
+        assert.include(turns(format(adapter, signature, {}))[0], `- \`x\` (one of: ${shown})`)
+        for (const value of values) {
+          assert.deepStrictEqual(fields(signature, `[[ ## x ## ]]\n${value}`), { x: value })
+        }
+      }
+    })
+
+    it("records, lists and types that contain themselves, by their names", () => {
+      interface Tree {
+        readonly label: string
+        readonly branches: ReadonlyArray<Tree>
+      }
+      const Tree: Schema.Schema<Tree> = Schema.Struct({
+        label: Schema.String,
+        branches: Schema.Array(Schema.suspend(() => Tree))
+      }).annotations({ identifier: "Tree" })
+      const signature = Signature.make({
+        input: { people: Schema.Array(Schema.Struct({ name: Schema.String, age: Schema.optional(Schema.Int) })) },
+        output: { tree: Tree, counts: Schema.Record({ key: Schema.String, value: Schema.Int }) }
+      })
+      const [system, user] = turns(format(adapter, signature, { inputs: { people: [{ name: "Ann" }] } }))
+      for (
+        const line of [
+          "- `people` ({ name: string, age?: integer }[])",
+          "- `tree` ({ label: string, branches: Tree[] })",
+          "- `counts` (Record<string, integer>)"
+        ]
+      ) assert.include(system, line)
+      assert.include(user, "[[ ## people ## ]]\n[{\"name\":\"Ann\"}]")
+    })
+
     it("demonstrations: incomplete ones first and marked, useless ones left out", () => {
       const ticket = { subject: "Bill", lines: ["Too much.", "Please check."] }
       const whole = { ticket, team: "billing", urgent: true, stars: 2, score: null, tags: ["a"], other: "ignored" }

@@ -4,6 +4,7 @@ import * as JsonAdapter from "@effect-dspy/core/JsonAdapter"
 import * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import * as Module from "@effect-dspy/core/Module"
 import * as ModuleEvent from "@effect-dspy/core/ModuleEvent"
+import * as Parameters from "@effect-dspy/core/Parameters"
 import * as Predict from "@effect-dspy/core/Predict"
 import * as Signature from "@effect-dspy/core/Signature"
 import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
@@ -123,6 +124,53 @@ describe("recovery", () => {
         const model = TestLanguageModel.layer([TestLanguageModel.text("I").pipe(TestLanguageModel.finish(reason))])
         const error = yield* Effect.flip(Effect.provide(ask, model))
         assert.strictEqual(error._tag, reason === "length" ? "OutputTruncated" : "Refused")
+      }
+    }))
+
+  it.effect("an empty answer is one that cannot be read, streamed or not", () =>
+    Effect.gen(function*() {
+      for (const deltas of [true, false]) {
+        const { exit } = yield* Effect.provide(
+          listened(deltas, Module.withAdapter(sum, ChatAdapter.adapter)({ question: "?" })),
+          TestLanguageModel.layer([TestLanguageModel.text("")])
+        )
+        assert.isTrue(Either.isLeft(exit) && exit.left._tag === "AdapterParseError")
+        if (Either.isLeft(exit) && exit.left._tag === "AdapterParseError") {
+          assert.deepStrictEqual(exit.left.problems.map(({ kind }) => kind), ["empty"])
+        }
+      }
+    }))
+
+  it.effect("the second question has the instructions, demonstrations and settings of the first", () =>
+    Effect.gen(function*() {
+      const tuned = Either.getOrThrow(Module.withParameters(sum, {
+        "": {
+          instructions: "Add it up.",
+          demos: [Parameters.demo({ question: "1 + 1?", answer: 2 })],
+          settings: { temperature: 0.5 }
+        }
+      }))
+      assert.deepStrictEqual(yield* Module.withRollout(tuned, "b")({ question: "2 + 2?" }), { answer: 4 })
+      const [first, second] = yield* TestLanguageModel.requests
+      assert.deepStrictEqual(second?.settings, first?.settings)
+      assert.strictEqual(second?.settings?.temperature, 0.5)
+      const text = JSON.stringify(second?.messages)
+      for (const part of ["Add it up.", "1 + 1?", "2 + 2?"]) assert.include(text, part)
+      assert.notInclude(text, "four, I think")
+    }).pipe(Effect.provide(TestLanguageModel.layer([
+      TestLanguageModel.text("four, I think"),
+      TestLanguageModel.fields({ answer: 4 })
+    ]))))
+
+  it.effect("a call that failed is not made again, held to a schema or not", () =>
+    Effect.gen(function*() {
+      for (const adapter of [Predict.defaultAdapter, JsonAdapter.adapter]) {
+        const requests = yield* Effect.gen(function*() {
+          const error = yield* Effect.flip(Module.withAdapter(sum, adapter)({ question: "?" }))
+          assert.strictEqual(error._tag, "LanguageModelError")
+          return yield* TestLanguageModel.requests
+        }).pipe(Effect.provide(TestLanguageModel.layer([TestLanguageModel.fail("ContextWindowExceeded")])))
+        assert.strictEqual(requests.length, 1)
       }
     }))
 

@@ -106,6 +106,83 @@ Rate it.`,
     assert.deepStrictEqual(values(qa, "<think><answer>no</answer></think><answer>yes</answer>"), { answer: "yes" })
   })
 
+  describe("the content of an element is the value of its field", () => {
+    interface Tree {
+      readonly label: string
+      readonly branches: ReadonlyArray<Tree>
+    }
+    const Tree: Schema.Schema<Tree> = Schema.Struct({
+      label: Schema.String,
+      branches: Schema.Array(Schema.suspend(() => Tree))
+    }).annotations({ identifier: "Tree" })
+    const Person = Schema.Struct({ name: Schema.String, age: Schema.optional(Schema.Int) })
+    const contents: ReadonlyArray<
+      readonly [name: string, field: Signature.Fields[string], content: string, value: unknown]
+    > = [
+      ["a number", Schema.Int, " 4 ", 4],
+      ["a boolean", Schema.Boolean, "True", true],
+      ["a permitted value in another case", Schema.Literal("billing"), "Billing", "billing"],
+      ["a record", Person, "{\"name\": \"Ann\", \"age\": 3}", { name: "Ann", age: 3 }],
+      ["a list of records", Schema.Array(Person), "[{\"name\": \"Ann\"}]", [{ name: "Ann" }]],
+      ["a record of any keys", Schema.Record({ key: Schema.String, value: Schema.Int }), "{\"a b <c>\": 1}", {
+        "a b <c>": 1
+      }],
+      ["an empty list", Schema.Array(Schema.String), "[]", []],
+      [
+        "a type that contains itself",
+        Tree,
+        "{\"label\": \"a\", \"branches\": [{\"label\": \"b\", \"branches\": []}]}",
+        {
+          label: "a",
+          branches: [{ label: "b", branches: [] }]
+        }
+      ],
+      ["null", Schema.NullOr(Schema.Int), "null", null],
+      ["nothing where null may be", Schema.NullOr(Schema.Int), "", null],
+      ["an integer or text: an integer", Schema.Union(Schema.Int, Schema.String), "7", 7],
+      ["an integer or text: text", Schema.Union(Schema.Int, Schema.String), "seven", "seven"],
+      ["references in JSON", Schema.Array(Schema.String), "[&quot;a &lt; b&quot;]", ["a < b"]],
+      ["JSON between fences", Schema.Array(Schema.Int), "```json\n[1, 2]\n```", [1, 2]]
+    ]
+    for (const [name, field, content, value] of contents) {
+      it(name, () => {
+        const signature = Signature.make({ input: { q: Schema.String }, output: { x: field } })
+        assert.deepStrictEqual(values(signature, `<x>${content}</x>`), { x: value })
+      })
+    }
+
+    const refused: ReadonlyArray<readonly [name: string, field: Signature.Fields[string], content: string]> = [
+      ["prose for a number", Schema.Int, "about four"],
+      ["nothing for a number", Schema.Int, ""],
+      ["an unknown value", Schema.Literal("billing"), "sales"],
+      ["elements for a list", Schema.Array(Schema.String), "<item>a</item>"]
+    ]
+    for (const [name, field, content] of refused) {
+      it(`refused: ${name}`, () => {
+        const signature = Signature.make({ input: { q: Schema.String }, output: { x: field } })
+        const found = decode(adapter, signature, `<x>${content}</x>`)
+        assert.deepStrictEqual(Either.isLeft(found) ? found.left.map(({ kind }) => kind) : [], ["type"])
+      })
+    }
+
+    it("what may be left out is absent, what has a default has it", () => {
+      const signature = Signature.make({
+        input: { q: Schema.String },
+        output: {
+          answer: Schema.String,
+          note: Schema.optional(Schema.String),
+          tone: Schema.optionalWith(Schema.String, { default: () => "calm" })
+        }
+      })
+      assert.deepStrictEqual(values(signature, "<answer>x</answer>"), { answer: "x", tone: "calm" })
+      assert.deepStrictEqual(values(signature, "<answer>x</answer><tone>sharp</tone><note>n</note>"), {
+        answer: "x",
+        tone: "sharp",
+        note: "n"
+      })
+    })
+  })
+
   it("says when the last end tag is missing, and takes no part of it for content", () => {
     for (const end of ["", "<", "</", "</ans", "</answer"]) {
       assert.deepStrictEqual(values(qa, `<answer>x${end}`), { answer: "x" })
