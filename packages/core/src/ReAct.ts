@@ -479,7 +479,12 @@ const questions = (signature: Signature.Any, list: ReadonlyArray<Tool.Any>): Que
         adapter: (chosen) =>
           changed(chosen, (format, input) =>
             withParts(
-              format({ ...input, signature: choice, instructions: `${input.instructions}\n\n${offer}` }),
+              format({
+                ...input,
+                signature: choice,
+                instructions: `${input.instructions}\n\n${offer}`,
+                inputs: withPast(signature, input.inputs)
+              }),
               rounds
             ))
       }),
@@ -570,6 +575,22 @@ const changed = (
         : Adapter.orElse(adapter, changed(recovery.adapter, change)),
     Adapter.make({ ...self, format: (input) => change(self.format, input) })
   )
+
+// Earlier turns of a conversation end as rounds do, with what was answered then for a thought.
+const withPast = (signature: Signature.Any, inputs: Json.JsonRecord): Json.JsonRecord => {
+  const { history, outputs } = codec.of(signature)
+  const turns = history === undefined ? undefined : inputs[history.name]
+  if (history === undefined || !Array.isArray(turns)) return inputs
+  return {
+    ...inputs,
+    [history.name]: turns.map((turn) => ({
+      ...turn,
+      next_thought: toolCalls.said(outputs, turn),
+      next_tool_name: finish,
+      next_tool_args: {}
+    }))
+  }
+}
 
 // What was seen that is no text stands behind the question.
 const withParts = (request: LanguageModel.Request, rounds: ReadonlyArray<Round>): LanguageModel.Request => {

@@ -242,6 +242,32 @@ describe.each([native, text])("ReAct, $toolCalls", ({ step, toolCalls, unreadabl
       assert.deepStrictEqual(observations(output), [`[{"id":1}]`, "done", ""])
     }))
 
+  it.effect("answers with the types of the signature", () =>
+    Effect.gen(function*() {
+      const typed = ReAct.make("question -> color: 'red' | 'green', sizes: int[], note?: string", {
+        tools: [add],
+        toolCalls
+      })
+      const answer = TestLanguageModel.fields({ reasoning: "So.", color: "green", sizes: [1, 2] })
+      const output = yield* typed(ask).pipe(Effect.provide(recording([], [end[0]!, answer])))
+      assert.deepStrictEqual([output.color, output.sizes, output.note], ["green", [1, 2], undefined])
+    }))
+
+  it.effect("goes on with a conversation that is one of its inputs", () =>
+    Effect.gen(function*() {
+      const chat = ReAct.make("history: History, question -> answer", { tools: [add], toolCalls })
+      const requests: Array<LanguageModel.Request> = []
+      yield* chat({ history: [{ question: "Who are you?", answer: "A clerk." }], question: "And now?" }).pipe(
+        Effect.provide(recording(requests, [step("add", { a: 1, b: 2 }), ...end]))
+      )
+      for (const { messages } of requests) {
+        assert.deepStrictEqual(messages.slice(0, 4).map(({ role }) => role), ["system", "user", "assistant", "user"])
+        assert.include(contentOf(messages[1]!), "Who are you?")
+        assert.include(contentOf(messages[2]!), "A clerk.")
+        assert.include(contentOf(messages[3]!), "And now?")
+      }
+    }))
+
   it.effect("shows an image that a tool gives, to the model that goes on and the one that answers", () =>
     Effect.gen(function*() {
       const url = "data:image/png;base64,AA=="

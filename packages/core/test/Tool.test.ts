@@ -256,6 +256,25 @@ describe("arguments", () => {
       assert.strictEqual((yield* Effect.flip(Tool.call(dynamic, { c: null }))).reason, "InvalidArguments")
     }))
 
+  it.effect("that nobody knows beforehand are taken where a JSON Schema provides for them", () =>
+    Effect.gen(function*() {
+      const dynamic = (additionalProperties?: Json.Json) =>
+        Tool.dynamic("t", {
+          description: "",
+          parameters: {
+            type: "object",
+            properties: { a: { type: "integer" } },
+            ...(additionalProperties === undefined ? undefined : { additionalProperties })
+          },
+          run: (args) => Effect.succeed(args)
+        })
+      assert.strictEqual(yield* Tool.call(dynamic(true), { a: 1, b: "x" }), `{"a":1,"b":"x"}`)
+      assert.strictEqual(yield* Tool.call(dynamic({ type: "string" }), { b: "x" }), `{"b":"x"}`)
+      for (const tool of [dynamic(), dynamic(false), dynamic({ type: "number" })]) {
+        assert.strictEqual((yield* Effect.flip(Tool.call(tool, { b: "x" }))).reason, "InvalidArguments")
+      }
+    }))
+
   it.effect("cannot reach a prototype, nor be missing where an object inherits one", () =>
     Effect.gen(function*() {
       const forbidden = "the key \"__proto__\" is not allowed"

@@ -52,9 +52,19 @@ export const adapter = ({ choice, finish, task, tools, turns }: Round): Adapter.
 const messages = prompt.messages({
   structure: () =>
     "Find out with tools what the output fields need. Say in a sentence what you think, then call a tool, or several at once if none needs what another one says. Call `finish` when nothing is missing: the output fields are asked for after that, not now.",
-  answer: () => "", // demonstrations are conversations here
+  answer: ({ outputs }, values) => said(outputs, values), // of earlier turns: demonstrations are calls here
   reminder: () => "Use the tools, then call `finish`."
 })
+
+/**
+ * What was answered once, as a text.
+ */
+export const said = (outputs: ReadonlyArray<codec.Wire>, values: Json.JsonRecord): string => {
+  const lines = outputs.flatMap((wire) =>
+    prompt.isGiven(wire, values) ? [`${wire.name}: ${codec.valueText(wire, values[wire.name]!)}`] : [] // isGiven: the key is there
+  )
+  return lines.join("\n")
+}
 
 // -----------------------------------------------------------------------------
 // Demonstrations
