@@ -14,18 +14,17 @@
 import * as Context from "effect/Context"
 import * as Schema from "effect/Schema"
 import * as Adapter from "./Adapter.ts"
-import * as ChatAdapter from "./ChatAdapter.ts"
 import * as prompt from "./internal/prompt.ts"
-import * as JsonAdapter from "./JsonAdapter.ts"
 import * as LanguageModel from "./LanguageModel.ts"
+import * as Predict from "./Predict.ts"
 import * as Signature from "./Signature.ts"
 
 /**
  * Asks for a free answer, and the model in `extraction`, built before, for the
  * fields in it.
  *
- * - `adapter`: how that model is asked, with its recoveries. By default as any
- *   predictor: `ChatAdapter`, then `JsonAdapter`.
+ * - `adapter`: how that model is asked, with its recoveries,
+ *   `Predict.defaultAdapter` by default.
  *
  * The settings of the call go to the first model; the second one is asked with
  * its own defaults, for its own sample where there is a `rollout`. An answer
@@ -63,7 +62,7 @@ export const make = (options: {
   readonly extraction: Context.Context<LanguageModel.LanguageModel>
   readonly adapter?: Adapter.Adapter | undefined
 }): Adapter.Adapter => {
-  const { adapter = Adapter.orElse(ChatAdapter.adapter, JsonAdapter.adapter), extraction } = options
+  const { adapter = Predict.defaultAdapter, extraction } = options
   return Adapter.make({
     name: "two-step",
     format: (input) => ({ messages: messages(input) }),
