@@ -6,7 +6,7 @@ import * as AST from "effect/SchemaAST"
 import type { Json } from "../Json.ts"
 import type { Message, Part } from "../LanguageModel.ts"
 import * as coerce from "./coerce.ts"
-import { guarded } from "./markers.ts"
+import { withoutMarkers } from "./markers.ts"
 
 /** The annotation of a schema whose values are shown as parts: from encoded value to parts. */
 export const AnnotationId = Symbol.for("@effect-dspy/core/Content")
@@ -64,7 +64,7 @@ export class Writer {
     for (const part of parts) {
       this.#flush()
       // What is in a text must not be taken for a field, in a part of its own no more than between others.
-      this.#parts.push(part._tag === "Text" ? { ...part, text: guarded(part.text) } : part)
+      this.#parts.push(part._tag === "Text" ? { ...part, text: withoutMarkers(part.text) } : part)
     }
   }
 

@@ -17,12 +17,18 @@ const looksLikeMarker = /(^|[\n\v\f\r\u2028\u2029])([ \t]*)(?=\\*\[\[[ \t]*##[ \
 const loneBackslash = /^\\[ \t]*(?:$|[\n\v\f\r\u2028\u2029])/
 
 /**
+ * Text of which no line is a marker: one that starts like it gets a backslash.
+ */
+export const withoutMarkers = (text: string): string =>
+  text.includes("[[") ? text.replace(looksLikeMarker, "$1$2\\") : text
+
+/**
  * Text as the value of a field. A line that starts like a marker gets a
  * backslash before it; text that starts or ends with white space goes between
  * two lines holding a backslash each. Both are undone on reading.
  */
 export const guarded = (text: string): string => {
-  const escaped = text.includes("[[") ? text.replace(looksLikeMarker, "$1$2\\") : text
+  const escaped = withoutMarkers(text)
   return text.trim() !== text || loneBackslash.test(text) ? `\\\n${escaped}\n\\` : escaped
 }
 
