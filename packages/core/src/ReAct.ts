@@ -468,7 +468,7 @@ const questions = (signature: Signature.Any, list: ReadonlyArray<Tool.Any>): Que
         return {
           thought,
           calls: called.map((call) => ({ ...call, arguments: toolCalls.read(call.arguments) })),
-          turn: LanguageModel.toMessage({ ...output, toolCalls: called })
+          turn: LanguageModel.toMessage({ ...output, toolCalls: called.map(toolCalls.repeatable) })
         }
       }
     },

@@ -13,7 +13,7 @@ import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
 import * as Tool from "@effect-dspy/core/Tool"
 import * as Trace from "@effect-dspy/core/Trace"
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Context, Deferred, Effect, Either, Exit, Fiber, Ref, Schema, TestClock } from "effect"
+import { Cause, Context, Deferred, Effect, Either, Exit, FastCheck, Fiber, Ref, Schema, TestClock } from "effect"
 
 const add = Tool.make("add", {
   description: "Adds two numbers.",
@@ -867,6 +867,82 @@ describe("ReAct of native calls", () => {
         assert.include(trajectory[0]?.observation, why)
         assert.deepStrictEqual(trajectory[0]?.arguments, {})
       }
+    }))
+
+  const argumentsText = FastCheck.oneof(
+    FastCheck.json(),
+    FastCheck.string(),
+    FastCheck.record({ a: FastCheck.double(), b: FastCheck.integer() }).map((args) => JSON.stringify(args)),
+    FastCheck.constantFrom("", "{", "{\"__proto__\":{}}", "{\"a\":1,\"b\":2}")
+  )
+
+  it.effect.prop(
+    "whatever is called with whatever, every call is answered once and in its place",
+    [
+      FastCheck.array(
+        FastCheck.array(
+          FastCheck.record({
+            name: FastCheck.oneof(FastCheck.constantFrom("add", "broken", "constructor", ""), FastCheck.string()),
+            arguments: argumentsText
+          }),
+          { minLength: 1, maxLength: 4 }
+        ),
+        { maxLength: 4 }
+      )
+    ],
+    ([rounds]) =>
+      Effect.gen(function*() {
+        const requests: Array<LanguageModel.Request> = []
+        const made = rounds.map((round) => round.filter(({ name }) => name !== "finish")).filter((round) =>
+          round.length > 0
+        )
+        const { termination, trajectory } = yield* react(ask).pipe(
+          Effect.provide(recording(requests, [...made.map((round) => calls(round)), finish, done]))
+        )
+        assert.strictEqual(termination, "finished")
+        assert.deepStrictEqual(
+          trajectory.slice(0, -1).map(({ round, tool }) => [round, tool]),
+          made.flatMap((round, index) => round.map(({ name }) => [index + 1, name]))
+        )
+        const turns = requests[made.length]!.messages.slice(2)
+        const ids = turns.flatMap(({ toolCalls }) => toolCalls?.map(({ id }) => id) ?? [])
+        assert.deepStrictEqual(turns.flatMap(({ toolCallId }) => toolCallId ?? []), ids)
+        assert.strictEqual(new Set(ids).size, ids.length)
+        assert.deepStrictEqual(
+          turns.flatMap(({ content, role }) => role === "tool" ? [content] : []),
+          observations({ trajectory: trajectory.slice(0, -1) })
+        )
+        for (const call of turns.flatMap(({ toolCalls = [] }) => toolCalls)) {
+          assert.match(call.name, /^[A-Za-z0-9_-]{1,64}$/)
+          assert.isObject(JSON.parse(call.arguments))
+        }
+        for (const { failed, observation, tool } of trajectory) {
+          assert.strictEqual(failed, observation.startsWith("It did not work. "))
+          if (tool === "add" && !failed) assert.isTrue(Number.isFinite(Number(observation)))
+        }
+      }),
+    { fastCheck: { seed: 4, numRuns: 50 } }
+  )
+
+  it.effect("repeats calls as every service takes them: names and arguments that are none are made some", () =>
+    Effect.gen(function*() {
+      const requests: Array<LanguageModel.Request> = []
+      yield* react(ask).pipe(
+        Effect.provide(recording(requests, [
+          calls([
+            { name: "functions.add", arguments: "{\"a\":1" },
+            { name: "", arguments: "" },
+            { name: "add", arguments: " {\"a\": 1, \"b\": 2}" }
+          ]),
+          finish,
+          done
+        ]))
+      )
+      assert.deepStrictEqual(requests[1]!.messages[2]?.toolCalls, [
+        { id: "call_0", name: "functions_add", arguments: "{\"arguments\":\"{\\\"a\\\":1\"}" },
+        { id: "call_1", name: "unknown", arguments: "{}" },
+        { id: "call_2", name: "add", arguments: " {\"a\": 1, \"b\": 2}" }
+      ])
     }))
 
   it.effect("takes no arguments for an empty text", () =>

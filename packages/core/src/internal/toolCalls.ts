@@ -178,3 +178,16 @@ export const read = (text: string): Either.Either<Json.JsonRecord, string> => {
     ? Either.right(reader.value)
     : Either.left("they are not a JSON object")
 }
+
+/**
+ * A call as any service takes it back, when a conversation goes on with it: some
+ * refuse names that are none, and arguments that are not JSON.
+ */
+export const repeatable = (call: LanguageModel.ToolCall): LanguageModel.ToolCall => ({
+  ...call,
+  name: call.name.replaceAll(/[^A-Za-z0-9_-]/g, "_").slice(0, 64) || "unknown",
+  arguments: Either.match(read(call.arguments), {
+    onLeft: () => JSON.stringify({ arguments: call.arguments }),
+    onRight: () => call.arguments.trim() === "" ? "{}" : call.arguments
+  })
+})
