@@ -47,14 +47,11 @@ export interface Options<in I> {
  *
  * const program = Effect.gen(function*() {
  *   yield* locate({ chart: { url: "https://example.org/bay.png", corners: "59N 10E, 60N 11E" } })
- *   return (yield* TestLanguageModel.requests)[0]!.messages[1]!.content
+ *   return (yield* TestLanguageModel.requests)[0]!.messages[1]!.content[1]
  * }).pipe(Effect.provide(TestLanguageModel.layer([TestLanguageModel.fields({ harbour: "Oslo" })])))
  *
- * Effect.runPromise(program).then((content) =>
- *   assert.deepStrictEqual(Array.from(content).slice(1, 3), [
- *     { _tag: "Image", url: "https://example.org/bay.png" },
- *     { _tag: "Text", text: "Corners: 59N 10E, 60N 11E" }
- *   ])
+ * Effect.runPromise(program).then((part) =>
+ *   assert.deepStrictEqual(part, { _tag: "Image", url: "https://example.org/bay.png" })
  * )
  * ```
  *

@@ -98,6 +98,8 @@ describe("Code", () => {
       "draft: Code, parts: Code[] -> code: Code[\"python\"], all: Code[\"ts\"][]"
     )
     assert.isTrue(Signature.equals(parsed, Either.getOrThrow(Signature.fromString(Signature.format(parsed)))))
+    assert.isFalse(Signature.equals(Signature.parse("q -> a: Code['ts']"), Signature.parse("q -> a: Code['js']")))
+    assert.isFalse(Signature.equals(Signature.parse("q -> a: Code"), Signature.parse("q -> a")))
     const wrong = Effect.runSync(Effect.flip(Signature.fromString("q -> code: Code[\"a\", \"b\"]")))
     assert.match(wrong.message, /Code has one language/)
   })

@@ -5,6 +5,7 @@ import * as Equal from "effect/Equal"
 import * as Option from "effect/Option"
 import * as AST from "effect/SchemaAST"
 import { structuralRegion } from "effect/Utils"
+import * as typeName from "./typeName.ts"
 
 const compared = [
   AST.IdentifierAnnotationId,
@@ -12,7 +13,9 @@ const compared = [
   AST.DescriptionAnnotationId,
   AST.ExamplesAnnotationId,
   AST.JSONSchemaAnnotationId,
-  AST.SchemaIdAnnotationId
+  AST.SchemaIdAnnotationId,
+  // Code in one language is not code in another.
+  typeName.AnnotationId
 ]
 
 type Same = (a: AST.AST, b: AST.AST) => boolean
