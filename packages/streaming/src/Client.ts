@@ -24,6 +24,7 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import { newId } from "./internal/serving/newId.ts"
 import * as sse from "./internal/serving/sse.ts"
 import * as Protocol from "./Protocol.ts"
 import type * as Server from "./Server.ts"
@@ -188,10 +189,6 @@ const lost = (reason: ConnectionLost["reason"], description: string): Connection
 
 const unreadable = lost("Unreadable", "what came cannot be read: is there a server of effect-dspy at this address?")
 const brokenOff = lost("BrokenOff", "the connection ended before the run did")
-
-const newId: Effect.Effect<string> = Effect.sync(() =>
-  Encoding.encodeBase64Url(crypto.getRandomValues(new Uint8Array(16)))
-)
 
 const isLast = ({ _tag }: Protocol.Event): boolean => _tag === "Result" || _tag === "Failed"
 

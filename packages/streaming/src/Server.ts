@@ -17,7 +17,6 @@ import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Encoding from "effect/Encoding"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
@@ -27,6 +26,7 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as admission from "./internal/serving/admission.ts"
 import * as input from "./internal/serving/input.ts"
+import { newId } from "./internal/serving/newId.ts"
 import * as openApi from "./internal/serving/openApi.ts"
 import * as Runs from "./internal/serving/runs.ts"
 import * as session from "./internal/serving/session.ts"
@@ -348,10 +348,6 @@ const insideOf = (service: Service): Inside => {
   if (inside === undefined) throw new RangeError("Server: a service is made by Server.make or Server.layer")
   return inside
 }
-
-const newId: Effect.Effect<string> = Effect.sync(() =>
-  Encoding.encodeBase64Url(crypto.getRandomValues(new Uint8Array(16)))
-)
 
 const seconds = (duration: Duration.DurationInput): number => Math.max(1, Math.round(Duration.toSeconds(duration)))
 

@@ -6,6 +6,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Protocol from "../../Protocol.ts"
 import * as ServingError from "../../ServingError.ts"
+import * as ToolBridge from "../../ToolBridge.ts"
 import * as input from "./input.ts"
 import type * as Runs from "./runs.ts"
 import type * as Ticker from "./ticker.ts"
@@ -65,6 +66,7 @@ export const serve = (
     const requests = yield* FiberMap.make<string, void, never>()
     const followers = new Map<string, Runs.Follower>()
     const permits = yield* Effect.makeSemaphore(options.concurrency)
+    const bridge = yield* ToolBridge.make((message) => connection.send(JSON.stringify(message)))
     /** Why the connection is to be closed. */
     const over = yield* Deferred.make<readonly [code: number, reason: string]>()
     const end = (code: number, reason: string) => Effect.asVoid(Deferred.succeed(over, [code, reason]))
@@ -124,20 +126,23 @@ export const serve = (
         case "query":
           return answer(
             message.id,
-            Effect.flatMap(host.query(message, principal), (value) =>
+            Effect.flatMap(ToolBridge.withBridge(host.query(message, principal), bridge), (value) =>
               connection.send(JSON.stringify({ type: "result", id: message.id, value })))
           )
         case "stream":
           return follow(message.id, (onStall) =>
-            host.open({ ...message, from: message.from ?? 0 }, principal, onStall))
+            ToolBridge.withBridge(host.open({ ...message, from: message.from ?? 0 }, principal, onStall), bridge))
         case "resume":
-          return follow(message.id, (onStall) => host.join(message.id, principal, message.from, onStall))
+          return follow(message.id, (onStall) =>
+            host.join(message.id, principal, message.from, onStall))
         case "cancel":
           return Effect.flatMap(
             Effect.zipWith(
               host.cancel(message.id, principal),
               // A query has no other name than the one it has on this connection.
-              Effect.sync(() => !followers.has(message.id) && FiberMap.unsafeHas(requests, message.id)),
+              Effect.sync(() =>
+                !followers.has(message.id) && FiberMap.unsafeHas(requests, message.id)
+              ),
               (cancelled, isQuery) => ({ cancelled, isQuery })
             ),
             ({ cancelled, isQuery }) =>
@@ -160,13 +165,15 @@ export const serve = (
       }
     }
 
-    const read = (text: string) =>
-      input.parse(text).pipe(
-        Effect.flatMap(decode),
-        Effect.mapError((error) =>
-          error._tag === "ServingError" ? error : ServingError.make("BadRequest", "there is no such message")
-        )
-      )
+    const read = (text: string): Effect.Effect<Effect.Effect<void>, ServingError.ServingError> =>
+      Effect.flatMap(input.parse(text), (message) =>
+        ToolBridge.isMessage(message)
+          ? Effect.succeed(bridge.receive(message))
+          : Effect.mapBoth(decode(message), {
+            onFailure: () =>
+              ServingError.make("BadRequest", "there is no such message"),
+            onSuccess: take
+          }))
 
     yield* host.ticker.join(() => {
       idle = requests[Symbol.iterator]().next().done === true ? idle + 1 : 0
@@ -181,7 +188,7 @@ export const serve = (
         idle = 0
         const message = yield* Effect.either(read(text))
         if (message._tag === "Right") {
-          yield* take(message.right)
+          yield* message.right
           continue
         }
         if (++senseless > patience) return yield* end(1008, "too many messages that make no sense")
