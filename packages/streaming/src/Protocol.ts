@@ -141,6 +141,9 @@ const EventNumber = Schema.Int.pipe(Schema.nonNegative())
  * - `leave`: follows a run no longer, which ends it unless others follow it.
  * - `ping`: is answered by `pong`.
  *
+ * What a client says of its own tools (`register_tools`, `tool_result` and so on)
+ * are the messages of `ToolBridge`.
+ *
  * @since 0.1.0
  * @category messages
  */
@@ -175,6 +178,8 @@ export type ClientMessage = typeof ClientMessage.Type
  * - `failed`: why a `query` has no answer, a run could not be begun or joined, or,
  *   without `id`, what is wrong with a message.
  * - `pong`: the answer to `ping`.
+ *
+ * To a client with tools of its own it sends the messages of `ToolBridge`, too.
  *
  * @since 0.1.0
  * @category messages

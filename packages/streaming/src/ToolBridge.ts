@@ -18,9 +18,11 @@ import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as FiberMap from "effect/FiberMap"
 import * as FiberRef from "effect/FiberRef"
+import { dual } from "effect/Function"
 import { globalValue } from "effect/GlobalValue"
 import * as Option from "effect/Option"
 import * as ParseResult from "effect/ParseResult"
+import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -461,6 +463,75 @@ const reader = <A, I>(schema: Schema.Schema<A, I>) => {
 
 const readFromClient = reader(FromClient)
 const readFromServer = reader(FromServer)
+
+/**
+ * Whether parsed JSON is meant for `receive`, well-formed or not; for a connection
+ * that carries other messages too.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isMessage = (u: unknown): boolean => Predicate.hasProperty(u, "type") && types.has(u.type)
+
+const types: ReadonlySet<unknown> = new Set(FromClient.members.map(({ fields }) => fields.type.literals[0]))
+
+// The session that a program runs for.
+const current = globalValue(
+  "@effect-dspy/streaming/ToolBridge/current",
+  () => FiberRef.unsafeMake<ToolBridge | undefined>(undefined)
+)
+
+/**
+ * Runs a program for a client, whose tools it finds as `tools`. A `Server` does so
+ * for what is asked over a WebSocket.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const withBridge: {
+  (bridge: ToolBridge): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  <A, E, R>(self: Effect.Effect<A, E, R>, bridge: ToolBridge): Effect.Effect<A, E, R>
+} = dual(
+  2,
+  <A, E, R>(self: Effect.Effect<A, E, R>, bridge: ToolBridge): Effect.Effect<A, E, R> =>
+    Effect.locally(self, current, bridge)
+)
+
+/**
+ * The tools of the client that this runs for; none where there is no such client,
+ * or it has brought none.
+ *
+ * @example
+ * ```ts
+ * import * as Module from "@effect-dspy/core/Module"
+ * import * as ReAct from "@effect-dspy/core/ReAct"
+ * import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
+ * import * as ToolBridge from "@effect-dspy/streaming/ToolBridge"
+ * import { Effect } from "effect"
+ *
+ * // An agent with the tools of whoever asks.
+ * const assistant = Module.make({}, function*(_, input: { readonly question: string }) {
+ *   const tools = yield* ToolBridge.tools
+ *   return yield* ReAct.make("question -> answer", { tools })(input)
+ * })
+ *
+ * const program = assistant({ question: "What time is it?" }).pipe(
+ *   Effect.provide(TestLanguageModel.layer([
+ *     TestLanguageModel.toolCalls([{ name: "finish", arguments: {} }]),
+ *     TestLanguageModel.fields({ reasoning: "There is no tool for it.", answer: "I cannot know." })
+ *   ]))
+ * )
+ *
+ * Effect.runPromise(program).then(({ answer }) => assert.strictEqual(answer, "I cannot know."))
+ * ```
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const tools: Effect.Effect<ReadonlyArray<BridgedTool>> = Effect.flatMap(
+  FiberRef.get(current),
+  (bridge) => bridge?.tools ?? Effect.succeed([])
+)
 
 // =============================================================================
 // Connections

@@ -1,10 +1,15 @@
 import type * as Json from "@effect-dspy/core/Json"
+import * as Module from "@effect-dspy/core/Module"
 import * as ModuleEvent from "@effect-dspy/core/ModuleEvent"
 import * as ReAct from "@effect-dspy/core/ReAct"
 import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
 import * as Tool from "@effect-dspy/core/Tool"
 import * as Subprocess from "@effect-dspy/providers/Subprocess"
+import * as Protocol from "@effect-dspy/streaming/Protocol"
+import * as Server from "@effect-dspy/streaming/Server"
 import * as ToolBridge from "@effect-dspy/streaming/ToolBridge"
+import { NodeSocket } from "@effect/platform-node"
+import * as Socket from "@effect/platform/Socket"
 import { assert, describe, it } from "@effect/vitest"
 import {
   Chunk,
@@ -23,6 +28,7 @@ import {
 } from "effect"
 import { spawnSync } from "node:child_process"
 import * as path from "node:path"
+import { start } from "./serving.ts"
 
 const offered = (name: string, properties: Json.JsonRecord = { city: { type: "string" } }) => ({
   name,
@@ -446,6 +452,92 @@ describe("ToolBridge.lines", () => {
         yield* told.take,
         `{"type":"bridge_error","reason":"Malformed","message":"this is no JSON"}\n`
       )
+    }))
+})
+
+// ---- Beside what else a server has to say
+
+describe("ToolBridge over a Server", () => {
+  // What its caller's tool says.
+  const asking = Server.endpoint(
+    { input: Schema.Struct({}), output: Schema.Struct({ said: Schema.String }) },
+    Module.make({}, function*(_, _input: {}) {
+      const [tool] = yield* ToolBridge.tools
+      return { said: tool === undefined ? "no tool" : yield* Effect.orElseSucceed(Tool.call(tool, {}), () => "failed") }
+    })
+  )
+
+  const client = (port: number) =>
+    Effect.gen(function*() {
+      const socket = yield* Socket.makeWebSocket(`ws://127.0.0.1:${port}/ws`, { protocols: Protocol.subprotocol })
+      const write = yield* socket.writer
+      const told = yield* Mailbox.make<string>()
+      const answers = yield* Mailbox.make<unknown>()
+      yield* socket.runRaw((data) => {
+        const text = String(data)
+        const { type, value } = JSON.parse(text)
+        if (type === "result") answers.unsafeOffer(value)
+        else told.unsafeOffer(text)
+      }).pipe(Effect.ignore, Effect.forkScoped)
+      const send = (message: object) => Effect.orDie(write(JSON.stringify(message)))
+      const channel: ToolBridge.Channel = {
+        // Of the rest, who offers tools has no use.
+        incoming: Stream.filter(Mailbox.toStream(told), (text) => /"(tool|tools|bridge)_/.test(text)),
+        send: (text) => Effect.orDie(write(text))
+      }
+      const query = (id: string) =>
+        Effect.zipRight(send({ type: "query", id, module: "asking", input: {} }), Effect.orDie(answers.take))
+      return { channel, query, send }
+    }).pipe(Effect.provide(NodeSocket.layerWebSocketConstructor))
+
+  const saying = (text: string) =>
+    Tool.make("say", { description: "Says it.", parameters: {}, run: () => Effect.succeed(text) })
+
+  it.scopedLive("each client has its own tools, and nobody else's", () =>
+    Effect.gen(function*() {
+      const { port } = yield* start({ modules: { asking } })
+      const [ada, bob, eve] = yield* Effect.all([client(port), client(port), client(port)])
+      yield* Effect.forkScoped(ToolBridge.offer(ada.channel, [saying("Ada")]))
+      yield* Effect.forkScoped(ToolBridge.offer(bob.channel, [saying("Bob")]))
+      const ready = (who: typeof ada, id: string, expected: string): Effect.Effect<void> =>
+        Effect.flatMap(who.query(id), (value) =>
+          JSON.stringify(value).includes(expected) ? Effect.void : ready(who, `${id}x`, expected))
+      yield* Effect.all([ready(ada, "a", "Ada"), ready(bob, "b", "Bob")], { concurrency: 2 })
+      assert.deepStrictEqual(
+        yield* Effect.all([ada.query("1"), bob.query("1"), eve.query("1")], { concurrency: 3 }),
+        [{ said: "Ada" }, { said: "Bob" }, { said: "no tool" }]
+      )
+      // One that says nonsense is answered, and goes on.
+      yield* bob.send({ type: "tool_result", call: 1 })
+      assert.deepStrictEqual(yield* bob.query("2"), { said: "Bob" })
+    }))
+
+  it.scopedLive("a client that leaves takes its calls with it, and no others", () =>
+    Effect.gen(function*() {
+      const { port } = yield* start({ modules: { asking } })
+      const staying = yield* client(port)
+      const stopped = yield* Deferred.make<void>()
+      const begun = yield* Deferred.make<void>()
+      const scope = yield* Scope.make()
+      const leaving = yield* Scope.extend(client(port), scope)
+      const waiting = Tool.make("say", {
+        description: "Waits.",
+        parameters: {},
+        run: () =>
+          Effect.onInterrupt(
+            Effect.zipRight(Deferred.succeed(begun, undefined), Effect.never),
+            () => Deferred.succeed(stopped, undefined)
+          )
+      })
+      yield* Effect.forkIn(ToolBridge.offer(leaving.channel, [waiting]), scope)
+      yield* Effect.forkIn(
+        Effect.iterate(1, { while: () => true, body: (n) => Effect.as(leaving.query(String(n)), n + 1) }),
+        scope
+      )
+      yield* Deferred.await(begun)
+      yield* Scope.close(scope, Exit.void)
+      yield* Deferred.await(stopped)
+      assert.deepStrictEqual(yield* staying.query("1"), { said: "no tool" })
     }))
 })
 
