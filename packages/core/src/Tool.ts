@@ -422,24 +422,26 @@ const assemble = <Name extends string, In, Out, E, R, Mode extends "return" | "e
     })
     return permits === undefined ? timed : permits.withPermits(1)(timed)
   }
+  const read = (args: Json.JsonRecord): Effect.Effect<In, ToolError> =>
+    Effect.mapError(
+      Effect.suspend(() => {
+        const problem = forbidden(args)
+        return problem === undefined ? decode(args) : Effect.fail([problem])
+      }),
+      (problems) =>
+        new ToolError({
+          tool: name,
+          reason: "InvalidArguments",
+          description: `these arguments do not fit: ${
+            problems.map(({ message, path }) => path === "" ? message : `${path}: ${message}`).join("; ")
+          }`
+        })
+    )
   return makeProto({
     name,
     definition: { name, description, parameters },
-    decode: (args: Json.JsonRecord) =>
-      Effect.mapError(
-        Effect.suspend(() => {
-          const problem = forbidden(args)
-          return problem === undefined ? decode(args) : Effect.fail([problem])
-        }),
-        (problems) =>
-          new ToolError({
-            tool: name,
-            reason: "InvalidArguments",
-            description: `these arguments do not fit: ${
-              problems.map(({ message, path }) => path === "" ? message : `${path}: ${message}`).join("; ")
-            }`
-          })
-      ),
+    // A schema may be broken as well.
+    decode: (args: Json.JsonRecord) => failureMode === "error" ? read(args) : toldToModel(name, read(args)),
     // Without `error` all failures are ToolErrors.
     run: run as (input: In) => Effect.Effect<Out, (Mode extends "error" ? E : never) | ToolError, R>
   })
@@ -542,7 +544,7 @@ export const withApproval: {
       ...self,
       run: (input: In) =>
         Effect.flatMap(
-          approve(input),
+          Effect.suspend(() => approve(input)),
           (answer): Effect.Effect<Out, E | ToolError, R> =>
             answer === true ? self.run(input) : Effect.fail(
               new ToolError({

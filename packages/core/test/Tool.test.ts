@@ -377,6 +377,16 @@ describe("a tool that fails", () => {
         const error = yield* Effect.flip(Effect.provide(Tool.call(tool, {}), log))
         assert.deepStrictEqual([error.reason, error.message], ["Defect", "t: it is broken: x is undefined"])
       }
+      // So is a schema that throws.
+      const address = Schema.transform(Schema.String, Schema.instanceOf(URL), {
+        strict: true,
+        decode: (text) => new URL(text),
+        encode: (url) => url.href
+      }).annotations({ jsonSchema: { type: "string" } })
+      const fetch = Tool.make("t", { description: "", parameters: { address }, run: () => Effect.void })
+      const error = yield* Effect.flip(Effect.provide(Tool.call(fetch, { address: "nowhere" }), log))
+      assert.deepStrictEqual([error.reason, logged.length], ["Defect", 3])
+      logged.pop()
       const line = "ERROR The tool \"t\" is broken, and the model was told so TypeError: x is undefined"
       assert.deepStrictEqual(logged, [line, line])
     }))
