@@ -281,6 +281,16 @@ describe("Image", () => {
       assert.strictEqual(request.responseFormat?._tag, "JsonSchema")
     })
 
+    it("in no demonstration whose value is none, whatever a file says", () => {
+      for (const photo of ["https://example.org/a.png", { url: "file:///etc/passwd" }, { href: "x" }, 7, null]) {
+        const request = format(ChatAdapter.adapter, look, {
+          inputs: { photo: json(distant), question: "Who?" },
+          demos: [{ photo, question: "What?", answer: "nothing" }]
+        })
+        assert.deepStrictEqual(media(request), [{ _tag: "Image", ...distant }])
+      }
+    })
+
     it("a list of values without any is text", () => {
       const request = format(ChatAdapter.adapter, Signature.parse("photos: Image[] -> answer"), {
         inputs: { photos: [] }

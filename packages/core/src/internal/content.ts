@@ -88,10 +88,15 @@ export class Writer {
   }
 }
 
-/** Writes a value as JSON, with parts where those belong. */
+/**
+ * Writes a value as JSON, with parts where those belong. What is not of its type,
+ * as it may be in a demonstration from a file, is JSON too, and never a part.
+ */
 export const write = (ast: AST.AST | undefined, value: Json, out: Writer): void => {
   const show = ast === undefined ? undefined : showOf(ast)
-  if (show !== undefined) return out.add(show(value))
+  if (ast !== undefined && show !== undefined) {
+    return coerce.guard(AST.encodedBoundAST(ast))(value) ? out.add(show(value)) : out.text(JSON.stringify(value))
+  }
   switch (ast?._tag) {
     case "Refinement":
     case "Transformation":
