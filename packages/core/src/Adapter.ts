@@ -274,7 +274,8 @@ export const messages = (wording: Wording): (input: FormatInput) => ReadonlyArra
  * fields and a repeated field are left out and noted in `repairs`; a `<think>`
  * block that comes first, half characters and answers of more than 10 MiB are
  * treated as by all other adapters. A value that holds a delimiter ends there:
- * choose what values do not hold.
+ * choose what values do not hold. Starts that are empty, or alike for two fields,
+ * are a defect.
  *
  * @example
  * ```ts

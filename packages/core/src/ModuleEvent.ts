@@ -92,7 +92,8 @@ export interface FieldEnd extends Source {
 }
 
 /**
- * More of the reasoning text that the model reports apart from its answer.
+ * More of the reasoning text that the model reports apart from its answer, or of
+ * the free text from which another model will take the fields of it.
  *
  * @since 0.1.0
  * @category models

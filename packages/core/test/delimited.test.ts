@@ -200,6 +200,33 @@ describe("delimited", () => {
     assert.deepStrictEqual(repairs(braced, texts, "a{{x}}\nab{{y}}\n"), [])
   })
 
+  it("a field may end with its line", () => {
+    const lines = Adapter.make({
+      name: "lines",
+      format: markdown.format,
+      parser: Adapter.delimited({ start: (field) => `\n${field}: `, end: () => "\n" })
+    })
+    for (const text of ["a: x: y\nab: z", "Sure:\na: x: y\n\nab: z\nBye"]) {
+      assert.deepStrictEqual(fields(lines, texts, text), { a: "x: y", ab: "z" })
+    }
+    assert.deepStrictEqual(repairs(lines, texts, "a: x\nab: z"), [])
+  })
+
+  it("refuses delimiters by which no field could be told", () => {
+    const starting = (start: (field: string) => string, end?: () => string) =>
+      Adapter.make({ name: "x", format: markdown.format, parser: Adapter.delimited({ start, end }) })
+    for (
+      const adapter of [
+        starting(() => ""),
+        starting(() => "\n"),
+        starting(() => "#"),
+        starting((f) => f, () => "")
+      ]
+    ) {
+      assert.throws(() => read(adapter, texts, ["#a"]), RangeError)
+    }
+  })
+
   it("says what is expected where there is nothing", () => {
     assert.deepStrictEqual(problemOf(markdown)(texts, "Paris"), {
       kind: "syntax",

@@ -40,6 +40,15 @@ export class DelimitedMachine implements Machine {
   constructor(names: ReadonlyArray<string>, { end, start }: Delimiters) {
     this.#starts = new Map(names.map((name) => [start(name), name]))
     this.#end = end
+    // A line break alone would be found again and again: it may belong to two.
+    if (this.#starts.size < names.length || this.#starts.has("") || this.#starts.has("\n")) {
+      throw new RangeError(
+        `Adapter.delimited: every field needs a start of its own that is not empty; given are ${
+          names.map((name) => `${JSON.stringify(start(name))} for "${name}"`).join(", ")
+        }`
+      )
+    }
+    if (names.some((name) => end?.(name) === "")) throw new RangeError("Adapter.delimited: an end must not be empty")
   }
 
   push(text: string, events: Array<FieldEvent>): void {
