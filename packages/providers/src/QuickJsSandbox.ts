@@ -24,7 +24,6 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
-import { withVars } from "./internal/quickjs/declarations.ts"
 import { engine, type Heard, said, start } from "./internal/quickjs/thread.ts"
 import type { Called, Command, Ended } from "./internal/quickjs/worker.ts"
 
@@ -129,7 +128,7 @@ const machine = (shared: Effect.Effect.Success<typeof engine>) =>
         Effect.gen(function*() {
           const calls = yield* FiberSet.make<void>()
           const now = yield* Clock.currentTimeMillis
-          return yield* obey({ _tag: "Run", code: withVars(code), now }, ({ args, call: id, name }, run) =>
+          return yield* obey({ _tag: "Run", code, now }, ({ args, call: id, name }, run) =>
             FiberSet.run(
               calls,
               Effect.map(call(name, args), (answer) => {

@@ -1,22 +1,23 @@
 /**
  * What code declares at its top level has to be there for the code after it, and may be declared again. Declarations
- * with `const`, `let` and `class` allow for neither, so they are written as `var`, which does.
+ * with `const`, `let` and `class` allow for neither, so they are written as `var`, which does. The function is handed to
+ * the worker as text, so that it may use nothing but its parameters.
  *
  * @since 0.1.0
  */
-
-// After these a slash begins a regular expression, and a class is a value.
-const operators = new Set(
-  "await case delete do else extends default export in instanceof new of return throw typeof void yield".split(" ")
-)
-
-const isName = /[\p{ID_Continue}$\u200c\u200d]/u
 
 /**
  * The same code, in the same lines. It is read token by token, without being understood: what is no JavaScript stays
  * none.
  */
 export const withVars = (code: string): string => {
+  // After these a slash begins a regular expression, and a class is a value.
+  const operators = new Set(
+    "await case delete do else extends default export in instanceof new of return throw typeof void yield".split(" ")
+  )
+
+  const isName = /[\p{ID_Continue}$\u200c\u200d]/u
+
   let out = ""
   let copied = 0
   let at = 0

@@ -11,6 +11,7 @@ import type * as NodeModule from "node:module"
 import type * as NodeUrl from "node:url"
 import type * as NodeWorker from "node:worker_threads"
 import { load } from "../load.ts"
+import { withVars } from "./declarations.ts"
 import { guest } from "./guest.ts"
 import { type Command, type Report, type Seed, worker } from "./worker.ts"
 
@@ -20,7 +21,9 @@ const textOf = (f: (...args: never) => unknown): string => `((__name) => (${Stri
 
 const main = `
 const { parentPort, workerData } = require("node:worker_threads")
-import(workerData.engine).then((quickjs) => ${textOf(worker)}(quickjs, parentPort, workerData.seed))
+import(workerData.engine).then((quickjs) =>
+  ${textOf(worker)}(quickjs, parentPort, workerData.seed, ${textOf(withVars)})
+)
 `
 
 // With more of the engine's stack that of the thread overflows first, which is no error but the end of the engine.

@@ -66,11 +66,15 @@ export interface Port {
   readonly postMessage: (message: Report | "ready") => void
 }
 
+/** `prepared`: the code as it is run. */
 export const worker = async (
   { EvalFlags, JSException, QuickJS }: typeof QuickJs,
   port: Port,
-  { guest, limits, names, wasm }: Seed
+  { guest, limits, names, wasm }: Seed,
+  prepared: (code: string) => string
 ): Promise<void> => {
+  // What the engine calls it, also in the midst of a regular expression.
+  const outOfMemory = "out of memory"
   let over = true
   let deadline = Infinity
   let timedOut = false
@@ -172,7 +176,7 @@ export const worker = async (
 
   const thrown = (error: QuickJs.JSValueHandle): Ended => {
     const [name, description, stack]: [string, string, string] = JSON.parse(ask("explain", error))
-    return name === "InternalError" && description === "out of memory"
+    return description === outOfMemory
       ? { _tag: "OutOfMemory" }
       : { _tag: "Threw", name, description, line: lineOf(stack) }
   }
@@ -228,7 +232,7 @@ export const worker = async (
         deadline = performance.now() + remaining
         ask("prepare")
         try {
-          awaited = vm.evalCode(command.code, `code${run}.js`, EvalFlags.ASYNC)
+          awaited = vm.evalCode(prepared(command.code), `code${run}.js`, EvalFlags.ASYNC)
         } catch (error) {
           if (!(error instanceof JSException) || error.name !== "SyntaxError") throw error
           return { _tag: "Syntax", description: error.message, line: lineOf(error.stack ?? "") }
@@ -253,10 +257,12 @@ export const worker = async (
   }
 
   const failed = (error: unknown): Ended => {
-    // Without memory the engine cannot say so either.
-    return error instanceof JSException && vm.getMemoryUsage().mallocSize > limits.memory * 0.9
+    const description = error instanceof Error ? error.message : String(error)
+    // Without any memory left the engine cannot say so either.
+    return error instanceof JSException &&
+        (description === outOfMemory || vm.getMemoryUsage().mallocSize > limits.memory * 0.9)
       ? { _tag: "OutOfMemory" }
-      : { _tag: "Crashed", description: (error instanceof Error ? error.message : String(error)).slice(0, 4000) }
+      : { _tag: "Crashed", description: description.slice(0, 4000) }
   }
 
   port.on("message", async (command: Command) => {
