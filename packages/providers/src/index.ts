@@ -136,6 +136,13 @@ export * as Gemini from "./Gemini.ts"
 export * as LlamaCpp from "./LlamaCpp.ts"
 
 /**
+ * Ends streams in which a model says the same over and over: a policy.
+ *
+ * @since 0.1.0
+ */
+export * as LoopGuard from "./LoopGuard.ts"
+
+/**
  * Models by the names that users of LiteLLM and DSPy write: `openai/gpt-4o-mini`,
  * `ollama_chat/llama3.2`, `anthropic/claude-haiku-4-5`. What is before the first
  * `/` is the provider, the rest is the name that it knows the model by. Keys and
