@@ -32,8 +32,9 @@ const stack = 2 ** 18
 // Characters of arguments that may be on their way out of one thread.
 const flood = 2 ** 24
 
-/** What went wrong, in words. */
-export const said = (cause: unknown): string => cause instanceof Error ? cause.message : String(cause)
+/** What went wrong, in words: without what Node.js adds about where it has looked. */
+export const said = (cause: unknown): string =>
+  (cause instanceof Error ? cause.message : String(cause)).split("\n", 1)[0]! // a split has a first piece
 
 const unavailable = (description: string): Sandbox.SandboxError =>
   new Sandbox.SandboxError({ reason: new Sandbox.Unavailable({ description }), logs: "" })
