@@ -160,6 +160,9 @@ export type Recovery =
   | { readonly _tag: "Fallback"; readonly adapter: Adapter }
 
 /**
+ * A way of asking and of reading what is answered: `format` writes the request,
+ * `parser` gives its use the parser for a signature, whatever its state is.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -188,6 +191,10 @@ const Proto = {
 }
 
 /**
+ * An adapter that has no recoveries yet. `name` tells it apart in errors. `format`
+ * is called for each question, and `parser` for each answer, so what is costly is
+ * made once outside of them; `messages` and `delimited` do so.
+ *
  * @since 0.1.0
  * @category constructors
  */
