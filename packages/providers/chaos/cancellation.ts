@@ -168,15 +168,17 @@ export const cancellation: ReadonlyArray<Scenario> = [
         yield* Deferred.await(all)
         const active = (yield* server.report).open
         const started = now()
+        const before = process.cpuUsage()
         yield* Scope.close(scope, Exit.void)
         const closed = now() - started
+        const { system, user } = process.cpuUsage(before)
         let open = active
         while (open > 0 && now() - started < 30_000) open = (yield* server.report).open
         const seen = now() - started
         return outcome(
-          `${active} streams, the scope closed after ${closed.toFixed(0)} ms, all connections after ${
-            seen.toFixed(0)
-          } ms`,
+          `${active} streams, the scope closed after ${closed.toFixed(0)} ms (${
+            ((system + user) / 1000).toFixed(0)
+          } ms of CPU time), all connections after ${seen.toFixed(0)} ms`,
           [[active === total, "streams are missing"], [open === 0 && seen <= 1000, `${open} connections are open`]]
         )
       }).pipe(Effect.provide(NodeHttpClient.layerUndici))

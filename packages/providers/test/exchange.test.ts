@@ -1,4 +1,5 @@
 import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
+import { HttpClient, HttpClientRequest } from "@effect/platform"
 import { NodeHttpClient } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Stream } from "effect"
@@ -65,4 +66,33 @@ describe("exchange", () => {
       assert.isFalse(yield* retryable(503, { "x-should-retry": "false" }))
       assert.isTrue(yield* retryable(503, { "x-should-retry": "perhaps" }))
     }))
+
+  it.live("credentials that the client adds may change with every request, and are in no error", () =>
+    Effect.gen(function*() {
+      const tokens = ["token-one-0123456789", "token-two-0123456789"]
+      let used = 0
+      const server = yield* FaultServer.make(({ headers }) =>
+        FaultServer.json(400, { error: { message: `no ${headers.authorization}, nor ${headers["x-api-key"]}` } })
+      )
+      const client = HttpClient.mapRequestEffect(yield* HttpClient.HttpClient, (request) =>
+        Effect.sync(() => {
+          const token = tokens[used++] ?? ""
+          return HttpClientRequest.bearerToken(
+            HttpClientRequest.setHeader(request, "x-api-key", token.toUpperCase()),
+            token
+          )
+        }))
+      const model = yield* OpenAiCompatible.make({ model: "m", baseUrl: server.url }).pipe(
+        Effect.provideService(HttpClient.HttpClient, client)
+      )
+      for (const token of tokens) {
+        const error = yield* Effect.flip(model.generate(question))
+        assert.include(error.message, "no Bearer <redacted>, nor <redacted>")
+        assert.notInclude(JSON.stringify(error), token)
+      }
+      assert.deepStrictEqual(server.requests.map(({ headers }) => headers.authorization), [
+        "Bearer token-one-0123456789",
+        "Bearer token-two-0123456789"
+      ])
+    }).pipe(Effect.scoped, Effect.provide(NodeHttpClient.layerUndici)))
 })

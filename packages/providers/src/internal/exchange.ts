@@ -106,6 +106,8 @@ const maxErrorBody = 64 * 1024
 // OpenAI and most others, Anthropic, Azure, LiteLLM.
 const requestIds = ["x-request-id", "request-id", "apim-request-id", "x-litellm-call-id"]
 
+const credentialHeaders = ["authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key"]
+
 // Every client keeps these out of what it prints.
 const knownSecret = new Set(["authorization", "x-api-key"])
 
@@ -160,11 +162,11 @@ export const connect = (server: Server): Effect.Effect<Connection, never, HttpCl
                 shouldRetry: advice[response?.headers["x-should-retry"] ?? ""]
               }))
             })
-          const clean = fault.cleaner(secrets, prompt)
           const received = (
             response: HttpClientResponse.HttpClientResponse
           ): Effect.Effect<Sent, LanguageModelError.LanguageModelError> => {
             const { headers } = response
+            const clean = fault.cleaner([...secrets, ...credentialsOf(response.request)], prompt)
             if (response.status < 200 || response.status >= 300) {
               return Effect.zipWith(Clock.currentTimeMillis, readError(response), (now, body) =>
                 fault.reasonOf({
@@ -227,6 +229,10 @@ export const connect = (server: Server): Effect.Effect<Connection, never, HttpCl
 
     return { headers: Headers.fromInput(headers), send }
   })
+
+// What the client has added by itself, such as a token that it renews.
+const credentialsOf = ({ headers }: HttpClientRequest.HttpClientRequest): ReadonlyArray<string> =>
+  credentialHeaders.flatMap((name) => headers[name]?.replace(/^(?:Bearer|Basic) +/i, "") ?? [])
 
 const requestIdOf = ({ headers }: HttpClientResponse.HttpClientResponse): string | undefined =>
   headers[requestIds.find((name) => headers[name] !== undefined) ?? ""]
