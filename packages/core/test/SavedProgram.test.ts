@@ -658,6 +658,46 @@ describe("SavedProgram, state files written for DSPy 3.3", () => {
     assert.deepStrictEqual(JSON.parse(text).demos, [{ augmented: true, answer: "4" }])
   })
 
+  it("hold images, sound, documents and conversations as DSPy does, and give them back", () => {
+    const module = Predict.make(
+      "history: History, photo?: Image, sound: Audio, note: Document, scan: File, photos: Image[] -> answer"
+    )
+    const demo = {
+      history: [{ photo: { url: "https://a.test/b.png" }, answer: "x" }],
+      photo: { url: "data:image/png;base64,AAAA" },
+      sound: { url: "data:audio/mpeg;base64,AAAA" },
+      note: { text: "n", title: "Note" },
+      scan: { url: "data:application/pdf;base64,AAAA" },
+      photos: [{ url: "https://a.test/b.png" }],
+      answer: "y"
+    }
+    const { lost, text } = written(tuned(module, { "": { demos: [Parameters.demo(demo)] } }))
+    assert.deepStrictEqual(lost, [])
+    const marked = (block: object) =>
+      `<<CUSTOM-TYPE-START-IDENTIFIER>>${JSON.stringify([block])}<<CUSTOM-TYPE-END-IDENTIFIER>>`
+    assert.deepStrictEqual(JSON.parse(text).demos, [{
+      ...demo,
+      history: { messages: demo.history },
+      photo: marked({ type: "image_url", image_url: { url: "data:image/png;base64,AAAA" } }),
+      sound: marked({ type: "input_audio", input_audio: { data: "AAAA", format: "mp3" } }),
+      note: marked({
+        type: "document",
+        source: { type: "text", media_type: "text/plain", data: "n" },
+        citations: { enabled: true },
+        title: "Note"
+      }),
+      scan: marked({ type: "file", file: { file_data: "data:application/pdf;base64,AAAA" } })
+    }])
+    assert.deepStrictEqual(
+      Module.parameters(Either.getOrThrow(SavedProgram.fromDspy(text, module)).module)[""]?.demos,
+      [Parameters.demo(demo)]
+    )
+    // What is no such block stays the text that it is, and is never shown as an image.
+    const odd = text.replaceAll("image_url", "video_url")
+    const [read] = Module.parameters(Either.getOrThrow(SavedProgram.fromDspy(odd, module)).module)[""]?.demos ?? []
+    assert.isString(read?.values["photo"])
+  })
+
   it("keep a field called augmented, and lose the mark", () => {
     const image = Predict.make("image -> augmented: bool")
     const { lost, text } = written(tuned(image, { "": { demos: [Parameters.augmented({ augmented: true })] } }))

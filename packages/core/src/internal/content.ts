@@ -22,6 +22,12 @@ const showOf = (ast: AST.AST): Show | undefined => {
 /** Whether values of a type are shown as parts themselves. */
 export const isOne = (ast: AST.AST): boolean => showOf(ast) !== undefined
 
+/** What a value is shown as, if it is of a type that is shown as parts. */
+export const partsOf = (ast: AST.AST, value: Json): ReadonlyArray<Part> | undefined => {
+  const show = showOf(ast)
+  return show !== undefined && coerce.guard(AST.encodedBoundAST(ast))(value) ? show(value) : undefined
+}
+
 /** Whether values of a type are shown as parts, or have some inside. */
 export const isIn = (ast: AST.AST, seen: ReadonlySet<AST.AST> = new Set()): boolean => {
   if (showOf(ast) !== undefined) return true
@@ -93,9 +99,9 @@ export class Writer {
  * as it may be in a demonstration from a file, is JSON too, and never a part.
  */
 export const write = (ast: AST.AST | undefined, value: Json, out: Writer): void => {
-  const show = ast === undefined ? undefined : showOf(ast)
-  if (ast !== undefined && show !== undefined) {
-    return coerce.guard(AST.encodedBoundAST(ast))(value) ? out.add(show(value)) : out.text(JSON.stringify(value))
+  if (ast !== undefined && isOne(ast)) {
+    const parts = partsOf(ast, value)
+    return parts === undefined ? out.text(JSON.stringify(value)) : out.add(parts)
   }
   switch (ast?._tag) {
     case "Refinement":

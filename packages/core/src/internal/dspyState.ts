@@ -6,6 +6,7 @@
 import * as Either from "effect/Either"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
+import type * as AST from "effect/SchemaAST"
 import type * as Types from "effect/Types"
 import * as Json from "../Json.ts"
 import * as LanguageModel from "../LanguageModel.ts"
@@ -13,6 +14,7 @@ import type * as Module from "../Module.ts"
 import type * as Parameters from "../Parameters.ts"
 import type { Lost, Problem } from "../SavedProgram.ts"
 import * as Signature from "../Signature.ts"
+import * as dspyContent from "./dspyContent.ts"
 import { named, schemaProblems } from "./savedProblem.ts"
 import { humanize } from "./signatureName.ts"
 
@@ -29,6 +31,17 @@ const placeholder = (name: string): string => `\${${name}}`
 // What DSPy keeps in a demonstration beside the values of fields.
 const isBookkeeping = (fields: Fields, key: string): boolean =>
   (key === "augmented" || key.startsWith("dspy_")) && !fields.some((field) => field.name === key)
+
+// What a demonstration says of fields, each as the other side has it.
+const valuesOf = (
+  fields: Fields,
+  demo: Json.JsonRecord,
+  other: (ast: AST.AST, value: Json.Json) => Json.Json
+): ReadonlyArray<readonly [key: string, value: Json.Json]> =>
+  Object.entries(demo).filter(([key]) => !isBookkeeping(fields, key)).map(([key, value]) => {
+    const field = fields.find(({ name }) => name === key)
+    return [key, field === undefined ? value : other(field.schema.ast, value)]
+  })
 
 /** Whether a value is shaped like a state file. */
 export const isState = (u: unknown): u is Json.JsonRecord =>
@@ -90,7 +103,7 @@ const written = (predictor: Module.Predictor): Json.JsonRecord => {
     demos: predictor.parameters?.demos.map((demo) =>
       Object.fromEntries([
         ...(demo.augmented && !fields.some(({ name }) => name === "augmented") ? [["augmented", true] as const] : []),
-        ...Object.entries(demo.values).filter(([key]) => !isBookkeeping(fields, key))
+        ...valuesOf(fields, demo.values, dspyContent.written)
       ])
     ) ?? [],
     signature: {
@@ -228,7 +241,7 @@ const readPredictor = (predictor: Module.Predictor, value: Json.Json): ReadPredi
     : state.signature.instructions
   const demos = state.demos.map((demo) => ({
     augmented: isBookkeeping(fields, "augmented") && demo["augmented"] === true,
-    values: Object.fromEntries(Object.entries(demo).filter(([key]) => !isBookkeeping(fields, key)))
+    values: Object.fromEntries(valuesOf(fields, demo, dspyContent.read))
   }))
   const isUntuned = instructions === undefined && demos.length === 0 && lm.settings === undefined
   return {
