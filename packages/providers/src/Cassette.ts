@@ -19,6 +19,7 @@ import * as FileSystem from "@effect/platform/FileSystem"
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import * as Metric from "effect/Metric"
 import * as ParseResult from "effect/ParseResult"
 import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
@@ -211,6 +212,18 @@ export interface Options {
 }
 
 /**
+ * Counts calls, tagged by `model` and by `outcome`: `played` back, `asked` of the
+ * model, or `missed`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const calls = Metric.counter("effect_dspy_cassette_calls", {
+  description: "Calls that were played back, asked of the model, or missed in a recording",
+  incremental: true
+})
+
+/**
  * Records and plays back. Apply it first, nearest to the model, so that the
  * other policies do what they always do; one file serves one model.
  *
@@ -280,7 +293,11 @@ export const make = (options: Options): Policy.Policy<CassetteError, FileSystem.
     const take = (request: LanguageModel.Request): Effect.Effect<Take, LanguageModelError.LanguageModelError> =>
       Effect.suspend(() => {
         const take = tapes.next(inner.id, cleanRequest(request))
-        const event = (what: string) => spanEvent(`cassette.${what}`, { hash: take.hash, n: take.n })
+        const event = (outcome: "played" | "asked" | "missed") =>
+          Effect.zipRight(
+            Metric.increment(Metric.tagged(Metric.tagged(calls, "model", inner.id), "outcome", outcome)),
+            spanEvent(`cassette.${outcome}`, { hash: take.hash, n: take.n })
+          )
         if (take.known !== undefined) return Effect.as(event("played"), take)
         return strict
           ? Effect.zipRight(event("missed"), Effect.fail(missing(options.path, inner.id, take)))

@@ -7,7 +7,7 @@ import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
 import { Error as PlatformError, FileSystem } from "@effect/platform"
 import { NodeContext, NodeHttpClient } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Chunk, Clock, Effect, Layer, Redacted, Scope, Stream } from "effect"
+import { Chunk, Clock, Effect, Layer, Metric, Redacted, Scope, Stream } from "effect"
 import * as BudgetPolicy from "../src/BudgetPolicy.ts"
 import * as Cassette from "../src/Cassette.ts"
 import * as OpenAiCompatible from "../src/OpenAiCompatible.ts"
@@ -137,6 +137,14 @@ describe("Cassette", () => {
           }
           const events = yield* spanEvents(ask(model, "hi"))
           assert.deepStrictEqual(events.map(({ name }) => name), ["cassette.played"])
+          const counted = (outcome: string) =>
+            Effect.map(
+              Metric.value(Metric.tagged(Metric.tagged(Cassette.calls, "model", "test/m"), "outcome", outcome)),
+              ({ count }) => count
+            )
+          const [played, missed] = [yield* counted("played"), yield* counted("missed")]
+          assert.isAtLeast(played, 1)
+          assert.isAtLeast(missed, 2)
           assert.include((yield* Effect.flip(ask(model, "hi"))).message, "only 1 recording of this request")
         }))
       // Another model has not answered it.

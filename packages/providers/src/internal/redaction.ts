@@ -45,7 +45,6 @@ export const make = (secrets: ReadonlyArray<Secret>): Redact => {
   const walk = (ast: SchemaAST.AST, value: unknown): unknown => {
     switch (ast._tag) {
       case "StringKeyword":
-        return free(value)
       case "Declaration":
         return free(value)
       case "Suspend":
