@@ -173,7 +173,7 @@ describe("the guides", () => {
       const { output } = yield* shell(tsc, ["-p", folder, "--pretty", "false"], { cwd: folder })
       // Whether the packages compile is not asked here.
       assert.deepStrictEqual(output.match(/^(?:\w+\.md\.ts|tsconfig).*|.*given\.ts.*$/gm) ?? [], [])
-    }), 120_000)
+    }), 240_000)
 })
 
 describe("docs/providers.md", () => {
@@ -228,5 +228,5 @@ console.log(outputs[0].text)
         assert.strictEqual(code, 0, output)
         assert.match(output, /^Hello!$/m)
       }
-    }), 60_000)
+    }), 120_000)
 })
