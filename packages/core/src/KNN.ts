@@ -115,10 +115,14 @@ const nearest = (embedder: Embedder.Service, k: number): frame.Choice => {
     })
 }
 
+// Bytes of an image say nothing to an embedder of texts, in millions of characters.
+const worded = (_: string, value: unknown): unknown =>
+  typeof value === "string" && value.startsWith("data:") ? "" : value
+
 const text = (values: Json.JsonRecord, names: ReadonlyArray<string>): string =>
   names.flatMap((name) => {
     const value = values[name]
-    return value === undefined ? [] : [`${name}: ${typeof value === "string" ? value : JSON.stringify(value)}`]
+    return value === undefined ? [] : [`${name}: ${typeof value === "string" ? value : JSON.stringify(value, worded)}`]
   }).join(" | ")
 
 const dot = (a: Float32Array, b: Float32Array): number => {

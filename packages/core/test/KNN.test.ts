@@ -50,6 +50,19 @@ describe("KNN", () => {
       assert.deepStrictEqual(shown(requests[0]), ["about 90", "about 50", "about 70"])
     }))
 
+  it.effect("leaves the bytes of images out of what is embedded", () =>
+    Effect.gen(function*() {
+      const log: Array<ReadonlyArray<string>> = []
+      const photo = { url: "data:image/png;base64,AAAA" }
+      const demos = [10, 90].map((n) => Parameters.demo({ n, photo, name: `about ${n}` }))
+      const near = KNN.make(
+        Either.getOrThrow(Module.withParameters(Predict.make("n: int, photo: Image -> name"), { "": { demos } })),
+        { k: 1 }
+      )
+      yield* near({ n: 12, photo }).pipe(Effect.provide([model([]), onCircle(log)]))
+      assert.deepStrictEqual(log.flat().toSorted(), [10, 12, 90].map((n) => `n: ${n} | photo: {"url":""}`))
+    }))
+
   it("refuses a number of neighbours that is none", () => {
     for (const k of [0, -1, 1.5, Number.NaN]) assert.throws(() => KNN.make(numbered, { k }), /KNN: k must be/)
   })

@@ -67,7 +67,10 @@ const problem = (kind: Kind, url: string): string | undefined => {
   }
   return /^https:\/\/[^\s/]/i.test(url) && URL.canParse(url)
     ? undefined
-    : `an address must begin with https:// (or data:), got ${JSON.stringify(url.slice(0, 40))}`
+    // What else is in it may be a secret.
+    : `an address must begin with https:// (or data:), this one does with ${
+      /^[a-z][a-z\d+.-]{0,20}:/i.exec(url)?.[0] ?? "no scheme"
+    }`
 }
 
 // `audio/x-wav` is what some call `audio/wav`, and `image/jpg` what is no type at all.
