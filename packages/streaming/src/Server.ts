@@ -537,7 +537,7 @@ export const make = <const M extends Modules, R = never>(
         // What has been told to end is still to be written; who does not read it is left.
         Effect.zipRight(
           Effect.iterate(0, {
-            while: (waited) => connected.size > 0 && waited < 40,
+            while: (waited) => connected.size > 0 && waited < 60,
             body: (waited) => Effect.as(Effect.sleep("50 millis"), waited + 1)
           })
         ),

@@ -45,7 +45,7 @@ describe.each(ways)("a client over %s", (_, connect) => {
       const unknown = yield* Effect.flip(client.run("nothing", question))
       assert.strictEqual(unknown._tag === "ServingError" && unknown.reason, "NotFound")
       assert.strictEqual(model.counts.calls, 1)
-    }).pipe(Effect.provide(model.layer), Effect.provide(platform))
+    }).pipe(Effect.provide([model.layer, platform]))
   })
 
   it.scopedLive("streams the events of a run, whose texts are the answer", () => {
@@ -64,7 +64,7 @@ describe.each(ways)("a client over %s", (_, connect) => {
         parent: 0,
         inputs: { question: "Who?" }
       })
-    }).pipe(Effect.provide(model.layer), Effect.provide(platform))
+    }).pipe(Effect.provide([model.layer, platform]))
   })
 
   it.scopedLive("fails as the module does, without its words", () =>
@@ -76,7 +76,7 @@ describe.each(ways)("a client over %s", (_, connect) => {
         error._tag === "ServingError" ? [error.reason, error.cause, error.retryable] : error,
         ["ModelFailed", "Overloaded", true]
       )
-    }).pipe(Effect.provide(TestLanguageModel.layer([TestLanguageModel.fail("Overloaded")])), Effect.provide(platform)))
+    }).pipe(Effect.provide([TestLanguageModel.layer([TestLanguageModel.fail("Overloaded")]), platform])))
 
   it.scopedLive("takes up a connection lost at 100 random moments, with one call of the model each", () => {
     const words = numbered(60)
@@ -99,7 +99,7 @@ describe.each(ways)("a client over %s", (_, connect) => {
         assert.strictEqual(events.filter(({ _tag }) => _tag === "PredictorStart").length, 1)
         assert.strictEqual(model.counts.calls, i)
       }
-    }).pipe(Effect.scoped, Effect.provide(model.layer), Effect.provide(platform))
+    }).pipe(Effect.scoped, Effect.provide([model.layer, platform]))
   }, 60_000)
 
   it.scopedLive("stops the model when the stream is not read on, also where runs can be resumed", () => {
@@ -111,7 +111,7 @@ describe.each(ways)("a client over %s", (_, connect) => {
       yield* until(() => model.counts.open === 0)
       assert.strictEqual(model.counts.calls, 1)
       assert.deepStrictEqual((yield* server.active).filter(({ state }) => state === "running"), [])
-    }).pipe(Effect.provide(model.layer), Effect.provide(platform))
+    }).pipe(Effect.provide([model.layer, platform]))
   })
 
   it.scopedLive("stops the model when a run is not awaited any more", () => {
@@ -123,7 +123,7 @@ describe.each(ways)("a client over %s", (_, connect) => {
       yield* until(() => model.counts.open === 1)
       yield* Fiber.interrupt(run)
       yield* until(() => model.counts.open === 0)
-    }).pipe(Effect.provide(model.layer), Effect.provide(platform))
+    }).pipe(Effect.provide([model.layer, platform]))
   })
 
   it.scopedLive("lets others follow a run, and cancel it", () => {
@@ -146,7 +146,7 @@ describe.each(ways)("a client over %s", (_, connect) => {
       assert.isTrue(
         missing?._tag === "Left" && missing.left._tag === "ServingError" && missing.left.reason === "NotFound"
       )
-    }).pipe(Effect.provide(model.layer), Effect.provide(platform))
+    }).pipe(Effect.provide([model.layer, platform]))
   })
 
   it.scopedLive("is told when a run it follows is cancelled", () => {
@@ -162,7 +162,7 @@ describe.each(ways)("a client over %s", (_, connect) => {
       const error = yield* stream
       assert.strictEqual(error._tag === "ServingError" && error.reason, "Cancelled")
       assert.strictEqual(model.counts.open, 0)
-    }).pipe(Effect.provide(model.layer), Effect.provide(platform))
+    }).pipe(Effect.provide([model.layer, platform]))
   })
 
   it.scopedLive("says when there is no server, after as many attempts as it may make", () =>
@@ -192,7 +192,7 @@ describe.each(ways)("a client over %s", (_, connect) => {
         assert.isTrue(error._tag === "ConnectionLost" || error.reason === "Unauthorized")
       }
       assert.strictEqual(model.counts.calls, 1)
-    }).pipe(Effect.provide(model.layer), Effect.provide(platform))
+    }).pipe(Effect.provide([model.layer, platform]))
   })
 })
 
@@ -217,6 +217,6 @@ describe("contracts", () => {
         _tag: "Result",
         value: { due: new Date(0), lines: [4] }
       })
-    }).pipe(Effect.provide(model.layer), Effect.provide(platform))
+    }).pipe(Effect.provide([model.layer, platform]))
   })
 })

@@ -10,19 +10,23 @@ import { connect, endless, frame, head, numbered, type Raw, start, until, upgrad
 const answer = Predict.make("question -> answer")
 const question = JSON.stringify({ question: "Who?" })
 
+const answered = (url: string, init: RequestInit) =>
+  fetch(url, init).then(async (response) => ({
+    status: response.status,
+    headers: response.headers,
+    text: await response.text()
+  }))
+
 const ask = (url: string, path: string, init?: RequestInit) =>
-  Effect.promise((signal) =>
-    fetch(url + path, { signal, ...init }).then(async (response) => ({
-      status: response.status,
-      headers: response.headers,
-      text: await response.text()
-    }))
-  )
+  Effect.promise((signal) => answered(url + path, { signal, ...init }))
 
 const post = (url: string, path: string, body: string, headers: Record<string, string> = {}) =>
   ask(url, path, { method: "POST", body, headers })
 
 const reasonOf = ({ text }: { readonly text: string }): string => JSON.parse(text).reason
+
+// As a library may throw it.
+class Broken extends Error {}
 
 describe("POST /run", () => {
   it.scopedLive("takes the input and gives the answer, as JSON", () => {
@@ -62,9 +66,7 @@ describe("POST /run", () => {
       ])
       assert.strictEqual(model.counts.calls, 0)
       assert.isFalse("polluted" in {})
-      const bytes = yield* Effect.promise(() =>
-        fetch(`${url}/run/answer`, { method: "POST", body: new Uint8Array([0x22, 0xff, 0x22]) })
-      )
+      const bytes = yield* ask(url, "/run/answer", { method: "POST", body: new Uint8Array([0x22, 0xff, 0x22]) })
       assert.strictEqual(bytes.status, 400)
     }).pipe(Effect.provide(model.layer))
   })
@@ -82,7 +84,7 @@ describe("POST /run", () => {
     const modules = {
       tagged: run(new NoSuchCustomer({ message: canary })),
       text: run(Effect.fail(canary)),
-      error: run(Effect.fail(new Error(canary))),
+      error: run(Effect.fail(new Broken(canary))),
       defect: run(Effect.die(new Error(canary))),
       told: run(ServingError.make("NotFound", "no customer of this name")),
       wrong: Server.endpoint(
