@@ -8,6 +8,7 @@
 import type * as Json from "@effect-dspy/core/Json"
 import type * as Module from "@effect-dspy/core/Module"
 import type * as ModuleEvent from "@effect-dspy/core/ModuleEvent"
+import type * as Tool from "@effect-dspy/core/Tool"
 import * as HttpClient from "@effect/platform/HttpClient"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
@@ -29,6 +30,7 @@ import * as sse from "./internal/serving/sse.ts"
 import * as Protocol from "./Protocol.ts"
 import type * as Server from "./Server.ts"
 import * as ServingError from "./ServingError.ts"
+import * as ToolBridge from "./ToolBridge.ts"
 
 // =============================================================================
 // Types
@@ -415,7 +417,31 @@ export const make: {
 // WebSocket
 // =============================================================================
 
-const decodeMessage = Schema.decodeUnknown(Schema.parseJson(Protocol.ServerMessage))
+const decodeMessage = Schema.decodeUnknown(
+  Schema.parseJson(Schema.Union(Protocol.ServerMessage, ToolBridge.FromServer))
+)
+
+/**
+ * A tool whose needs are met.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface OwnTool extends Tool.Any {
+  readonly run: (input: never) => Effect.Effect<unknown, unknown>
+}
+
+/**
+ * - `tools`: what the modules of the server may use of this client, where they look
+ *   for it (`ToolBridge.tools`): registered on every connection before anything is
+ *   asked.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface WebSocketOptions extends Options {
+  readonly tools?: ReadonlyArray<OwnTool> | undefined
+}
 
 interface Live {
   /** After so many events the server is told that they have been read. */
@@ -424,7 +450,7 @@ interface Live {
 }
 
 const overWebSocket = (
-  { token, url }: Options
+  { token, tools = [], url }: WebSocketOptions
 ): Effect.Effect<Transport, never, Scope.Scope | Socket.WebSocketConstructor> =>
   Effect.gen(function*() {
     const scope = yield* Effect.scope
@@ -435,6 +461,8 @@ const overWebSocket = (
     ]
     const waiting = new Map<string, Mailbox.Mailbox<Protocol.ServerMessage, ClientError>>()
     const one = yield* Effect.makeSemaphore(1)
+    // Their needs are met; what they take they decode themselves.
+    const own = tools as unknown as ReadonlyArray<Tool.Tool<string, unknown, unknown>>
     const unreachable = lost("Unreachable", `there is no answer from ${address}`)
     let live: Live | undefined
 
@@ -449,14 +477,28 @@ const overWebSocket = (
       const opened = yield* Deferred.make<Live, ClientError>()
       const write = yield* Scope.extend(socket.writer, scope)
       let heard = true
-      const tell = (message: Protocol.ClientMessage): Effect.Effect<void, ConnectionLost> =>
-        Effect.mapError(write(JSON.stringify(message)), () => brokenOff)
-      const take = (message: Protocol.ServerMessage): Effect.Effect<unknown> => {
+      const tell = (
+        message: Protocol.ClientMessage | ToolBridge.FromClient
+      ): Effect.Effect<void, ConnectionLost> => Effect.mapError(write(JSON.stringify(message)), () => brokenOff)
+      const ready = yield* Effect.makeLatch()
+      const calls = yield* Mailbox.make<ToolBridge.FromServer>()
+      let ackEvery = 1
+      const usable = Effect.suspend(() => {
+        live = { ackEvery, write: tell }
+        return Deferred.succeed(opened, live)
+      })
+      const take = (message: Protocol.ServerMessage | ToolBridge.FromServer): Effect.Effect<unknown> => {
         heard = true
         switch (message.type) {
           case "ready":
-            live = { ackEvery: Math.max(1, Math.floor(message.window / 4)), write: tell }
-            return Deferred.succeed(opened, live)
+            ackEvery = Math.max(1, Math.floor(message.window / 4))
+            return tools.length === 0 ? usable : ready.open
+          case "tools_registered":
+            return usable
+          case "tool_call":
+          case "tool_cancel":
+          case "bridge_error":
+            return calls.offer(message)
           case "pong":
             return Effect.void
           default:
@@ -473,6 +515,17 @@ const overWebSocket = (
         Effect.flatMap(take),
         Effect.forever
       )
+      // The tools of a connection end with it.
+      const offering = Effect.scoped(Effect.gen(function*() {
+        const { failed, hear, register } = yield* ToolBridge.answering(tell, own)
+        yield* ready.await
+        yield* register
+        const hearing = Effect.forever(Effect.flatMap(calls.take, hear))
+        yield* Effect.raceFirst(hearing, failed)
+      })).pipe(
+        Effect.catchTag("NoSuchElementException", () => brokenOff),
+        Effect.catchTag("Refused", ({ description }) => ServingError.make("BadRequest", description))
+      )
       // A server that says nothing is not there any more.
       const watching = Effect.suspend(() => {
         if (!heard) return brokenOff
@@ -485,7 +538,8 @@ const overWebSocket = (
           Effect.zipRight(brokenOff)
         ),
         reading,
-        watching
+        watching,
+        tools.length === 0 ? Effect.void : offering
       ], { concurrency: "unbounded", discard: true }).pipe(
         Effect.catchAllCause((cause) => {
           const error = Cause.failureOption(cause).pipe((failure) =>
@@ -600,12 +654,12 @@ const overWebSocket = (
  */
 export const makeWebSocket: {
   <const C extends Contracts>(
-    options: Options & { readonly contracts: C }
+    options: WebSocketOptions & { readonly contracts: C }
   ): Effect.Effect<Client<FromContracts<C>>, never, Scope.Scope | Socket.WebSocketConstructor>
   <M extends Server.Modules>(
-    options: Options
+    options: WebSocketOptions
   ): Effect.Effect<Client<FromModules<M>>, never, Scope.Scope | Socket.WebSocketConstructor>
 } = <C extends Calls>(
-  options: Options & { readonly contracts?: Contracts | undefined }
+  options: WebSocketOptions & { readonly contracts?: Contracts | undefined }
 ): Effect.Effect<Client<C>, never, Scope.Scope | Socket.WebSocketConstructor> =>
   Effect.map(overWebSocket(options), (transport) => assemble<C>(transport, options, options.contracts))

@@ -712,10 +712,39 @@ export const offer = <const Tools extends ReadonlyArray<Tool.Any>, E>(
   tools: Tools
 ): Effect.Effect<void, E | Refused, Tool.Requirements<Tools[number]>> =>
   Effect.scoped(Effect.gen(function*() {
+    const { failed, hear, register } = yield* answering((message) => channel.send(JSON.stringify(message)), tools)
+    yield* register
+    const reading = Stream.runForEach(channel.incoming, (frame) =>
+      Either.match(Either.flatMap(parse(frame), readFromServer), {
+        onLeft: (why) =>
+          Effect.logWarning(`What the server says cannot be read: ${why}`),
+        onRight: hear
+      }))
+    // An answer that cannot be sent ends it, too.
+    yield* Effect.raceFirst(reading, failed)
+  }))
+
+/**
+ * The side that has the tools, over a connection that somebody else reads. `failed`
+ * waits for an answer that cannot be sent.
+ *
+ * @internal
+ */
+export const answering = <const Tools extends ReadonlyArray<Tool.Any>, E>(
+  tell: (message: FromClient) => Effect.Effect<void, E>,
+  tools: Tools
+): Effect.Effect<
+  {
+    readonly register: Effect.Effect<void, E>
+    readonly hear: (message: FromServer) => Effect.Effect<void, E | Refused, Tool.Requirements<Tools[number]>>
+    readonly failed: Effect.Effect<void, E>
+  },
+  never,
+  Scope.Scope
+> =>
+  Effect.map(FiberMap.make<string, void, E>(), (running) => {
     type R = Tool.Requirements<Tools[number]>
     const known = new Map(tools.map((tool) => [tool.name, tool]))
-    const running = yield* FiberMap.make<string, void, E>()
-    const tell = (message: FromClient) => channel.send(JSON.stringify(message))
 
     const use = ({ arguments: args, call, tool: name }: typeof ToolCall.Type): Effect.Effect<void, E, R> => {
       const tool = known.get(name)
@@ -733,7 +762,7 @@ export const offer = <const Tools extends ReadonlyArray<Tool.Any>, E>(
       )
     }
 
-    const heard = (message: FromServer): Effect.Effect<unknown, E | Refused, R> => {
+    const hear = (message: FromServer): Effect.Effect<unknown, E | Refused, R> => {
       switch (message.type) {
         case "tool_call":
           return Effect.flatMap(FiberMap.size(running), (size) =>
@@ -755,19 +784,19 @@ export const offer = <const Tools extends ReadonlyArray<Tool.Any>, E>(
       }
     }
 
-    yield* tell({
-      type: "register_tools",
-      tools: tools.map(({ definition: { description = "", name, parameters } }) => ({ name, description, parameters }))
-    })
-    const reading = Stream.runForEach(channel.incoming, (frame) =>
-      Either.match(Either.flatMap(parse(frame), readFromServer), {
-        onLeft: (why) =>
-          Effect.logWarning(`What the server says cannot be read: ${why}`),
-        onRight: heard
-      }))
-    // An answer that cannot be sent ends it, too.
-    yield* Effect.raceFirst(reading, FiberMap.join(running))
-  }))
+    return {
+      register: tell({
+        type: "register_tools",
+        tools: tools.map(({ definition: { description = "", name, parameters } }) => ({
+          name,
+          description,
+          parameters
+        }))
+      }),
+      hear: (message) => Effect.asVoid(hear(message)),
+      failed: FiberMap.join(running)
+    }
+  })
 
 const said = (cause: Cause.Cause<unknown>): string => {
   const error = Cause.squash(cause)

@@ -5,6 +5,7 @@ import * as ReAct from "@effect-dspy/core/ReAct"
 import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
 import * as Tool from "@effect-dspy/core/Tool"
 import * as Subprocess from "@effect-dspy/providers/Subprocess"
+import * as Client from "@effect-dspy/streaming/Client"
 import * as Protocol from "@effect-dspy/streaming/Protocol"
 import * as Server from "@effect-dspy/streaming/Server"
 import * as ToolBridge from "@effect-dspy/streaming/ToolBridge"
@@ -21,6 +22,7 @@ import {
   LogLevel,
   Mailbox,
   Option,
+  Schedule,
   Schema,
   Scope,
   Stream,
@@ -467,6 +469,8 @@ describe("ToolBridge over a Server", () => {
     })
   )
 
+  type Modules = { readonly asking: typeof asking }
+
   const client = (port: number) =>
     Effect.gen(function*() {
       const socket = yield* Socket.makeWebSocket(`ws://127.0.0.1:${port}/ws`, { protocols: Protocol.subprotocol })
@@ -511,6 +515,30 @@ describe("ToolBridge over a Server", () => {
       yield* bob.send({ type: "tool_result", call: 1 })
       assert.deepStrictEqual(yield* bob.query("2"), { said: "Bob" })
     }))
+
+  it.scopedLive("a Client brings its tools along, again after a lost connection", () =>
+    Effect.gen(function*() {
+      const { http, url } = yield* start({ modules: { asking } })
+      const ada = yield* Client.makeWebSocket<Modules>({ url, tools: [saying("Ada")] })
+      assert.deepStrictEqual(yield* ada.run("asking", {}), { said: "Ada" })
+      const events = yield* Stream.runCollect(ada.stream("asking", {}))
+      assert.deepStrictEqual(Chunk.last(events), Option.some({ _tag: "Result", value: { said: "Ada" } }))
+      const plain = yield* Client.makeWebSocket<Modules>({ url })
+      assert.deepStrictEqual(yield* plain.run("asking", {}), { said: "no tool" })
+
+      http.closeAllConnections()
+      yield* Effect.retry(ada.run("asking", {}), { times: 5, schedule: Schedule.spaced("50 millis") })
+      assert.deepStrictEqual(yield* ada.run("asking", {}), { said: "Ada" })
+    }).pipe(Effect.provide(NodeSocket.layerWebSocketConstructor)))
+
+  it.scopedLive("a Client whose tools are refused is told so", () =>
+    Effect.gen(function*() {
+      const { url } = yield* start({ modules: { asking } })
+      const tool = Tool.make("finish", { description: "Ends.", parameters: {}, run: () => Effect.void })
+      const client = yield* Client.makeWebSocket<Modules>({ url, tools: [tool] })
+      const error = yield* Effect.flip(client.run("asking", {}))
+      assert.include(error.message, `"finish" is taken`)
+    }).pipe(Effect.provide(NodeSocket.layerWebSocketConstructor)))
 
   it.scopedLive("a client that leaves takes its calls with it, and no others", () =>
     Effect.gen(function*() {
