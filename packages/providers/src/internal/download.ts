@@ -28,7 +28,7 @@ export interface World {
 }
 
 /** The world as it is. */
-export const internet: World = {
+const internet: World = {
   resolve: async (host) => (await load<typeof NodeDns>("node:dns/promises")).lookup(host, { all: true }),
   isPublic,
   // An URL has no port where it is that of its scheme.
