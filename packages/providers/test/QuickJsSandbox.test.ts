@@ -3,6 +3,7 @@ import * as Sandbox from "@effect-dspy/core/Sandbox"
 import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Deferred, Effect, Either, Exit, Fiber, Layer, TestClock } from "effect"
+import { withMaximum } from "../src/internal/quickjs/memory.ts"
 import * as QuickJsSandbox from "../src/QuickJsSandbox.ts"
 
 // The same engine for all of them; each session has a thread of its own.
@@ -361,6 +362,47 @@ describe("QuickJsSandbox: J1", () => {
       }
       assert.strictEqual((yield* session.run("1 + 1")).value, 2)
     }), 120_000)
+
+  it("the memory of an engine cannot grow beyond what it is given", () => {
+    // One page of memory, exported as `m`; with a section before and one behind it.
+    const wasm = (limits: ReadonlyArray<number>) =>
+      new Uint8Array([
+        0,
+        97,
+        115,
+        109,
+        1,
+        0,
+        0,
+        0,
+        1,
+        4,
+        1,
+        96,
+        0,
+        0,
+        5,
+        limits.length + 1,
+        1,
+        ...limits,
+        7,
+        5,
+        1,
+        1,
+        109,
+        2,
+        0
+      ])
+    for (const limits of [[0, 1], [1, 1, 128, 2]]) {
+      const { exports } = new WebAssembly.Instance(new WebAssembly.Module(withMaximum(wasm(limits), 200 * 2 ** 16)))
+      const memory = exports["m"] as WebAssembly.Memory // as the bytes say
+      memory.grow(199)
+      assert.throws(() => memory.grow(1), RangeError)
+    }
+    assert.throws(() => withMaximum(wasm([0, 1]).subarray(0, 14), 1), /another version/)
+    assert.throws(() => withMaximum(wasm([3, 1, 2]), 1), /another version/)
+    assert.throws(() => withMaximum(new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0, 5, 128]), 1), /too early/)
+  })
 
   it.scopedLive("what the engine itself refuses is an error of the code", () =>
     Effect.gen(function*() {

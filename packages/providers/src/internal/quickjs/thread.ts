@@ -13,6 +13,7 @@ import type * as NodeWorker from "node:worker_threads"
 import { load } from "../load.ts"
 import { withVars } from "./declarations.ts"
 import { guest } from "./guest.ts"
+import { withMaximum } from "./memory.ts"
 import { type Command, type Report, type Seed, worker } from "./worker.ts"
 
 // A thread gets its functions as text: where they are in a file depends on who has compiled it to what. Some compilers
@@ -28,6 +29,9 @@ import(workerData.engine).then((quickjs) =>
 
 // With more of the engine's stack that of the thread overflows first, which is no error but the end of the engine.
 const stack = 2 ** 18
+
+// What the engine needs beside what code may hold: itself, and room between.
+const overhead = 2 ** 24
 
 // Characters of arguments that may be on their way out of one thread.
 const flood = 2 ** 24
@@ -47,10 +51,20 @@ export const engine = Effect.tryPromise({
     const { pathToFileURL } = await load<typeof NodeUrl>("node:url")
     const { Worker } = await load<typeof NodeWorker>("node:worker_threads")
     const { resolve } = createRequire(import.meta.url)
+    const url = pathToFileURL(resolve("quickjs-wasi")).href
+    const bytes = await readFile(resolve("quickjs-wasi/quickjs.wasm"))
+    const compiled = new Map<number, Promise<WebAssembly.Module>>()
     return {
       Worker,
-      url: pathToFileURL(resolve("quickjs-wasi")).href,
-      wasm: await WebAssembly.compile(await readFile(resolve("quickjs-wasi/quickjs.wasm")))
+      url,
+      /** The engine with so much memory at most, in bytes: as good as all programs have one limit. */
+      compiled: (most: number): Promise<WebAssembly.Module> => {
+        const known = compiled.get(most)
+        if (known !== undefined) return known
+        const made = WebAssembly.compile(withMaximum(bytes, most))
+        compiled.set(most, made)
+        return made
+      }
     }
   },
   catch: (cause) => unavailable(`quickjs-wasi cannot be loaded; install it: npm install quickjs-wasi (${said(cause)})`)
@@ -63,51 +77,52 @@ export type Heard =
 
 /** A thread that is stopped at once when the scope closes. `send` is there as soon as it is ready. */
 export const start = (
-  { Worker, url, wasm }: Effect.Effect.Success<typeof engine>,
+  { Worker, compiled, url }: Effect.Effect.Success<typeof engine>,
   names: ReadonlyArray<string>,
   limits: Sandbox.Limits,
   hear: (heard: Heard) => void
-): Effect.Effect<(command: Command) => void, Sandbox.SandboxError, Scope.Scope> => {
-  const seed: Seed = {
-    wasm,
-    guest: textOf(guest),
-    names,
-    limits: { ...Sandbox.bounds, ...limits, flood, stack }
-  }
-  return Effect.acquireRelease(
-    Effect.try({
-      try: () =>
-        new Worker(main, {
-          eval: true,
-          workerData: { engine: url, seed },
-          // It knows nothing of the program, and what it prints nobody sees.
-          argv: [],
-          env: {},
-          execArgv: [],
-          stdout: true,
-          stderr: true,
-          // The memory of WebAssembly is no part of this; the engine limits it.
-          resourceLimits: { maxOldGenerationSizeMb: 128, maxYoungGenerationSizeMb: 16, stackSizeMb: 4 }
-        }),
-      catch: (cause) => unavailable(`no thread can be started: ${said(cause)}`)
-    }),
-    (thread) => Effect.promise(() => thread.terminate())
-  ).pipe(
-    Effect.flatMap((thread) =>
-      Effect.async<(command: Command) => void, Sandbox.SandboxError>((resume) => {
-        const died = (error: unknown): void => {
-          hear({ _tag: "Died", error })
-          resume(unavailable(`QuickJS cannot be started: ${said(error)}`))
-        }
-        thread.on("message", (report: Report | "ready") => {
-          if (report !== "ready") hear({ _tag: "Reported", report })
-          // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread is no window
-          else resume(Effect.succeed((command) => thread.postMessage(command)))
-        })
-        thread.on("error", died)
-        thread.on("messageerror", died)
-        thread.on("exit", (code) => died(new Error(`its thread ended with code ${code}`)))
-      })
+): Effect.Effect<(command: Command) => void, Sandbox.SandboxError, Scope.Scope> =>
+  Effect.gen(function*() {
+    const seed: Seed = {
+      wasm: yield* Effect.tryPromise({
+        try: () => compiled(limits.memory + overhead),
+        catch: (cause) => unavailable(`QuickJS cannot be compiled: ${said(cause)}`)
+      }),
+      guest: textOf(guest),
+      names,
+      limits: { ...Sandbox.bounds, ...limits, flood, stack }
+    }
+    const thread = yield* Effect.acquireRelease(
+      Effect.try({
+        try: () =>
+          new Worker(main, {
+            eval: true,
+            workerData: { engine: url, seed },
+            // It knows nothing of the program, and what it prints nobody sees.
+            argv: [],
+            env: {},
+            execArgv: [],
+            stdout: true,
+            stderr: true,
+            // The memory of WebAssembly is no part of this; the engine limits it.
+            resourceLimits: { maxOldGenerationSizeMb: 128, maxYoungGenerationSizeMb: 16, stackSizeMb: 4 }
+          }),
+        catch: (cause) => unavailable(`no thread can be started: ${said(cause)}`)
+      }),
+      (thread) => Effect.promise(() => thread.terminate())
     )
-  )
-}
+    return yield* Effect.async<(command: Command) => void, Sandbox.SandboxError>((resume) => {
+      const died = (error: unknown): void => {
+        hear({ _tag: "Died", error })
+        resume(unavailable(`QuickJS cannot be started: ${said(error)}`))
+      }
+      thread.on("message", (report: Report | "ready") => {
+        if (report !== "ready") hear({ _tag: "Reported", report })
+        // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread is no window
+        else resume(Effect.succeed((command) => thread.postMessage(command)))
+      })
+      thread.on("error", died)
+      thread.on("messageerror", died)
+      thread.on("exit", (code) => died(new Error(`its thread ended with code ${code}`)))
+    })
+  })
