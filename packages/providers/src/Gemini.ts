@@ -37,8 +37,8 @@ import * as gemini from "./internal/gemini.ts"
  *   logs and spans.
  * - `bounds`: how much of an answer is read before it is refused.
  * - `capabilities`: what this server does differently. Assumed are streaming,
- *   tools, images, audio, files, reasoning and JSON Schema; several outputs in one call only some models
- *   can.
+ *   tools, images, audio, files, reasoning and JSON Schema; several outputs in
+ *   one call only some models can.
  *
  * @since 0.1.0
  * @category models

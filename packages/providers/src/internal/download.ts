@@ -96,9 +96,14 @@ type Page = { readonly _tag: "Bytes"; readonly bytes: Uint8Array } | { readonly 
 
 const redirections = new Set([301, 302, 303, 307, 308])
 
+// What both of Node's modules are asked for.
+interface Asker {
+  readonly request: (url: URL, options: NodeHttp.RequestOptions) => NodeHttp.ClientRequest
+}
+
 const ask = (url: URL, maxBytes: number, world: World): Effect.Effect<Page, Downloader.DownloadError> =>
   Effect.flatMap(
-    Effect.promise(() =>
+    Effect.promise((): Promise<Asker> =>
       url.protocol === "https:" ? load<typeof NodeHttps>("node:https") : load<typeof NodeHttp>("node:http")
     ),
     ({ request }) =>
