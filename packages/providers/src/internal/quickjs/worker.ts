@@ -209,7 +209,8 @@ export const worker = async (
         value.dispose()
         return undefined
       }
-      for (const reason of rejections.values()) return thrown(reason)
+      const [rejected] = rejections.values()
+      if (rejected !== undefined) return thrown(rejected)
       return done(ask("encode", value))
     }
   }
@@ -227,6 +228,7 @@ export const worker = async (
         submitted = undefined
         wrapped = true
         awaited?.dispose()
+        awaited = undefined
         for (const reason of rejections.values()) reason.dispose()
         rejections.clear()
         deadline = performance.now() + remaining
@@ -235,7 +237,9 @@ export const worker = async (
           awaited = vm.evalCode(prepared(command.code), `code${run}.js`, EvalFlags.ASYNC)
         } catch (error) {
           if (!(error instanceof JSException) || error.name !== "SyntaxError") throw error
-          return { _tag: "Syntax", description: error.message, line: lineOf(error.stack ?? "") }
+          const line = lineOf(error.stack ?? "")
+          error.dispose()
+          return { _tag: "Syntax", description: error.message.slice(0, 4000), line }
         }
         vm.markPromiseHandled(awaited)
         return await ended()
@@ -258,9 +262,9 @@ export const worker = async (
 
   const failed = (error: unknown): Ended => {
     const description = error instanceof Error ? error.message : String(error)
-    // Without any memory left the engine cannot say so either.
-    return error instanceof JSException &&
-        (description === outOfMemory || vm.getMemoryUsage().mallocSize > limits.memory * 0.9)
+    // A job of the engine fails with an error of the host. Without any memory left the engine cannot say so either.
+    const ofCode = error instanceof JSException || description.startsWith("Job execution error")
+    return ofCode && (description.endsWith(outOfMemory) || vm.getMemoryUsage().mallocSize > limits.memory * 0.9)
       ? { _tag: "OutOfMemory" }
       : { _tag: "Crashed", description: description.slice(0, 4000) }
   }
