@@ -175,14 +175,14 @@ const kind = ({ fail, keyword, value }: At): void => {
     fail(`must be of type ${types.join(" or ")}, not ${shown(value)}`)
   }
   const one = keyword("const")
-  if (one !== undefined && !same(one, value)) fail(`must be ${shown(one)}, not ${shown(value)}`)
   const options = keyword("enum")
-  if (Array.isArray(options) && !options.some((option) => same(option, value))) {
+  if (one === undefined && options === undefined) return
+  const text = Json.canonical(value)
+  if (one !== undefined && Json.canonical(one) !== text) fail(`must be ${shown(one)}, not ${shown(value)}`)
+  if (Array.isArray(options) && !options.some((option) => Json.canonical(option) === text)) {
     fail(`must be one of ${options.slice(0, 50).map(shown).join(", ")}, not ${shown(value)}`)
   }
 }
-
-const same = (a: Json.Json, b: Json.Json): boolean => Json.canonical(a) === Json.canonical(b)
 
 const bound = (
   { fail, keyword }: At,

@@ -91,7 +91,7 @@ export const fromModule = <
   module: Module.Module<Types.Simplify<Schema.Struct.Type<I>>, Types.Simplify<Schema.Struct.Type<O>>, E, R>,
   signature: Signature.Signature<I, O>,
   options: { readonly description?: string | undefined } = {}
-): Tool.Tool<Name, Types.Simplify<Schema.Struct.Type<I>>, Schema.Struct.Encoded<O>, E, R> => {
+): Tool.Tool<Name, Types.Simplify<Schema.Struct.Type<I>>, Types.Simplify<Schema.Struct.Encoded<O>>, E, R> => {
   type In = Types.Simplify<Schema.Struct.Type<I>>
   // That these are schemas that need no services, the compiler does not see through the generics.
   const parameters = signature.input.fields as unknown as Tool.Parameters
@@ -104,7 +104,7 @@ export const fromModule = <
     // What fits the inputs is an input, and what a module answers is of its signature.
     run: (input) => Effect.flatMap(module(input as unknown as In), (answer) => Effect.orDie(encode(answer)))
   })
-  return tool as unknown as Tool.Tool<Name, In, Schema.Struct.Encoded<O>, E, R> // of the same parameters
+  return tool as unknown as Tool.Tool<Name, In, Types.Simplify<Schema.Struct.Encoded<O>>, E, R> // of the same parameters
 }
 
 // =============================================================================

@@ -522,7 +522,7 @@ describe("ToolBridge over a Server", () => {
       const ada = yield* Client.makeWebSocket<Modules>({ url, tools: [saying("Ada")] })
       assert.deepStrictEqual(yield* ada.run("asking", {}), { said: "Ada" })
       const events = yield* Stream.runCollect(ada.stream("asking", {}))
-      assert.deepStrictEqual(Chunk.last(events), Option.some({ _tag: "Result", value: { said: "Ada" } }))
+      assert.deepStrictEqual(Chunk.last(events), Option.some({ _tag: "Result" as const, value: { said: "Ada" } }))
       const plain = yield* Client.makeWebSocket<Modules>({ url })
       assert.deepStrictEqual(yield* plain.run("asking", {}), { said: "no tool" })
 
