@@ -239,7 +239,8 @@ describe("OpenAiCompatible", () => {
           reasoning: false,
           citations: false,
           responseFormat: "jsonSchema",
-          multipleOutputs: true
+          multipleOutputs: true,
+          schemaLimits: { depth: 10, properties: 5000, enumValues: 1000, characters: 120_000 }
         })
         const local = yield* OpenAiCompatible.make({
           model: "qwen2.5:3b",
