@@ -1,5 +1,5 @@
 import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
-import * as Module from "@effect-dspy/core/Module"
+import type * as Module from "@effect-dspy/core/Module"
 import * as Predict from "@effect-dspy/core/Predict"
 import * as Signature from "@effect-dspy/core/Signature"
 import type * as OpenAiServer from "@effect-dspy/streaming/OpenAiServer"
