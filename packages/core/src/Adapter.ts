@@ -87,7 +87,9 @@ export interface Parsed {
 }
 
 /**
- * One thing that is wrong with an answer.
+ * One thing that is wrong with an answer. `description` has nothing of what was
+ * said, so that it can go into logs and spans; `got` is what stood there, cut off
+ * where it is long.
  *
  * @since 0.1.0
  * @category errors
@@ -95,7 +97,8 @@ export interface Parsed {
 export const Problem = Schema.Struct({
   kind: Schema.Literal("empty", "size", "depth", "syntax", "forbiddenKey", "missing", "type"),
   field: Schema.optional(Schema.String),
-  description: Schema.String
+  description: Schema.String,
+  got: Schema.optional(Schema.String)
 })
 
 /**
@@ -416,6 +419,15 @@ export const encodeInputs = (
 ): Effect.Effect<JsonRecord, ReadonlyArray<Problem>> => codec.of(signature).encodeInputs(input)
 
 /**
+ * A problem with what stood there: `field "stars": expected integer, got "many"`.
+ *
+ * @since 0.1.0
+ * @category destructors
+ */
+export const describe = ({ description, got }: Problem): string =>
+  got === undefined ? description : `${description}, got ${got}`
+
+/**
  * What to say to a model whose answer could not be used, so that it can do
  * better.
  *
@@ -425,7 +437,7 @@ export const encodeInputs = (
 export const feedback = (signature: Signature.Any, problems: ReadonlyArray<Problem>): string =>
   [
     "Your answer could not be used:",
-    ...problems.map((problem) => `- ${problem.description}`),
+    ...problems.map((problem) => `- ${describe(problem)}`),
     "",
     `Answer again in the same format, with ${
       Signature.fields(signature).outputs.map((field) => `\`${field.name}\` (${field.type})`).join(", ")
@@ -437,8 +449,8 @@ export const feedback = (signature: Signature.Any, problems: ReadonlyArray<Probl
 // =============================================================================
 
 /**
- * An answer that is not what the signature asks for. `text` is the answer as
- * it came, `found` the fields that could be told apart; `previous` holds the
+ * An answer that is not what the signature asks for. The message has nothing of
+ * what was said; `text` is the answer as it came, `found` the fields that could be told apart; `previous` holds the
  * failures before a fallback or a repeated question, oldest first. A free answer
  * from which fields were to be extracted stands among them without problems.
  *

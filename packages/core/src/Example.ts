@@ -13,6 +13,7 @@ import { dual } from "effect/Function"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import * as AST from "effect/SchemaAST"
+import { describe } from "./Adapter.ts"
 import { issues } from "./internal/codec.ts"
 import * as csv from "./internal/csv.ts"
 import * as jsonFile from "./internal/jsonFile.ts"
@@ -427,7 +428,7 @@ const side = <A, I>(schema: Schema.Schema<A, I>) => {
     // Without a prototype, so that no inherited property is taken for a field.
     decode(Object.assign(Object.create(null), row)).pipe(
       Effect.flatMap((value) => Effect.map(encode(value), (encoded) => ({ value, encoded }))),
-      Effect.mapError((issue) => issues(issue, []).map(({ description }) => description))
+      Effect.mapError((issue) => issues(issue, []).map(describe))
     )
 }
 

@@ -334,7 +334,7 @@ const submitted = (signature: Signature.Any, value: Json.Json | undefined) => {
   return Adapter.decode(signature, { fields, repairs: [] }).pipe(
     Effect.map(({ value }) => value),
     Effect.mapError((problems) =>
-      `What was submitted are not the outputs: ${problems.map(({ description }) => description).join("; ")}.`
+      `What was submitted are not the outputs: ${problems.map(Adapter.describe).join("; ")}.`
     ),
     Effect.either
   )

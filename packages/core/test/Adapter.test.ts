@@ -22,7 +22,7 @@ const repairs = (result: Either.Either<Adapter.Decoded, ReadonlyArray<Adapter.Pr
   Either.isRight(result) ? result.right.repairs.length : -1
 
 const problems = (result: Either.Either<Adapter.Decoded, ReadonlyArray<Adapter.Problem>>): ReadonlyArray<string> =>
-  Either.isLeft(result) ? result.left.map((problem) => problem.description) : []
+  Either.isLeft(result) ? result.left.map(Adapter.describe) : []
 
 enum Plan {
   Free = "free plan",
@@ -367,7 +367,7 @@ describe("Adapter", () => {
     })
     assert.strictEqual(
       Adapter.feedback(signature, [
-        { kind: "type", field: "stars", description: "field \"stars\": expected integer, got \"many\"" },
+        { kind: "type", field: "stars", description: "field \"stars\": expected integer", got: "\"many\"" },
         { kind: "missing", field: "why", description: "field \"why\": is missing, expected string" }
       ]),
       [

@@ -366,7 +366,8 @@ Do it.`,
       assert.deepStrictEqual(problem(qa, "{\"answer\" \"x\"}"), {
         kind: "syntax",
         description:
-          "the answer has no complete JSON object with \"answer\": the JSON is not valid: unexpected \"\\\"\""
+          "the answer has no complete JSON object with \"answer\": the JSON is not valid: something unexpected",
+        got: "\"\\\"\""
       })
       assert.deepStrictEqual(problem(qa, "{\"answer\": \"x"), {
         kind: "syntax",

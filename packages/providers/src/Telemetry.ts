@@ -178,7 +178,7 @@ const seconds = MetricBoundaries.exponential({ start: 0.001, factor: 2, count: 1
  * @since 0.1.0
  * @category metrics
  */
-export const timeToFirstChunk = Metric.histogram(
+export const timeToFirstChunk: Metric.Metric.Histogram<number> = Metric.histogram(
   "gen_ai.client.operation.time_to_first_chunk",
   seconds,
   "Seconds until the first chunk of a streamed answer"
@@ -191,7 +191,7 @@ export const timeToFirstChunk = Metric.histogram(
  * @since 0.1.0
  * @category metrics
  */
-export const timePerOutputChunk = Metric.histogram(
+export const timePerOutputChunk: Metric.Metric.Histogram<number> = Metric.histogram(
   "gen_ai.client.operation.time_per_output_chunk",
   seconds,
   "Seconds from one chunk of a streamed answer to the next, on average"

@@ -310,7 +310,7 @@ const sums = (tallies: ReadonlyArray<readonly [name: string, tally: Tally]>): Re
  * @since 0.1.0
  * @category metrics
  */
-export const tokenUsage = Metric.histogram(
+export const tokenUsage: Metric.Metric.Histogram<number> = Metric.histogram(
   "gen_ai.client.token.usage",
   MetricBoundaries.exponential({ start: 1, factor: 4, count: 15 }),
   "Number of input and output tokens used"
@@ -324,7 +324,7 @@ export const tokenUsage = Metric.histogram(
  * @since 0.1.0
  * @category metrics
  */
-export const operationDuration = Metric.histogram(
+export const operationDuration: Metric.Metric.Histogram<number> = Metric.histogram(
   "gen_ai.client.operation.duration",
   MetricBoundaries.exponential({ start: 0.01, factor: 2, count: 15 }),
   "Duration of calls to models, in seconds"

@@ -215,18 +215,31 @@ describe("what a collector receives", () => {
       assert.deepInclude(usage, ["output", 17])
     }))
 
-  it.scopedLive("of a failure its kind, and nothing of the answer that could not be read", () =>
+  it.scopedLive.each([
+    ["is no answer at all", `{"answer": ${canary}`],
+    ["has no JSON where it should", `{"reasoning": "r", "answer": ${canary}}`],
+    [
+      "has a value of another type",
+      `[[ ## reasoning ## ]]\nr\n\n[[ ## answer ## ]]\n${canary}\n\n[[ ## completed ## ]]`
+    ],
+    ["has other fields", `{"${canary}": 1}`]
+  ])("of a failure its kind, and nothing of an answer that %s", ([, text]) =>
     Effect.gen(function*() {
       const to = yield* collector
-      const layer = yield* model([`{"answer": ${canary}`, canary, canary])
-      const error = yield* program({ question: canary }).pipe(
+      const layer = yield* model([text, text, text])
+      const count = Module.make({ count: ChainOfThought.make("question -> answer: int") }, function*(m, input: {
+        readonly question: string
+      }) {
+        return yield* m.count(input)
+      })
+      const error = yield* count({ question: canary }).pipe(
         Effect.tapErrorCause((cause) => Effect.logError("failed", cause)),
         Effect.flip,
         Effect.provide(Layer.merge(layer, exporting(to.url)))
       )
       assert.strictEqual(error._tag, "AdapterParseError")
-      const spans = yield* to.spans
-      assert.isAbove(spans.length, 2)
+      assert.notInclude(error.message, canary)
+      assert.isAbove((yield* to.spans).length, 2)
       assert.notInclude(to.everything(), "canary")
     }))
 
@@ -271,12 +284,12 @@ describe("what a collector receives", () => {
         ]
       })
       const answers = TestLanguageModel.layer([
-        TestLanguageModel.fields({ next_thought: "", next_tool_name: "search", next_tool_args: { topic: canary } }),
-        TestLanguageModel.fields({ next_thought: "", next_tool_name: "finish", next_tool_args: {} }),
+        TestLanguageModel.toolCalls([{ name: "search", arguments: { topic: canary } }]),
+        TestLanguageModel.toolCalls([{ name: "finish", arguments: {} }]),
         TestLanguageModel.fields({ reasoning: "r", answer: "a" })
       ])
       yield* agent({ question: "?" }).pipe(Effect.provide(Layer.merge(answers, exporting(to.url))))
-      const tool = (yield* to.spans).find(({ name }) => name === "tool search")
+      const tool = (yield* to.spans).find(({ name }) => name === "execute_tool search")
       assert.deepInclude(valuesOf(tool?.attributes ?? []), {
         "gen_ai.operation.name": "execute_tool",
         "gen_ai.tool.name": "search"

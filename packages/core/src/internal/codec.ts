@@ -176,8 +176,8 @@ const read = (
   const notes = coerce.notes()
   const value = raw._tag === "Text" ? wire.reader.text(raw.text, notes) : wire.reader.json(raw.value, notes)
   for (const repair of notes.repairs) repairs.push(`field "${wire.name}": ${repair}`)
-  for (const { description, kind } of notes.problems) {
-    problems.push({ kind, field: wire.name, description: `field "${wire.name}": ${description}` })
+  for (const problem of notes.problems) {
+    problems.push({ ...problem, field: wire.name, description: `field "${wire.name}": ${problem.description}` })
   }
   return value === null && wire.optional && !wire.isNullable ? undefined : value
 }
@@ -202,9 +202,9 @@ const encoder = (signature: Signature.Any, inputs: ReadonlyArray<Wire>): Codec["
         problems.push({
           kind: "type",
           field: name,
-          description: `field "${name}": ${
-            got(value)
-          } cannot be written as JSON: give the field a schema whose encoded side is JSON`
+          description:
+            `field "${name}": the value cannot be written as JSON: give the field a schema whose encoded side is JSON`,
+          got: got(value)
         })
       }
     }
@@ -232,13 +232,14 @@ const encoder = (signature: Signature.Any, inputs: ReadonlyArray<Wire>): Codec["
 /** What a schema found wrong with a record; `wires` say what was expected of its fields. */
 export const issues = (issue: ParseResult.ParseIssue, wires: ReadonlyArray<Wire>): ReadonlyArray<Problem> => {
   const problems: Array<Problem> = []
-  const add = (kind: Problem["kind"], path: ReadonlyArray<PropertyKey>, text: string) => {
+  const add = (kind: Problem["kind"], path: ReadonlyArray<PropertyKey>, text: string, got?: string) => {
     const [field] = path
-    problems.push(
-      field === undefined
-        ? { kind, description: text }
-        : { kind, field: String(field), description: `field "${pathText(path)}": ${text}` }
-    )
+    problems.push({
+      kind,
+      ...(field === undefined ? undefined : { field: String(field) }),
+      description: field === undefined ? text : `field "${pathText(path)}": ${text}`,
+      ...(got === undefined ? undefined : { got })
+    })
   }
   const visit = (issue: ParseResult.ParseIssue, path: ReadonlyArray<PropertyKey>): void => {
     switch (issue._tag) {
@@ -272,9 +273,8 @@ export const issues = (issue: ParseResult.ParseIssue, wires: ReadonlyArray<Wire>
     add(
       "type",
       path,
-      typeof custom === "string"
-        ? `${custom}, got ${got(issue.actual)}`
-        : `${expectation(issue.ast, path, "expected ")}, got ${got(issue.actual)}`
+      typeof custom === "string" ? custom : expectation(issue.ast, path, "expected "),
+      got(issue.actual)
     )
   }
   const expectation = (ast: AST.AST, path: ReadonlyArray<PropertyKey>, lead: string): string => {

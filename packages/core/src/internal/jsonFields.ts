@@ -34,7 +34,7 @@ export class JsonFields implements Machine {
   #state: "searching" | "settled" | "finished" | "failed" = "searching"
   #problem: Problem | undefined
   #candidates = 0
-  #why = ""
+  #why: Problem | undefined
   #around = ""
   // Events and remarks of an object that may yet turn out to be the wrong one.
   #events: Array<FieldEvent> = []
@@ -66,12 +66,17 @@ export class JsonFields implements Machine {
   end(): Either.Either<ReadonlyMap<string, Raw>, Problem> {
     if (this.#problem !== undefined) return Either.left(this.#problem)
     const prose = this.#around.replace(/`{3,}\w*/g, "").trim()
-    const problem = (kind: Problem["kind"], description: string) => Either.left({ kind, description })
+    const problem = (kind: Problem["kind"], description: string, why?: Problem) =>
+      Either.left({
+        kind,
+        description: why === undefined ? description : `${description}: ${why.description}`,
+        ...(why?.got === undefined ? undefined : { got: why.got })
+      })
     switch (this.#state) {
       case "searching":
         return prose === "" && this.#candidates === 0 && this.#reader === undefined
           ? problem("empty", "the answer is empty")
-          : problem("syntax", `the answer has no complete JSON object with ${this.#wanted()}${this.#why}`)
+          : problem("syntax", `the answer has no complete JSON object with ${this.#wanted()}`, this.#why)
       case "settled": {
         if (this.#field !== undefined) {
           return problem("syntax", `the answer ends inside the value of ${JSON.stringify(this.#field)}`)
@@ -113,7 +118,7 @@ export class JsonFields implements Machine {
     if (reader.status === "failed") {
       if (this.#state === "settled" || reader.problem.kind !== "syntax") this.#fail(reader.problem)
       else {
-        this.#why = `: ${reader.problem.description}`
+        this.#why = reader.problem
         this.#discard()
       }
     } else if (reader.status === "done" && this.#state !== "failed") {

@@ -232,14 +232,18 @@ export class Reader {
     return this.#stack[this.#stack.length - 1]
   }
 
-  #fail(what: string, at: number): number {
+  #fail(what: string, at: number, got?: string): number {
     this.status = "failed"
-    this.problem = { kind: "syntax", description: `the JSON is not valid: ${what}` }
+    this.problem = {
+      kind: "syntax",
+      description: `the JSON is not valid: ${what}`,
+      ...(got === undefined ? undefined : { got })
+    }
     return at
   }
 
   #unexpected(text: string, at: number): number {
-    return this.#fail(`unexpected ${JSON.stringify(String.fromCodePoint(text.codePointAt(at)!))}`, at)
+    return this.#fail("something unexpected", at, JSON.stringify(String.fromCodePoint(text.codePointAt(at)!)))
   }
 
   // ---------------------------------------------------------------------------
@@ -297,7 +301,7 @@ export class Reader {
     const object = level.object!
     if (Object.hasOwn(object, level.key)) {
       if (Json.canonical(object[level.key]) !== Json.canonical(value)) {
-        this.#fail(`the key ${JSON.stringify(level.key)} stands twice, with different values`, end)
+        this.#fail("a key stands twice, with different values", end, shortened(level.key))
         return
       }
       this.repairs.add("a repeated key")
@@ -439,7 +443,7 @@ export class Reader {
     const token = this.#token
     if (this.#isKey) {
       if (!/^(?:[\p{L}_$][\p{L}\p{N}_$-]*|\d+)$/u.test(token)) {
-        this.#fail(`unexpected ${shortened(token)}`, end)
+        this.#fail("something unexpected", end, shortened(token))
         return
       }
       this.repairs.add("unquoted keys")
@@ -447,7 +451,7 @@ export class Reader {
       return
     }
     const value = this.#scalar(token)
-    if (value === undefined) this.#fail(`unexpected ${shortened(token)}`, end)
+    if (value === undefined) this.#fail("something unexpected", end, shortened(token))
     else this.#endValue(value, text, end)
   }
 

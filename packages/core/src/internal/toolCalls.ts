@@ -168,7 +168,7 @@ export const read = (text: string): Either.Either<Json.JsonRecord, string> => {
   const reader = new jsonText.Reader()
   const end = reader.read(text, 0)
   reader.end()
-  if (reader.status !== "done") return Either.left(reader.problem.description)
+  if (reader.status !== "done") return Either.left(Adapter.describe(reader.problem))
   const [repair] = reader.repairs
   return repair !== undefined
     ? Either.left(`the JSON is not valid: ${repair}`)
