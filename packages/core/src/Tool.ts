@@ -572,7 +572,7 @@ export const prepare = <In, Out, E, R>(
 ): Effect.Effect<Effect.Effect<observation.Observation, E | ToolError, R>, ToolError> =>
   Effect.map(tool.decode(args), (input) =>
     Effect.map(tool.run(input), observation.of).pipe(
-      Effect.withSpan(`tool ${tool.name}`, {
+      Effect.withSpan(`execute_tool ${tool.name}`, {
         captureStackTrace: false,
         attributes: { "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": tool.name }
       })
