@@ -124,14 +124,14 @@ describe("streams", () => {
       const slow = LanguageModel.make({
         id: "test/slow",
         stream: () =>
-          Stream.make<ReadonlyArray<LanguageModel.Delta>>(
+          Stream.fromIterable<LanguageModel.Delta>([
             { _tag: "TextDelta", index: 0, text: "a" },
             { _tag: "TextDelta", index: 0, text: "b" },
             { _tag: "TextDelta", index: 0, text: "c" },
             { _tag: "Finish", index: 0, reason: "stop" },
             { _tag: "Completed", usage: {}, model: "slow" }
-          ).pipe(
-            Stream.mapEffect((delta) =>
+          ]).pipe(
+            Stream.mapEffect((delta): Effect.Effect<LanguageModel.Delta> =>
               delta._tag === "TextDelta" ? Effect.delay(Effect.succeed(delta), "2 seconds") : Effect.succeed(delta)
             )
           )

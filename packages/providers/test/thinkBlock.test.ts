@@ -2,6 +2,7 @@ import * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import { NodeHttpClient } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Chunk, Effect, FastCheck, Stream } from "effect"
+import * as Bounds from "../src/Bounds.ts"
 import { Answer } from "../src/internal/answer.ts"
 import { Reader, type Target } from "../src/internal/chatCompletions.ts"
 import { unknown } from "../src/internal/dialects.ts"
@@ -111,6 +112,7 @@ describe("think blocks", () => {
         reader: new Reader(target, 1),
         requestId: undefined,
         announced: true,
+        bounds: Bounds.make(),
         clean: (words) => words
       })
       const deltas: Array<LanguageModel.Delta> = []
