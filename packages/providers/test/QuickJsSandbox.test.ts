@@ -107,7 +107,11 @@ describe("QuickJsSandbox", () => {
         "if (a) { const a = 7; let inner = a }\ntypeof inner",
         "const C = class Named {}; C.name + typeof Named",
         "broken(",
-        "a"
+        "a",
+        "if (a) { } /let x/.test('let x')",
+        "const o = { const: 1, let: 2, class: 3 }; o.const + o.let + o.class",
+        "let\nlate\n=\n5\nlate",
+        "'use strict'; const \u00fc = 6; \u00fc"
       ])
       assert.deepStrictEqual(values(results).filter((_, index) => index !== 8), [
         undefined,
@@ -118,7 +122,11 @@ describe("QuickJsSandbox", () => {
         "const [/\"]let",
         "undefined",
         "Namedundefined",
-        1
+        1,
+        true,
+        6,
+        5,
+        6
       ])
       assert.strictEqual(tags(results)[8], "Syntax")
     }))

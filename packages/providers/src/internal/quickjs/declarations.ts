@@ -33,7 +33,7 @@ export const withVars = (code: string): string => {
     out += code.slice(copied, from) + by
     copied = to
   }
-  const expectsValue = (): boolean => last === "" || operators.has(last) || /^[-+*/%&|^!~<>=?:,;({[]$/.test(last)
+  const expectsValue = (): boolean => last === "" || operators.has(last) || /^[-+*/%&|^!~<>=?:,;({[}]$/.test(last)
   const beginsStatement = (): boolean => last === "" || last === ";" || last === "}" || !expectsValue()
   const skipString = (quote: string): void => {
     for (at++; at < code.length && code[at] !== quote; at++) if (code[at] === "\\") at++
@@ -125,7 +125,7 @@ export const withVars = (code: string): string => {
           inClass = false
         }
       }
-      // After a bracket that closes stands an operator; a regular expression there is rare, and read as two divisions.
+      // After these stands an operator, hardly ever a regular expression; after a block it is the other way round.
       last = character === ")" || character === "]" ? "value" : character
     }
   }

@@ -59,9 +59,9 @@ export const guest = (
   const waiting = new Map<number, { resolve: (value: unknown) => void; reject: (error: unknown) => void }>()
   const ended = { toString: () => "submit ends the code" }
 
-  // Source text of a function is evaluated by the engine alone, whatever the code calls.
-  for (const  of of[function() {}, async function() {}, function*() {}, async function*() {}]) {
-    defineProperty(getPrototypeOf(of), "constructor", { value: undefined })
+  // Code does not make code: what runs is what was given.
+  for (const made of [function() {}, async function() {}, function*() {}, async function*() {}]) {
+    defineProperty(getPrototypeOf(made), "constructor", { value: undefined })
   }
   deleteProperty(globalThis, "eval")
   deleteProperty(globalThis, "Function")
