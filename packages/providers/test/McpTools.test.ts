@@ -17,7 +17,7 @@ import { makeServer } from "./mcp.ts"
 
 const program = {
   executable: process.execPath,
-  arguments: ["--import", "tsx", path.join(import.meta.dirname, "mcpStdio.ts")]
+  arguments: ["--import", "tsx", path.join(import.meta.dirname, "fixtures/mcpStdio.ts")]
 }
 
 const named = (tools: ReadonlyArray<McpTools.McpTool>, name: string) =>

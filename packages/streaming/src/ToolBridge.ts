@@ -451,14 +451,34 @@ const session = <E>(
     }
   })
 
-const reader = <A, I>(schema: Schema.Schema<A, I>) => {
-  const decode = Schema.decodeUnknownEither(schema)
-  return (message: unknown): Either.Either<A, string> =>
+// Each message by its own schema, so that what is wrong with it can be said shortly.
+const reader = <
+  Members extends ReadonlyArray<
+    Schema.Schema.AnyNoContext & { readonly fields: { readonly type: { readonly literals: readonly [string] } } }
+  >
+>(
+  union: { readonly members: Members }
+) => {
+  type Message = Schema.Schema.Type<Members[number]>
+  const decoders = new Map<unknown, (message: unknown) => Either.Either<Message, ParseResult.ParseError>>(
+    union.members.map((member) => [member.fields.type.literals[0], Schema.decodeUnknownEither(member)])
+  )
+  return (message: unknown): Either.Either<Message, string> => {
+    const type = Predicate.hasProperty(message, "type") ? message.type : undefined
+    const decode = decoders.get(type)
+    if (decode === undefined) return Either.left(`its type must be one of ${[...decoders.keys()].join(", ")}`)
     // What is nested too deeply is more than the stack holds.
-    Either.try({ try: () => decode(message), catch: () => "it is nested too deeply" }).pipe(
-      Either.flatMap(Either.mapLeft((error) => ParseResult.TreeFormatter.formatErrorSync(error).slice(0, 1000))),
-      Either.mapLeft((problem) => `this is none of the messages there are: ${problem}`)
+    return Either.try({ try: () => decode(message), catch: () => "it is nested too deeply" }).pipe(
+      Either.flatMap(
+        Either.mapLeft((error) =>
+          ParseResult.ArrayFormatter.formatErrorSync(error).slice(0, 5).map(({ message, path }) =>
+            `${path.join(".")}: ${message}`
+          ).join("; ").slice(0, 1000)
+        )
+      ),
+      Either.mapLeft((problem) => `this is no ${type}: ${problem}`)
     )
+  }
 }
 
 const readFromClient = reader(FromClient)

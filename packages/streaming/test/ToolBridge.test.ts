@@ -230,6 +230,12 @@ describe("ToolBridge", () => {
         const answer = yield* client.next
         assert.deepInclude(answer, { type: "bridge_error", reason: "Malformed" })
       }
+      yield* client.receive({ type: "tool_result", call: 1 })
+      assert.deepStrictEqual(yield* client.next, {
+        type: "bridge_error",
+        reason: "Malformed",
+        message: "this is no tool_result: call: Expected string, actual 1"
+      })
       yield* client.register("weather")
       assert.lengthOf(yield* client.tools, 1)
     }))
@@ -514,7 +520,7 @@ describe("ToolBridge over a Server", () => {
       // One that says nonsense is answered, and goes on.
       yield* bob.send({ type: "tool_result", call: 1 })
       assert.deepStrictEqual(yield* bob.query("2"), { said: "Bob" })
-    }))
+    }).pipe(Effect.provide(Logger.remove(Logger.defaultLogger))))
 
   it.scopedLive("a Client brings its tools along, again after a lost connection", () =>
     Effect.gen(function*() {
