@@ -164,13 +164,13 @@ export const make: {
       throw new RangeError(`ProgramOfThought: no field can be called "${name}", which its own predictors have`)
     }
   }
+  const rules = rulesFor(tools)
   // What goes in and comes out is known by the field names alone.
   const written = (signature: Signature.Any) =>
     Module.surrounded(
       ChainOfThought.make(signature, options) as unknown as Part<{ readonly generated_code: string }>,
       (current) => Effect.succeed(frame.noted(current, frame.join(current.path, "predict"), rules))
     )
-  const rules = rulesFor(tools)
   return Module.make({
     code_generate: written(generating(signature)),
     code_regenerate: written(regenerating(signature)),
