@@ -22,6 +22,7 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import * as fault from "./internal/fault.ts"
+import * as genAi from "./internal/genAi.ts"
 import * as process from "./internal/spawn.ts"
 import { count, isObject, isText } from "./internal/wire.ts"
 
@@ -522,12 +523,7 @@ export const make = (
             ? Effect.zipRight(Effect.timeoutOption(child.ended, "1 second"), endOfStream)
             : Effect.mapError(fail(withPartial(reason, reader)), Option.some)
           const last = deltas.at(-1)
-          if (last?._tag === "Completed") {
-            const { inputTokens, outputTokens } = last.usage
-            span.attribute("gen_ai.response.model", last.model)
-            if (inputTokens !== undefined) span.attribute("gen_ai.usage.input_tokens", inputTokens)
-            if (outputTokens !== undefined) span.attribute("gen_ai.usage.output_tokens", outputTokens)
-          }
+          if (last?._tag === "Completed") genAi.response(span, last, deltas)
           return deltas.length === 0 ? end : Effect.succeed(Chunk.unsafeFromArray([...deltas]))
         }
         const read: Pull = Effect.gen(function*() {

@@ -24,6 +24,7 @@ import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type * as LlamaModule from "node-llama-cpp"
+import * as genAi from "./internal/genAi.ts"
 import * as native from "./internal/llama.ts"
 
 // =============================================================================
@@ -250,12 +251,12 @@ export const make = (
                     // The last token of a prompt is read each time, and counts there as one of the answer.
                     cachedInputTokens: Math.max(0, prompt - usedInputTokens - 1)
                   }
-                  span.attribute("gen_ai.usage.input_tokens", usage.inputTokens)
-                  span.attribute("gen_ai.usage.output_tokens", usage.outputTokens)
-                  emit.array([
+                  const deltas = [
                     { _tag: "Finish", index: 0, reason: finishReasons[metadata.stopReason] },
                     { _tag: "Completed", usage, model: name }
-                  ])
+                  ] as const
+                  genAi.response(span, deltas[1], deltas)
+                  emit.array(deltas)
                   emit.end()
                 },
                 (cause) =>

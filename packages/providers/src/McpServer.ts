@@ -361,7 +361,7 @@ const use = <R>(
   tool.decode(args as Json.JsonRecord).pipe(
     Effect.flatMap(tool.run),
     Effect.map(contentOf),
-    Effect.withSpan(`tool ${tool.name}`, {
+    Effect.withSpan(`execute_tool ${tool.name}`, {
       captureStackTrace: false,
       attributes: { "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": tool.name }
     }),

@@ -162,7 +162,8 @@ describe("what a collector receives", () => {
     Effect.gen(function*() {
       const to = yield* collector
       const layer = yield* model([good])
-      yield* ModuleStream.events(program, { question: `What about ${canary}?` }).pipe(
+      const warm = Module.withSettings(program, { temperature: 0.5 })
+      yield* ModuleStream.events(warm, { question: `What about ${canary}?` }).pipe(
         Stream.runDrain,
         Effect.withSpan("request"),
         Effect.provide(Layer.merge(layer, exporting(to.url)))
@@ -179,9 +180,15 @@ describe("what a collector receives", () => {
         "gen_ai.operation.name": "chat",
         "gen_ai.request.model": "tiny",
         "gen_ai.response.model": "tiny-2026",
+        "server.address": "127.0.0.1",
         "gen_ai.usage.input_tokens": 31,
         "gen_ai.usage.output_tokens": 17
       })
+      assert.include(
+        to.everything(),
+        `"key":"gen_ai.response.finish_reasons","value":{"arrayValue":{"values":[{"stringValue":"stop"}]}}`
+      )
+      assert.include(to.everything(), `"key":"gen_ai.request.temperature","value":{"doubleValue":0.5}`)
       assert.notInclude(to.everything(), "canary")
     }))
 

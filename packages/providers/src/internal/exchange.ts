@@ -26,6 +26,7 @@ import type * as Tracer from "effect/Tracer"
 import * as Bounds from "../Bounds.ts"
 import * as answer from "./answer.ts"
 import * as fault from "./fault.ts"
+import * as genAi from "./genAi.ts"
 import { retryAfter } from "./retryAfter.ts"
 import { CurrentSideband } from "./sideband.ts"
 
@@ -318,7 +319,8 @@ export const make = (
       attributes: {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": providerOf(id),
-        "gen_ai.request.model": model
+        "gen_ai.request.model": model,
+        ...genAi.server(dialect.url(false))
       }
     }
     const whole = HttpClientRequest.post(dialect.url(false), { headers })
@@ -331,6 +333,7 @@ export const make = (
       scope: Scope.Scope
     ): Effect.Effect<Call, LanguageModelError.LanguageModelError> =>
       Effect.suspend(() => {
+        genAi.request(span, request.settings)
         const description = dialect.refusal?.(request)
         if (description !== undefined) {
           const reason = new LanguageModelError.InvalidRequest({ description })
@@ -400,10 +403,7 @@ interface Call {
 const conclude = (call: Call, deltas: ReadonlyArray<LanguageModel.Delta>): Effect.Effect<void> => {
   const last = deltas.at(-1)
   if (last?._tag !== "Completed") return Effect.void
-  const { inputTokens, outputTokens } = last.usage
-  call.sent.span.attribute("gen_ai.response.model", last.model)
-  if (inputTokens !== undefined) call.sent.span.attribute("gen_ai.usage.input_tokens", inputTokens)
-  if (outputTokens !== undefined) call.sent.span.attribute("gen_ai.usage.output_tokens", outputTokens)
+  genAi.response(call.sent.span, last, deltas)
   return call.answer.unexplained ? Effect.logWarning("the server did not say why the model stopped") : Effect.void
 }
 
