@@ -31,7 +31,9 @@ const load = async (specifier) => {
   return module
 }
 
-for (const peer of peers) await import(peer)
+// A package without a module of its own name is loaded by one that it has.
+const entries = { "@modelcontextprotocol/sdk": "@modelcontextprotocol/sdk/types.js" }
+for (const peer of peers) await import(entries[peer] ?? peer)
 
 for (const { modules, name } of packages) {
   const loaded = {}
