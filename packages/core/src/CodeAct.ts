@@ -95,6 +95,9 @@ const maxOutput = 10_000
  * and saved as in DSPy. When the context of the model is full, the oldest rounds
  * are left out, up to three times.
  *
+ * Throws a `RangeError` for tools that code could not call, and for outputs called
+ * `trajectory` or `termination`.
+ *
  * @see Wang et al., "Executable Code Actions Elicit Better LLM Agents" (arXiv 2402.01030)
  *
  * @example
@@ -143,6 +146,7 @@ export const make: {
 ): Module.Module<unknown, never, Predict.PredictError, LanguageModel.LanguageModel> => {
   const signature = resolve(source)
   coding.callable("CodeAct", tools)
+  coding.answerable("CodeAct", Signature.fields(signature))
   if (!Number.isInteger(maxIters) || maxIters < 1) {
     throw new RangeError(`CodeAct: maxIters must be a whole number of at least 1, not ${maxIters}`)
   }

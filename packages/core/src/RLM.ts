@@ -14,6 +14,7 @@ import * as Adapter from "./Adapter.ts"
 import * as Code from "./Code.ts"
 import * as coding from "./internal/coding.ts"
 import * as frame from "./internal/frame.ts"
+import * as globalName from "./internal/globalName.ts"
 import { resolve } from "./internal/signatureSource.ts"
 import * as trajectory from "./internal/trajectory.ts"
 import * as Json from "./Json.ts"
@@ -119,6 +120,9 @@ const atATime = 8
  * and saved as in DSPy. Code that fails is an observation; only a sandbox that
  * cannot be had ends the program.
  *
+ * Throws a `RangeError` for tools that code could not call, for inputs that could be
+ * no variables, such as `class`, and for outputs called `trajectory` or `termination`.
+ *
  * @see Zhang and Khattab, "Recursive Language Models" (arXiv 2512.24601)
  *
  * @example
@@ -180,13 +184,10 @@ export const make: {
   }
   coding.callable("RLM", tools, [...taken, ...inputs.map(({ name }) => name)])
   for (const { name } of inputs) {
-    if (taken.includes(name)) throw new RangeError(`RLM: no input can be called "${name}"; that is a function`)
+    const problem = taken.includes(name) ? "that is a function" : globalName.problem(name)
+    if (problem !== undefined) throw new RangeError(`RLM: no input can be called "${name}"; ${problem}`)
   }
-  for (const { name } of outputs) {
-    if (name === "trajectory" || name === "termination") {
-      throw new RangeError(`RLM: no output can be called "${name}"; that is part of every answer`)
-    }
-  }
+  coding.answerable("RLM", { inputs, outputs })
   const rules = rulesFor(signature, tools, maxQueries)
   const parts = {
     // What goes in and comes out is known by the field names alone.

@@ -18,6 +18,7 @@ import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
+import * as globalName from "./internal/globalName.ts"
 import type * as Json from "./Json.ts"
 
 // =============================================================================
@@ -265,7 +266,6 @@ export declare namespace Functions {
 }
 
 /**
- * - `functions`: what the code may call; none by default.
  * - `timeout`: how long one run may compute, 5 seconds by default. Waiting for
  *   functions does not count.
  * - `memory`: bytes that all code of a session may hold, 64 MiB by default. An
@@ -276,8 +276,7 @@ export declare namespace Functions {
  * @since 0.1.0
  * @category models
  */
-export interface Options<out F extends Functions = {}> {
-  readonly functions?: F | undefined
+export interface Options {
   readonly timeout?: Duration.DurationInput | undefined
   readonly memory?: number | undefined
   readonly calls?: number | undefined
@@ -359,8 +358,9 @@ export interface Session<out E = never, out R = never> {
 }
 
 /**
- * `open` makes a session, which lasts as long as its scope. A name that code
- * cannot call a function by, or that is taken (`submit`, `console`), is a defect.
+ * `open` makes a session, which lasts as long as its scope. Code in it may call
+ * the `functions`. A name that code cannot call a function by, or that is taken
+ * (`submit`, `console`), is a defect.
  *
  * @since 0.1.0
  * @category models
@@ -368,7 +368,7 @@ export interface Session<out E = never, out R = never> {
 export interface Service {
   readonly open: {
     <const F extends Functions>(
-      options: Options<F> & { readonly functions: F }
+      options: Options & { readonly functions: F }
     ): Effect.Effect<Session<Functions.Error<F>, Functions.Requirements<F>>, SandboxError, Scope.Scope>
     (options?: Options): Effect.Effect<Session, SandboxError, Scope.Scope>
   }
@@ -390,7 +390,7 @@ export class Sandbox extends Context.Tag("@effect-dspy/core/Sandbox")<Sandbox, S
  */
 export const open: {
   <const F extends Functions>(
-    options: Options<F> & { readonly functions: F }
+    options: Options & { readonly functions: F }
   ): Effect.Effect<
     Session<Functions.Error<F>, Functions.Requirements<F>>,
     SandboxError,
@@ -431,16 +431,9 @@ export interface Machine {
   readonly set: (name: string, json: string) => Effect.Effect<void, SandboxError>
 }
 
-const taken = new Set(
-  ("submit console arguments await break case catch class const continue debugger default delete do else enum eval " +
-    "export extends false finally for function if implements import in instanceof interface let new null package " +
-    "private protected public return static super switch this throw true try typeof undefined NaN Infinity var void " +
-    "while with yield globalThis").split(" ")
-)
-
 const nameable = (name: string): void => {
-  if (!/^[A-Za-z_$][A-Za-z0-9_$]*$/.test(name)) throw new RangeError(`Sandbox: "${name}" is no name in JavaScript`)
-  if (taken.has(name)) throw new RangeError(`Sandbox: "${name}" has a meaning of its own; use another name`)
+  const problem = globalName.problem(name)
+  if (problem !== undefined) throw new RangeError(`Sandbox: ${problem}`)
 }
 
 const positive = (what: string, value: number): number => {
@@ -513,16 +506,16 @@ export const make = (
   start: (names: ReadonlyArray<string>, limits: Limits) => Effect.Effect<Machine, SandboxError, Scope.Scope>
 ): Service => ({
   // The overloads say what functions fail with and need; without any it is nothing.
-  open: (options: Options<Functions> = {}) => opened(start, options as Options<Infallible>)
+  open: (options: Options & { readonly functions?: Functions } = {}) => opened(start, options as Infallible)
 })
 
-interface Infallible {
-  readonly [name: string]: HostFunction
+interface Infallible extends Options {
+  readonly functions?: { readonly [name: string]: HostFunction }
 }
 
 const opened = <E, R>(
   start: Parameters<typeof make>[0],
-  { functions = {}, ...options }: Options<{ readonly [name: string]: HostFunction<E, R> }>
+  { functions = {}, ...options }: Options & { readonly functions?: { readonly [name: string]: HostFunction<E, R> } }
 ): Effect.Effect<Session<E, R>, SandboxError, Scope.Scope> =>
   Effect.gen(function*() {
     const names = Object.keys(functions)

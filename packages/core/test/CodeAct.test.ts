@@ -210,7 +210,10 @@ describe("CodeAct", () => {
   it("refuses tools that code could not call, and numbers that are none", () => {
     const dashed = Tool.make("look-up", { description: "", parameters: {}, run: () => Effect.void })
     assert.throws(() => CodeAct.make("question -> answer", { tools: [dashed] }), /cannot call a tool named "look-up"/)
+    const reserved = Tool.make("delete", { description: "", parameters: {}, run: () => Effect.void })
+    assert.throws(() => CodeAct.make("question -> answer", { tools: [reserved] }), /cannot call a tool named "delete"/)
     assert.throws(() => CodeAct.make("question -> answer", { tools: [lookup, lookup] }), /"lookup" is the name of/)
     assert.throws(() => CodeAct.make("question -> answer", { maxIters: 0 }), /at least 1, not 0/)
+    assert.throws(() => CodeAct.make("question -> termination"), /no output can be called "termination"/)
   })
 })

@@ -256,6 +256,7 @@ describe("RLM", () => {
   it("refuses names that have a meaning of their own, and numbers that are none", () => {
     assert.throws(() => RLM.make("submit -> answer"), /no input can be called "submit"/)
     assert.throws(() => RLM.make("llmQuery -> answer"), /no input can be called "llmQuery"/)
+    assert.throws(() => RLM.make("class -> answer"), /no input can be called "class"/)
     assert.throws(() => RLM.make("question -> trajectory"), /no output can be called "trajectory"/)
     const tool = Tool.make("question", { description: "", parameters: {}, run: () => Effect.void })
     assert.throws(() => RLM.make("question -> answer", { tools: [tool] }), /"question" is the name of another/)

@@ -2,8 +2,10 @@
 import * as Effect from "effect/Effect"
 import * as Json from "../Json.ts"
 import * as Sandbox from "../Sandbox.ts"
+import type * as Signature from "../Signature.ts"
 import type * as Tool from "../Tool.ts"
 import * as frame from "./frame.ts"
+import * as globalName from "./globalName.ts"
 
 /** Both ends of a text, and how much is missing between them. */
 export const clipped = (text: string, limit: number): string => {
@@ -106,10 +108,18 @@ export const offered = (tools: ReadonlyArray<Tool.Any>): ReadonlyArray<string> =
 export const callable = (what: string, tools: ReadonlyArray<Tool.Any>, taken: ReadonlyArray<string> = []): void => {
   const names = new Set(taken)
   for (const { name } of tools) {
-    if (!/^[A-Za-z_$][\w$]*$/.test(name)) {
-      throw new RangeError(`${what}: code cannot call a tool named "${name}"; use letters, digits and "_" only`)
-    }
+    const problem = globalName.problem(name)
+    if (problem !== undefined) throw new RangeError(`${what}: code cannot call a tool named "${name}": ${problem}`)
     if (names.has(name)) throw new RangeError(`${what}: "${name}" is the name of another function`)
     names.add(name)
+  }
+}
+
+/** Throws for outputs that would be lost beside what every answer has. */
+export const answerable = (what: string, { outputs }: ReturnType<typeof Signature.fields>): void => {
+  for (const { name } of outputs) {
+    if (name === "trajectory" || name === "termination") {
+      throw new RangeError(`${what}: no output can be called "${name}"; that is part of every answer`)
+    }
   }
 }
