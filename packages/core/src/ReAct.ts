@@ -13,7 +13,7 @@ import * as ChainOfThought from "./ChainOfThought.ts"
 import * as codec from "./internal/codec.ts"
 import * as coerce from "./internal/coerce.ts"
 import * as frame from "./internal/frame.ts"
-import type { Observation } from "./internal/observation.ts"
+import * as observation from "./internal/observation.ts"
 import { resolve } from "./internal/signatureSource.ts"
 import * as toolCalls from "./internal/toolCalls.ts"
 import * as trajectory from "./internal/trajectory.ts"
@@ -258,7 +258,7 @@ interface Decision {
   readonly turn: LanguageModel.Message | undefined
 }
 
-interface Seen extends Observation {
+interface Seen extends observation.Observation {
   readonly failed: boolean
 }
 
@@ -369,13 +369,16 @@ const prepared = (known: ReadonlyMap<string, Tool.Any>, { arguments: args, name 
     })
   }
   // It is run with what itself has read. What it fails with and needs is what the overloads of `make` say.
-  return Tool.prepare(tool as Tool.Tool<string, unknown, unknown>, args.right)
+  return Effect.map(
+    Tool.prepare(tool as Tool.Tool<string, unknown, unknown>, args.right),
+    Effect.map(observation.of)
+  )
 }
 
 const heard = (
   { arguments: args, name }: Call,
   number: number,
-  doing: Either.Either<Effect.Effect<Observation, Tool.ToolError>, Tool.ToolError>
+  doing: Either.Either<Effect.Effect<observation.Observation, Tool.ToolError>, Tool.ToolError>
 ): Effect.Effect<Seen> =>
   frame.with_(({ call, listener, path }) => {
     const source = { path, call, use: number, tool: name }

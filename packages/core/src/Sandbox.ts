@@ -224,8 +224,9 @@ export class Exception extends Data.TaggedError("Exception")<{
  * whose result returns to the code as JSON. It runs inside the fiber that runs
  * the code: it is interrupted with it, and up to 32 calls run at a time.
  *
- * A failure with an {@link Exception} is thrown inside the sandbox. Any other
- * failure ends the run, and so does a defect.
+ * A failure with an {@link Exception} is thrown inside the sandbox, and so is an
+ * error for a result that is no JSON. Any other failure ends the run, and so does a
+ * defect.
  *
  * @since 0.1.0
  * @category models
@@ -322,8 +323,8 @@ export interface Limits {
  * - `value`: what the code gave to `submit(value)`, which ends it, or else the
  *   value of its last expression. Absent if that is `undefined`, or no JSON.
  * - `submitted`: whether it was submitted.
- * - `withheld`: why the value of the last expression is not there, although it
- *   is not `undefined`; such as `it has a Map`.
+ * - `withheld`: what the value of the last expression has that is no JSON, if it is
+ *   not there for that; such as `a Map at .found[0]`.
  * - `logs`: the lines of `console.log`, at most 64 KiB of them; the last line says
  *   how much is left out.
  *
@@ -570,7 +571,7 @@ const opened = <E, R>(
             Effect.try({ try: () => listed(checked(JSON.parse(args))), catch: broken }).pipe(
               // The engine calls what it was given the names of.
               Effect.flatMap((args) => functions[name]!(...args)),
-              Effect.map((result) => returned(name, JSON.stringify(result) ?? "null")),
+              Effect.flatMap((result) => returned(name, result)),
               Effect.catchIf(
                 (error): error is Exception => error instanceof Exception,
                 (exception) => Effect.succeed(Either.left(exception))
@@ -615,12 +616,22 @@ const opened = <E, R>(
     return { run, set }
   })
 
-const returned = (name: string, json: string): Either.Either<string, Exception> =>
-  json.length <= bounds.returned ? Either.right(json) : Either.left(
-    new Exception({
-      name: "RangeError",
-      message: `${name} returned more than ${bounds.returned} characters of JSON; ask it for less`
-    })
+// What functions return may be anything, which the code that called them can be told.
+const returned = (name: string, result: unknown): Effect.Effect<Either.Either<string, Exception>, Exception> =>
+  Effect.flatMap(
+    Effect.try({
+      try: () => JSON.stringify(result) ?? "null",
+      catch: (cause) =>
+        new Exception({
+          name: "TypeError",
+          message: `${name} returned what is no JSON: ${cause instanceof Error ? cause.message : String(cause)}`
+        })
+    }),
+    (json) =>
+      json.length <= bounds.returned ? Effect.succeed(Either.right(json)) : new Exception({
+        name: "RangeError",
+        message: `${name} returned more than ${bounds.returned} characters of JSON; ask it for less`
+      })
   )
 
 const isHarmless = (cause: Cause.Cause<unknown>): boolean =>

@@ -569,14 +569,12 @@ export const withApproval: {
 export const prepare = <In, Out, E, R>(
   tool: Tool<string, In, Out, E, R>,
   args: Json.JsonRecord
-): Effect.Effect<Effect.Effect<observation.Observation, E | ToolError, R>, ToolError> =>
+): Effect.Effect<Effect.Effect<Out, E | ToolError, R>, ToolError> =>
   Effect.map(tool.decode(args), (input) =>
-    Effect.map(tool.run(input), observation.of).pipe(
-      Effect.withSpan(`execute_tool ${tool.name}`, {
-        captureStackTrace: false,
-        attributes: { "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": tool.name }
-      })
-    ))
+    Effect.withSpan(tool.run(input), `execute_tool ${tool.name}`, {
+      captureStackTrace: false,
+      attributes: { "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": tool.name }
+    }))
 
 /**
  * Uses a tool with arguments as a model writes them, and says what a model is told
@@ -589,4 +587,4 @@ export const call = <In, Out, E, R>(
   tool: Tool<string, In, Out, E, R>,
   args: Json.JsonRecord
 ): Effect.Effect<string, E | ToolError, R> =>
-  Effect.map(Effect.flatten(prepare(tool, args)), (observation) => observation.text)
+  Effect.map(Effect.flatten(prepare(tool, args)), (result) => observation.of(result).text)

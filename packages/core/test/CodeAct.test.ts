@@ -104,6 +104,32 @@ describe("CodeAct", () => {
       assert.include(asked()[0]!, "await lookup({ name }): Looks a number up.")
     }))
 
+  it.effect("a result that is no JSON is told to the code, whoever listens", () =>
+    Effect.gen(function*() {
+      const count = Tool.make("count", { description: "", parameters: {}, run: () => Effect.succeed(1n) })
+      const agent = CodeAct.make("question -> answer: int", { tools: [count] })
+      for (const listened of [true, false]) {
+        const layer = model(piece("await count({})"), piece("1", true), answered(1))
+        const asked = listened ? ModuleEvent.listen(agent(ask), { deltas: false, emit: () => Effect.void }) : agent(ask)
+        const { trajectory } = yield* Effect.provide(asked, layer)
+        assert.deepStrictEqual(trajectory.map(({ failed }) => failed), [true, false])
+        assert.include(trajectory[0]?.output, "count returned what is no JSON")
+      }
+    }))
+
+  it.effect("a tool has a span of its own, as in a ReAct", () =>
+    Effect.gen(function*() {
+      let name = ""
+      const spanned = Tool.make("spanned", {
+        description: "",
+        parameters: {},
+        run: () => Effect.map(Effect.orDie(Effect.currentSpan), (span) => void (name = span.name))
+      })
+      const agent = CodeAct.make("question -> answer: int", { tools: [spanned] })
+      yield* agent(ask).pipe(Effect.provide(model(piece("await spanned({})", true), answered(1))))
+      assert.strictEqual(name, "execute_tool spanned")
+    }))
+
   it.effect("tells of tools as ReAct does", () =>
     Effect.gen(function*() {
       const heard: Array<string> = []

@@ -133,7 +133,7 @@ describe("Sandbox", () => {
         }
       })
       const open = yield* Effect.provideService(session.run("store"), Store, { open: true })
-      assert.deepStrictEqual(open.value, Either.right("1"))
+      assert.deepStrictEqual<unknown>(open.value, Either.right("1"))
       const error = yield* Effect.flip(Effect.provideService(session.run("store"), Store, { open: false }))
       assert.strictEqual(error, "closed")
       assert.deepStrictEqual(log.slice(1), ["stop 1"])
@@ -145,6 +145,24 @@ describe("Sandbox", () => {
       const session = yield* service.open({ functions: { nested: () => threw } })
       assert.strictEqual(yield* Effect.flip(session.run("nested")), threw)
       assert.deepStrictEqual(log.slice(1), ["stop 1"])
+    }))
+
+  it.scoped("a result that is no JSON is thrown in the code that called", () =>
+    Effect.gen(function*() {
+      const { log, service } = make({ count: (call) => call("count", "[]"), self: (call) => call("self", "[]") })
+      const self: { self?: unknown } = {}
+      self.self = self
+      const session = yield* service.open({
+        functions: { count: () => Effect.succeed(1n), self: () => Effect.succeed(self) }
+      })
+      for (const code of ["count", "self"]) {
+        const { value } = yield* session.run(code)
+        const thrown = Either.isEither(value) && Either.isLeft(value) ? value.left : undefined
+        assert.instanceOf(thrown, Sandbox.Exception)
+        assert.strictEqual(thrown.name, "TypeError")
+        assert.include(thrown.message, `${code} returned what is no JSON`)
+      }
+      assert.strictEqual(log.length, 1) // the engine that was started goes on
     }))
 
   it.scoped("a defect of a function is a defect of the run", () =>

@@ -3,9 +3,10 @@ import * as Effect from "effect/Effect"
 import * as Json from "../Json.ts"
 import * as Sandbox from "../Sandbox.ts"
 import type * as Signature from "../Signature.ts"
-import type * as Tool from "../Tool.ts"
+import * as Tool from "../Tool.ts"
 import * as frame from "./frame.ts"
 import * as globalName from "./globalName.ts"
+import * as observation from "./observation.ts"
 
 /** Both ends of a text, and how much is missing between them. */
 export const clipped = (text: string, limit: number): string => {
@@ -61,8 +62,8 @@ export const heard = <A, E, R>(
       listener.emit([{ _tag: "ToolEnd", ...source, observation, failed }])
     return Effect.zipRight(listener.emit([{ _tag: "ToolStart", ...source, arguments: args }]), self).pipe(
       Effect.tapBoth({
-        onSuccess: (result) => ended(typeof result === "string" ? result : JSON.stringify(result) ?? "", false),
-        onFailure: (error) => ended(error instanceof Error ? error.message : String(error), true)
+        onSuccess: (result) => ended(observation.of(result).text, false),
+        onFailure: (error) => ended(observation.failure(error), true)
       })
     )
   })
@@ -83,13 +84,10 @@ export const functions = (
         message: `${tool.name} takes one object with its arguments: ${signatureOf(tool)}`
       })
     }
-    const used = Effect.flatMap(
-      tool.decode(args),
-      // What the tool takes is what it has just decoded; what it fails with and needs is in the type of the module.
-      (input) => tool.run(input as never) as Effect.Effect<unknown, Tool.ToolError, unknown>
-    )
+    // It takes what itself has read. What it fails with and needs is in the type of the module.
+    const used = Tool.prepare(tool as Tool.Tool<string, unknown, unknown>, args)
     return Effect.catchTag(
-      heard(next(), tool.name, args, used),
+      heard(next(), tool.name, args, Effect.flatten(used)),
       "ToolError",
       (error) => new Sandbox.Exception({ name: "ToolError", message: error.message })
     )
