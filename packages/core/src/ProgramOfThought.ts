@@ -238,7 +238,7 @@ const run = <E, R>(
     let { result } = ran
     const declared = lastDeclared(code)
     // A declaration has no value, and is meant to be one if nothing else is.
-    if (isEmpty(result) && declared !== undefined) result = yield* session.run(declared)
+    if (isEmpty(result) && declared !== undefined) result = (yield* coding.ran(session, declared)).result ?? result
     return isEmpty(result)
       ? failure(
         `${result.withheld === undefined ? "" : `The last value cannot be shown: it is ${result.withheld}. `}${nothing}`
@@ -250,7 +250,7 @@ const nothing = "The program has no result. End it with submit(value), where the
 
 const isEmpty = ({ logs, value }: Sandbox.Result): boolean => value === undefined && logs === ""
 
-// The name that the last statement declares, if it begins a line.
+// The name that the last statement declares, if it begins a line; it may be one of a function or a text only.
 const lastDeclared = (code: string): string | undefined =>
   Array.from(code.matchAll(/^(?:const|let|var)[ \t]+([A-Za-z_$][\w$]*)[ \t]*=/gm)).at(-1)?.[1]
 

@@ -150,6 +150,13 @@ describe("ProgramOfThought", () => {
       assert.strictEqual(assigned?.output, "5")
     }))
 
+  it.effect("what only a function declares is no result, and no failure either", () =>
+    Effect.gen(function*() {
+      const trajectory = yield* tried("function half() {\nconst x = 5\nreturn x\n}\nvoid half()", "submit(5)")
+      assert.deepStrictEqual(trajectory.map(({ failed }) => failed), [true, false])
+      assert.include(trajectory[0]?.output, "The program has no result.")
+    }))
+
   it.effect("what is logged is the result, and what is declared then is not", () =>
     Effect.gen(function*() {
       const [step] = yield* tried("const answer = 42\nconsole.log('six by seven'); undefined")
