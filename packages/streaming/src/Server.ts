@@ -33,7 +33,7 @@ import * as session from "./internal/serving/session.ts"
 import * as sse from "./internal/serving/sse.ts"
 import * as Ticker from "./internal/serving/ticker.ts"
 import * as webSocket from "./internal/serving/webSocket.ts"
-import type * as Protocol from "./Protocol.ts"
+import * as Protocol from "./Protocol.ts"
 import * as ServingError from "./ServingError.ts"
 
 // =============================================================================
@@ -463,7 +463,8 @@ export const make = <const M extends Modules, R = never>(
       timeout: Duration.decode(limits.timeout ?? "10 minutes"),
       grace: resume === undefined ? undefined : Duration.decode(resume.grace ?? "60 seconds"),
       events: resume === undefined ? 256 : resume.events ?? 1000,
-      characters: 512 * 1024,
+      // What waits for its reader may be less than what is kept for one who comes back.
+      characters: (resume === undefined ? 128 : 512) * 1024,
       window,
       stall,
       heartbeat: 15,
@@ -529,7 +530,7 @@ export const make = <const M extends Modules, R = never>(
         Stream.unwrapScoped(Effect.gen(function*() {
           const request = { id: id ?? (yield* newId), module, input, from }
           const follower = yield* open(request, principal, () => {})
-          return Stream.flattenIterables(followed(follower))
+          return Stream.mapEffect(Stream.flattenIterables(followed(follower)), numbered)
         })),
       cancel: runs.cancel,
       active: runs.active,
@@ -569,6 +570,12 @@ export const make = <const M extends Modules, R = never>(
     })
     return service
   })
+
+const decodeEvent = Schema.decode(Schema.parseJson(Protocol.Event))
+
+// Written by the schema it is read with.
+const numbered = ({ json, n }: Runs.Entry): Effect.Effect<Protocol.Numbered> =>
+  Effect.map(Effect.orDie(decodeEvent(json)), (event) => ({ n, event }))
 
 // Each pull says that what came before it has been read.
 const followed = (follower: Runs.Follower): Stream.Stream<ReadonlyArray<Runs.Entry>> => {

@@ -6,16 +6,14 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
-import type * as Protocol from "../../Protocol.ts"
 import * as ServingError from "../../ServingError.ts"
 import type * as Ticker from "./ticker.ts"
 
 /**
- * An event of a run as it is kept, and as it is sent.
+ * An event of a run, as it is sent.
  */
 export interface Entry {
   readonly n: number
-  readonly event: Protocol.Event
   readonly json: string
 }
 
@@ -131,9 +129,9 @@ class Run {
     return this.entries.length > this.options.events || this.characters > this.options.characters
   }
 
-  add(event: Protocol.Event, json: string): void {
+  add(json: string): void {
     this.last++
-    this.entries.push({ n: this.last, event, json })
+    this.entries.push({ n: this.last, json })
     this.characters += json.length
   }
 
@@ -240,14 +238,11 @@ export const make = (options: Options, ticker: Ticker.Ticker): Effect.Effect<Run
     const ended = (run: Run, exit: Exit.Exit<Json.Json, ServingError.ServingError>): Effect.Effect<void> =>
       Effect.suspend(() => {
         if (Exit.isSuccess(exit)) {
-          run.add({ _tag: "Result", value: exit.value }, `{"_tag":"Result","value":${JSON.stringify(exit.value)}}`)
+          run.add(`{"_tag":"Result","value":${JSON.stringify(exit.value)}}`)
         } else {
           const error = Cause.failureOrCause(exit.cause)
           const told = error._tag === "Left" ? error.left : ServingError.make("Cancelled", "the run was cancelled")
-          run.add(
-            { _tag: "Failed", error: told },
-            `{"_tag":"Failed","error":${JSON.stringify(ServingError.toJson(told))}}`
-          )
+          run.add(`{"_tag":"Failed","error":${JSON.stringify(ServingError.toJson(told))}}`)
         }
         run.ended = true
         run.trim()
@@ -258,9 +253,7 @@ export const make = (options: Options, ticker: Ticker.Ticker): Effect.Effect<Run
     const emit = (run: Run) => (events: ReadonlyArray<ModuleEvent.Emitted>): Effect.Effect<void> =>
       Effect.suspend(() => {
         for (const event of events) {
-          if (!options.expose(event)) continue
-          const told = plain(event)
-          run.add(told, JSON.stringify(told))
+          if (options.expose(event)) run.add(JSON.stringify(plain(event)))
         }
         run.trim()
         run.wake()
