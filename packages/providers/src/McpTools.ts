@@ -149,23 +149,31 @@ export const http = (
   }
 ): Effect.Effect<Connection, McpError, Scope.Scope> =>
   Effect.gen(function*() {
+    const refused = (server: string, description: string) =>
+      new McpError({ server, reason: "Unreachable", description })
     const url = yield* Effect.try({
       try: () => new URL(options.url),
-      catch: () => new McpError({ server: options.url, reason: "Unreachable", description: "this is no URL" })
+      catch: () => refused(options.url, "this is no URL")
     })
-    const headers = Object.fromEntries(
-      Object.entries(options.headers ?? {}).map(([name, value]) => [
-        name,
-        Redacted.isRedacted(value) ? Redacted.value(value) : value
-      ])
-    )
+    // A URL may hold a secret in what comes after its path, or before its host.
+    const server = `${url.origin}${url.pathname}`
+    // What refuses these later on would quote them.
+    if (url.username !== "" || url.password !== "") {
+      return yield* refused(server, "a URL with a user or a password is not asked; put them into a header")
+    }
+    const headers = new Headers()
+    for (const [name, value] of Object.entries(options.headers ?? {})) {
+      yield* Effect.try({
+        try: () => headers.append(name, Redacted.isRedacted(value) ? Redacted.value(value) : value),
+        catch: () => refused(server, `the header ${JSON.stringify(name)} has a name or a value that no header can have`)
+      })
+    }
     const transport = new StreamableHTTPClientTransport(url, { requestInit: { headers } })
     const goodbye = Effect.tryPromise(() => transport.terminateSession()).pipe(
       Effect.timeout("1 second"),
       Effect.ignore
     )
-    // A URL may hold a secret in what comes after its path.
-    return yield* connect(`${url.origin}${url.pathname}`, transport, options, goodbye, Effect.succeed("it was closed"))
+    return yield* connect(server, transport, options, goodbye, Effect.succeed("it was closed"))
   })
 
 // Messages in lines; what is no message of the protocol is passed over, as servers do print other things.
@@ -258,15 +266,16 @@ const connect = (
             Mcp.ListToolsResultSchema,
             options
           ))
-        found.push(...page.tools)
+        const count = found.length + page.tools.length
         cursor = page.nextCursor
-        if (found.length > maxTools || (cursor !== undefined && seen.has(cursor))) {
+        if (count > maxTools || (cursor !== undefined && seen.has(cursor))) {
           return yield* new McpError({
             server,
             reason: "Protocol",
-            description: `its list of tools does not end, after ${found.length} of them`
+            description: `its list of tools does not end, after ${count} of them`
           })
         }
+        found.push(...page.tools)
         if (cursor !== undefined) seen.add(cursor)
       } while (cursor !== undefined)
       const names = namesOf(found, options.prefix ?? "")

@@ -245,12 +245,55 @@ describe("McpTools.http", () => {
       assert.strictEqual(nowhere.reason, "Unreachable")
       assert.strictEqual((yield* Effect.flip(McpTools.http({ url: "not a URL" }))).reason, "Unreachable")
 
+      // What refuses these by itself quotes them.
+      const user = yield* Effect.flip(McpTools.http({ url: "http://user:hidden@127.0.0.1:1/mcp" }))
+      assert.include(user.message, "put them into a header")
+      const authorization = Redacted.make("Bearer hidden\u0000")
+      const header = yield* Effect.flip(McpTools.http({ url: "http://127.0.0.1:1/mcp", headers: { authorization } }))
+      assert.include(header.message, `the header "authorization" has`)
+      for (const error of [user, header]) assert.notInclude(JSON.stringify(error), "hidden")
+
       const { forget, url } = yield* served()
       const tools = yield* Effect.flatMap(McpTools.http({ url }), ({ tools }) => tools)
       forget()
       const error = yield* Effect.flip(Tool.call(yield* named(tools, "echo"), { text: "a" }))
       assert.include(error.description, "connect again")
     }))
+})
+
+describe("a hostile server", () => {
+  it.scopedLive("whose list of tools is larger than any is refused, in one page too", () =>
+    Effect.gen(function*() {
+      const tool = { name: "a", inputSchema: { type: "object" } }
+      const server = http.createServer((request, response) => {
+        let body = ""
+        request.on("data", (chunk) => body += chunk).on("end", () => {
+          const { id, method, params } = body === "" ? { id: undefined, method: "", params: {} } : JSON.parse(body)
+          const result = method === "initialize"
+            ? {
+              protocolVersion: params.protocolVersion,
+              capabilities: { tools: {} },
+              serverInfo: { name: "a", version: "1" }
+            }
+            : { tools: Array.from({ length: 200_000 }, () => tool) }
+          response.writeHead(id === undefined ? 202 : 200, { "content-type": "application/json" })
+          response.end(id === undefined ? "" : JSON.stringify({ jsonrpc: "2.0", id, result }))
+        })
+      })
+      yield* Effect.acquireRelease(
+        Effect.async<void>((resume) => {
+          server.listen(0, "127.0.0.1", () => resume(Effect.void))
+        }),
+        () => Effect.sync(() => server.close().closeAllConnections())
+      )
+      const { port } = server.address() as AddressInfo // of a server on TCP
+      const { tools } = yield* McpTools.http({ url: `http://127.0.0.1:${port}/mcp` })
+      const error = yield* Effect.flip(tools)
+      assert.deepStrictEqual([error.reason, error.description], [
+        "Protocol",
+        "its list of tools does not end, after 200000 of them"
+      ])
+    }), 30_000)
 })
 
 describe("JsonSchema.check", () => {
