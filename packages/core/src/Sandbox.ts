@@ -371,7 +371,8 @@ export interface Service {
     <const F extends Functions>(
       options: Options & { readonly functions: F }
     ): Effect.Effect<Session<Functions.Error<F>, Functions.Requirements<F>>, SandboxError, Scope.Scope>
-    (options?: Options): Effect.Effect<Session, SandboxError, Scope.Scope>
+    // Said so, or functions would be tried as options without a type for their parameters.
+    (options?: Options & { readonly functions?: never }): Effect.Effect<Session, SandboxError, Scope.Scope>
   }
 }
 
@@ -397,7 +398,9 @@ export const open: {
     SandboxError,
     Sandbox | Scope.Scope
   >
-  (options?: Options): Effect.Effect<Session, SandboxError, Sandbox | Scope.Scope>
+  (
+    options?: Options & { readonly functions?: never }
+  ): Effect.Effect<Session, SandboxError, Sandbox | Scope.Scope>
 } = (options?: Options) => Effect.flatMap(Sandbox, (sandbox) => sandbox.open(options))
 
 // =============================================================================

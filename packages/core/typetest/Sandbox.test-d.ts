@@ -8,10 +8,12 @@ describe("Sandbox", () => {
   it("a session needs and fails with what its functions do, but for exceptions", () => {
     expectTypeOf(Sandbox.open({
       functions: {
+        add: (a, b) => Effect.succeed([a, b]),
         count: () => Effect.map(Store, ({ count }) => count),
         fail: () => Effect.fail("closed" as const),
         refuse: (reason) => new Sandbox.Exception({ message: String(reason) })
-      }
+      },
+      timeout: "2 seconds"
     })).toEqualTypeOf<
       Effect.Effect<
         Sandbox.Session<"closed", Store>,
@@ -19,6 +21,19 @@ describe("Sandbox", () => {
         Sandbox.Sandbox | Scope.Scope
       >
     >()
+  })
+
+  it("parameters of functions have their type wherever a session is opened", () => {
+    Effect.gen(function*() {
+      const session = yield* Sandbox.open({
+        functions: {
+          look: (name) => Effect.succeed(`${name}`),
+          refuse: () => new Sandbox.Exception({ message: "no" })
+        },
+        timeout: "2 seconds"
+      })
+      expectTypeOf(session).toEqualTypeOf<Sandbox.Session>()
+    })
   })
 
   it("a session without functions needs nothing", () => {

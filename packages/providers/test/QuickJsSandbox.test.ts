@@ -9,7 +9,7 @@ import * as QuickJsSandbox from "../src/QuickJsSandbox.ts"
 // The same engine for all of them; each session has a thread of its own.
 const sandbox = Effect.runSync(Effect.cached(Effect.orDie(QuickJsSandbox.make)))
 
-const open = <const F extends Sandbox.Functions>(options: Sandbox.Options<F> & { readonly functions: F }) =>
+const open = <const F extends Sandbox.Functions>(options: Sandbox.Options & { readonly functions: F }) =>
   Effect.flatMap(sandbox, (service) => service.open(options))
 
 const plain = (options?: Sandbox.Options) => Effect.flatMap(sandbox, (service) => service.open(options))
