@@ -368,6 +368,34 @@ const modelJson = (name: string): Json.JsonRecord => ({
  * - An answer that is cut off by its token limit has the `finish_reason` `length`,
  *   one that is declined `content_filter`. Errors have OpenAI's shape.
  *
+ * @example
+ * ```ts
+ * import * as Predict from "@effect-dspy/core/Predict"
+ * import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
+ * import * as OpenAiServer from "@effect-dspy/streaming/OpenAiServer"
+ * import * as Server from "@effect-dspy/streaming/Server"
+ * import { HttpLayerRouter, HttpServer } from "@effect/platform"
+ * import { Layer } from "effect"
+ *
+ * const app = OpenAiServer.routes.pipe(
+ *   Layer.provide(Server.layer({ modules: { qa: Predict.make("question -> answer") } })),
+ *   Layer.provide(TestLanguageModel.layer([TestLanguageModel.fields({ answer: "Ada" })])),
+ *   Layer.provide(HttpServer.layerContext)
+ * )
+ *
+ * const { dispose, handler } = HttpLayerRouter.toWebHandler(app, { disableLogger: true })
+ * const request = new Request("http://localhost/v1/chat/completions", {
+ *   method: "POST",
+ *   headers: { host: "localhost" },
+ *   body: JSON.stringify({ model: "qa", messages: [{ role: "user", content: "Who was first?" }] })
+ * })
+ *
+ * handler(request).then((response) => response.json()).then((completion) => {
+ *   assert.strictEqual(completion.choices[0].message.content, "Ada")
+ *   return dispose()
+ * })
+ * ```
+ *
  * @since 0.1.0
  * @category routes
  */

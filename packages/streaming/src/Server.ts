@@ -119,7 +119,7 @@ export type Requirements<M extends Modules> = {
  *
  * @example
  * ```ts
- * import type * as Module from "@effect-dspy/core/Module"
+ * import * as Module from "@effect-dspy/core/Module"
  * import * as Predict from "@effect-dspy/core/Predict"
  * import * as Server from "@effect-dspy/streaming/Server"
  * import { Schema } from "effect"
@@ -827,6 +827,33 @@ const webSocketSession = (
  * | `GET /ws` | all of it over a WebSocket, any number of runs at once: see `Protocol` |
  * | `GET /modules` | which modules there are, with JSON Schemas |
  * | `GET /openapi.json` | an OpenAPI 3.1 document |
+ *
+ * @example
+ * ```ts
+ * import * as Predict from "@effect-dspy/core/Predict"
+ * import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
+ * import * as Server from "@effect-dspy/streaming/Server"
+ * import { HttpLayerRouter, HttpServer } from "@effect/platform"
+ * import { Layer } from "effect"
+ *
+ * const app = Server.routes.pipe(
+ *   Layer.provide(Server.layer({ modules: { qa: Predict.make("question -> answer") } })),
+ *   Layer.provide(TestLanguageModel.layer([TestLanguageModel.fields({ answer: "Ada" })])),
+ *   Layer.provide(HttpServer.layerContext)
+ * )
+ *
+ * const { dispose, handler } = HttpLayerRouter.toWebHandler(app, { disableLogger: true })
+ * const request = new Request("http://localhost/run/qa", {
+ *   method: "POST",
+ *   headers: { host: "localhost" },
+ *   body: JSON.stringify({ question: "Who was first?" })
+ * })
+ *
+ * handler(request).then((response) => response.json()).then((answer) => {
+ *   assert.deepStrictEqual(answer, { answer: "Ada" })
+ *   return dispose()
+ * })
+ * ```
  *
  * @since 0.1.0
  * @category routes

@@ -26,7 +26,7 @@ const post = (url: string, path: string, body: string, headers: Record<string, s
 const reasonOf = ({ text }: { readonly text: string }): string => JSON.parse(text).reason
 
 // As a library may throw it.
-class Broken extends Error {}
+class Broken extends Data.Error<{ readonly message: string }> {}
 
 describe("POST /run", () => {
   it.scopedLive("takes the input and gives the answer, as JSON", () => {
@@ -84,7 +84,7 @@ describe("POST /run", () => {
     const modules = {
       tagged: run(new NoSuchCustomer({ message: canary })),
       text: run(Effect.fail(canary)),
-      error: run(Effect.fail(new Broken(canary))),
+      error: run(Effect.fail(new Broken({ message: canary }))),
       defect: run(Effect.die(new Error(canary))),
       told: run(ServingError.make("NotFound", "no customer of this name")),
       wrong: Server.endpoint(
