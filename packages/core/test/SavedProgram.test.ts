@@ -1,11 +1,18 @@
 import {
+  BestOfN,
   ChainOfThought,
+  CodeAct,
   Module,
+  MultiChainComparison,
   Parameters,
   Predict,
+  ProgramOfThought,
+  ReAct,
+  RLM,
   SavedProgram,
   Signature,
-  TestLanguageModel
+  TestLanguageModel,
+  Tool
 } from "@effect-dspy/core"
 import { FileSystem, type Path } from "@effect/platform"
 import { NodeContext } from "@effect/platform-node"
@@ -465,6 +472,30 @@ const nestedByName = nestedOf((signature) =>
   }))
 )
 
+const add = Tool.make("add", {
+  description: "Adds two numbers.",
+  parameters: { a: Schema.Int, b: Schema.Int },
+  run: ({ a, b }) => Effect.succeed(a + b)
+})
+
+const research = ReAct.make("question -> answer", { tools: [add] })
+
+const agents = program({
+  helpers: [
+    ReAct.make("task -> report", { tools: [add] }),
+    ChainOfThought.make("task -> report"),
+    Predict.make("task -> report")
+  ],
+  compute: ProgramOfThought.make("question -> answer: int"),
+  act: CodeAct.make("question -> answer", { tools: [add] }),
+  read: RLM.make("text, question -> answer"),
+  compare: MultiChainComparison.make("question -> answer", { m: 2 }),
+  best: BestOfN.make(ChainOfThought.make("question -> answer"), { n: 2, reward: () => Effect.succeed(1) })
+})
+
+// What is said about fields in words is not DSPy's, and no part of the format.
+const withoutWords = (text: string) => text.replaceAll(/"(prefix|description)": "[^"]*"/g, `"$1": ""`)
+
 const read = <M extends Module.Any>(name: string, module: M) =>
   Either.getOrThrow(SavedProgram.fromDspy(fixture(name), module))
 
@@ -577,6 +608,75 @@ describe("SavedProgram, state files written by DSPy 3.3", () => {
   })
 })
 
+describe("SavedProgram, state files written by DSPy 3.3 for modules of several predictors", () => {
+  const told = (path: string) => `What ${path} is told:\n\n- nothing of DSPy's.`
+
+  it("a ReAct as BootstrapFewShot leaves it", () => {
+    const { lost, module } = read("react", research)
+    assert.deepStrictEqual(lost, [])
+    const { "extract.predict": extract, react } = Module.parameters(module)
+    assert.deepStrictEqual(react, {
+      instructions: told("react"),
+      demos: [
+        Parameters.augmented({
+          question: "2 + 3?",
+          trajectory: "",
+          next_thought: "I add \"them\".",
+          next_tool_name: "add",
+          next_tool_args: { a: 2, b: 3 }
+        }),
+        Parameters.augmented({
+          question: "Größe?",
+          trajectory: "",
+          next_thought: "look\nit up",
+          next_tool_name: "add",
+          next_tool_args: { a: 1, b: -1 }
+        })
+      ]
+    })
+    const values = extract?.demos[0]?.values
+    assert.deepStrictEqual([values?.["question"], values?.["answer"]], ["2 + 3?", "5"])
+    assert.include(String(values?.["trajectory"]), "[[ ## observation_0 ## ]]\n5")
+    assert.strictEqual(withoutWords(written(module).text), withoutWords(withoutTraces(fixture("react"))))
+  })
+
+  it.effect("a ReAct, which then runs with its instructions and demonstrations", () =>
+    Effect.gen(function*() {
+      const output = yield* read("react", research).module({ question: "1 + 1?" })
+      assert.deepStrictEqual([output.answer, output.termination], ["2", "finished"])
+      const [act, , extract] = yield* TestLanguageModel.requests
+      assert.include(JSON.stringify(act?.messages), "What react is told:")
+      assert.include(JSON.stringify(act?.messages), "Größe?")
+      assert.include(JSON.stringify(extract?.messages), "2 + 3 is 5.")
+    }).pipe(Effect.provide(TestLanguageModel.layer([
+      TestLanguageModel.toolCalls([{ name: "add", arguments: { a: 1, b: 1 } }]),
+      TestLanguageModel.toolCalls([{ name: "finish", arguments: {} }]),
+      TestLanguageModel.fields({ reasoning: "As added.", answer: "2" })
+    ]))))
+
+  it("ProgramOfThought, CodeAct, RLM, MultiChainComparison, BestOfN, and a list of agents", () => {
+    const { lost, module } = read("agents", agents)
+    // What DSPy says of the fields of these modules is in other words than what we say.
+    assert.isTrue(lost.every(({ part }) => part.endsWith(".description")))
+    const demos: { readonly [path: string]: Parameters.Demo } = {
+      "compute.code_generate.predict": Parameters.augmented({
+        question: "6 * 7?",
+        reasoning: "multiply",
+        generated_code: "const n = 6 * 7\nsubmit(n)"
+      }),
+      "act.codeact": Parameters.augmented({ question: "?", trajectory: "", generated_code: "1 + 1", finished: false })
+    }
+    assert.deepStrictEqual(
+      Module.parameters(module),
+      Object.fromEntries(agents.predictors.map(({ path }) => {
+        const demo = demos[path]
+        return [path, { instructions: told(path), demos: demo === undefined ? [] : [demo] }]
+      }))
+    )
+    assert.strictEqual(withoutWords(written(module).text), withoutWords(withoutTraces(fixture("agents"))))
+  })
+})
+
 describe("SavedProgram, state files written for DSPy 3.3", () => {
   it("are what DSPy writes, byte for byte", () => {
     const programs = {
@@ -611,6 +711,29 @@ describe("SavedProgram, state files written for DSPy 3.3", () => {
         "search.check.predict": { demos: [Parameters.augmented({ passages: ["p"], relevant: true })] },
         "writers[1].predict": { instructions: "", demos: [] },
         "tools['it's']": { demos: [Parameters.demo({ text: "x", label: "a" })] }
+      }),
+      react: tuned(research, {
+        react: {
+          instructions: "Add.",
+          demos: [
+            Parameters.augmented({
+              question: "1 + 1?",
+              trajectory: "Round 1\nThought: hm",
+              next_thought: "I add.",
+              next_tool_name: "add",
+              next_tool_args: { a: 1, b: 1 }
+            })
+          ]
+        }
+      }),
+      agents: tuned(agents, {
+        "helpers[0].extract.predict": { demos: [Parameters.demo({ task: "t", trajectory: "", report: "r" })] },
+        "compute.code_regenerate.predict": {
+          instructions: "Find the mistake.",
+          demos: [Parameters.augmented({ previous_code: "x", error: "x is not defined", generated_code: "submit(1)" })]
+        },
+        "read.extract": { instructions: "Say what is known.", demos: [] },
+        "best.module.predict": { demos: [Parameters.augmented({ question: "?", reasoning: "r", answer: "a" })] }
       })
     }
     for (const [name, module] of Object.entries(programs)) {
