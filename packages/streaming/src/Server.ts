@@ -295,8 +295,7 @@ export interface Service {
   /** The body of a request as JSON, within the limits. */
   readonly body: (request: HttpServerRequest.HttpServerRequest) => Effect.Effect<unknown, ServingError.ServingError>
   readonly run: (
-    request: { readonly module: string; readonly input: unknown },
-    principal: string
+    request: { readonly module: string; readonly input: unknown }
   ) => Effect.Effect<Json.Json, ServingError.ServingError>
   /** Begins a run, or joins the one of this id. The last event is a `Result` or `Failed`. */
   readonly stream: (
@@ -432,8 +431,8 @@ const entryOf = (
  *
  * const program = Effect.gen(function*() {
  *   const server = yield* Server.make({ modules: { qa: Predict.make("question -> answer: int") } })
- *   const answer = yield* server.run({ module: "qa", input: { question: "2 + 2?" } }, "me")
- *   const error = yield* Effect.flip(server.run({ module: "qa", input: {} }, "me"))
+ *   const answer = yield* server.run({ module: "qa", input: { question: "2 + 2?" } })
+ *   const error = yield* Effect.flip(server.run({ module: "qa", input: {} }))
  *   return [answer, error.message] as const
  * }).pipe(
  *   Effect.scoped,
@@ -510,7 +509,7 @@ export const make = <const M extends Modules, R = never>(
     const checkPlace = (request: HttpServerRequest.HttpServerRequest) =>
       admission.checkPlace(request, { hosts, origins })
 
-    const run: Service["run"] = ({ input, module }, _principal) =>
+    const run: Service["run"] = ({ input, module }) =>
       Effect.flatMap(prepare(module, input), ({ program }) => runs.run(program))
 
     const connected = new Set<() => void>()
@@ -875,12 +874,9 @@ export const routes: Layer.Layer<never, never, Server | HttpLayerRouter.HttpRout
       >
     ) => router.add(method, path, Effect.provideService(guarded(handler), Server, server))
 
-    yield* route("POST", "/run/:module", (principal, request) =>
+    yield* route("POST", "/run/:module", (_, request) =>
       Effect.gen(function*() {
-        const answer = yield* server.run(
-          { module: yield* param("module"), input: yield* server.body(request) },
-          principal
-        )
+        const answer = yield* server.run({ module: yield* param("module"), input: yield* server.body(request) })
         return HttpServerResponse.unsafeJson(answer)
       }))
     yield* route(

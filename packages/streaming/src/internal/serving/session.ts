@@ -17,8 +17,7 @@ import type * as WebSocket from "./webSocket.ts"
  */
 export interface Host {
   readonly query: (
-    request: { readonly module: string; readonly input: unknown },
-    principal: string
+    request: { readonly module: string; readonly input: unknown }
   ) => Effect.Effect<Json.Json, ServingError.ServingError>
   readonly open: (
     request: { readonly id: string; readonly module: string; readonly input: unknown; readonly from: number },
@@ -126,7 +125,7 @@ export const serve = (
         case "query":
           return answer(
             message.id,
-            Effect.flatMap(ToolBridge.withBridge(host.query(message, principal), bridge), (value) =>
+            Effect.flatMap(ToolBridge.withBridge(host.query(message), bridge), (value) =>
               connection.send(JSON.stringify({ type: "result", id: message.id, value })))
           )
         case "stream":
@@ -136,25 +135,14 @@ export const serve = (
           return follow(message.id, (onStall) =>
             host.join(message.id, principal, message.from, onStall))
         case "cancel":
-          return Effect.flatMap(
-            Effect.zipWith(
-              host.cancel(message.id, principal),
-              // A query has no other name than the one it has on this connection.
-              Effect.sync(() =>
-                !followers.has(message.id) && FiberMap.unsafeHas(requests, message.id)
-              ),
-              (cancelled, isQuery) => ({ cancelled, isQuery })
-            ),
-            ({ cancelled, isQuery }) =>
-              isQuery
-                ? Effect.zipRight(
-                  FiberMap.remove(requests, message.id),
-                  refuse(ServingError.make("Cancelled", "the run was cancelled"), message.id)
-                )
-                : cancelled
-                ? Effect.void
-                : refuse(ServingError.make("NotFound", "there is no such run"), message.id)
-          )
+          // A query, or what waits for its turn, has no other name than the one it has on this connection.
+          return !followers.has(message.id) && FiberMap.unsafeHas(requests, message.id)
+            ? Effect.zipRight(
+              FiberMap.remove(requests, message.id),
+              refuse(ServingError.make("Cancelled", "the run was cancelled"), message.id)
+            )
+            : Effect.flatMap(host.cancel(message.id, principal), (isKnown) =>
+              isKnown ? Effect.void : refuse(ServingError.make("NotFound", "there is no such run"), message.id))
         case "leave":
           return Effect.zipRight(
             followers.has(message.id) ? host.leave(message.id, principal) : Effect.void,
@@ -177,21 +165,27 @@ export const serve = (
 
     yield* host.ticker.join(() => {
       idle = requests[Symbol.iterator]().next().done === true ? idle + 1 : 0
-      if (idle === idleSeconds) Deferred.unsafeDone(over, Effect.succeed([1000, "nothing was asked for a long time"]))
+      if (idle === idleSeconds) {
+        Deferred.unsafeDone(over, Effect.succeed([1000, "nothing was asked for a long time"]))
+      }
     })
 
     const reading = Effect.gen(function*() {
       yield* connection.send(JSON.stringify({ type: "ready", window: options.window }))
       for (;;) {
         const text = yield* connection.receive
-        if (text === undefined) return
+        if (text === undefined) {
+          return
+        }
         idle = 0
         const message = yield* Effect.either(read(text))
         if (message._tag === "Right") {
           yield* message.right
           continue
         }
-        if (++senseless > patience) return yield* end(1008, "too many messages that make no sense")
+        if (++senseless > patience) {
+          return yield* end(1008, "too many messages that make no sense")
+        }
         yield* refuse(message.left)
       }
     })
