@@ -26,7 +26,7 @@ export const shown = ({ logs, value, withheld }: Sandbox.Result): string =>
   ].join("\n") || "(The code ran, and has nothing to show.)"
 
 /** What a run that failed has to show. */
-export const failure = (error: Sandbox.SandboxError): string =>
+const failure = (error: Sandbox.SandboxError): string =>
   error.logs === "" ? error.message : `${error.logs}\n${error.message}`
 
 /** What came of a piece of code, as the model is told; only a sandbox that cannot be had is a failure. */

@@ -416,7 +416,7 @@ export const script = (): void => {
       case "Reset":
         cards.get(event.call)?.remove()
         cards.delete(event.call)
-        for (const key of [...written.keys()]) if (key.startsWith(`${event.call} `)) written.delete(key)
+        for (const key of written.keys()) if (key.startsWith(`${event.call} `)) written.delete(key)
         part(entries.get(`call ${event.call}`), "begun anew", event.cause)
         return
       case "UsageReported": {
@@ -586,11 +586,13 @@ export const script = (): void => {
 
   // ---- What there is
 
+  let all: ReadonlyArray<Served> = []
+
   const load = async (): Promise<void> => {
     try {
       const response = await ask("modules")
       if (!response.ok) return fail(await problemOf(response))
-      const all = await response.json() as ReadonlyArray<Served> // as `GET /modules` says
+      all = await response.json() as ReadonlyArray<Served> // as `GET /modules` says
       access.hidden = token.value === ""
       modules.replaceChildren(...all.map(({ name }) => make("option", "", name)))
       const wanted = decodeURIComponent(location.hash.slice(1))
@@ -600,20 +602,20 @@ export const script = (): void => {
         choose(first)
       }
       runButton.disabled = first === undefined
-      modules.onchange = () => {
-        const chosen = all[modules.selectedIndex]
-        if (chosen === undefined) return
-        location.hash = encodeURIComponent(chosen.name)
-        choose(chosen)
-        void cancel()
-        clear()
-        say("quiet", "ready")
-      }
       say("quiet", "ready")
     } catch (error) {
       say("bad", `the server cannot be reached: ${error instanceof Error ? error.message : String(error)}`)
     }
   }
+  modules.addEventListener("change", () => {
+    const chosen = all[modules.selectedIndex]
+    if (chosen === undefined) return
+    location.hash = encodeURIComponent(chosen.name)
+    choose(chosen)
+    void cancel()
+    clear()
+    say("quiet", "ready")
+  })
   token.addEventListener("change", () => void load())
   access.addEventListener("submit", (event) => {
     event.preventDefault()
