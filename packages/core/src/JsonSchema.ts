@@ -51,7 +51,7 @@ export interface Problem {
  * @category checking
  */
 export const check = (schema: Json.Json, value: Json.Json): ReadonlyArray<Problem> => {
-  const run: Run = { root: schema, steps: maxSteps }
+  const run: Run = { root: schema, steps: maxSteps, texts: new Map(), choices: new Map(), references: new Map() }
   const { problems } = fit(run, schema, value, "", 0)
   return run.steps > 0
     ? problems.slice(0, maxProblems)
@@ -59,14 +59,37 @@ export const check = (schema: Json.Json, value: Json.Json): ReadonlyArray<Proble
 }
 
 const maxProblems = 20
-const maxSteps = 100_000
+const maxSteps = 500_000
 // Of schemas within schemas; every level of a value takes two or three of them.
 const maxDepth = 200
 
+// A step is about what one item, member or name of a list takes. What is asked for again and again is kept: a schema
+// can meet the same value at every turn.
 interface Run {
   readonly root: Json.Json
   steps: number
+  readonly texts: Map<object, string>
+  readonly choices: Map<ReadonlyArray<Json.Json>, ReadonlySet<string>>
+  readonly references: Map<string, { readonly target: Json.Json | undefined }>
 }
+
+const textOf = (run: Run, value: Json.Json): string =>
+  typeof value === "object" && value !== null ? kept(run.texts, value, Json.canonical) : Json.canonical(value)
+
+const kept = <K, V extends {}>(known: Map<K, V>, key: K, make: (key: K) => V): V => {
+  let value = known.get(key)
+  if (value === undefined) known.set(key, value = make(key))
+  return value
+}
+
+const sizeOf = (value: Json.Json): number =>
+  typeof value === "string"
+    ? value.length / 64
+    : Array.isArray(value)
+    ? value.length
+    : typeof value === "object" && value !== null
+    ? Object.keys(value).length
+    : 0
 
 // `sure` is whether nothing was left for others to check.
 interface Verdict {
@@ -85,29 +108,31 @@ const fit = (run: Run, schema: Json.Json, value: Json.Json, path: string, depth:
     run.steps = 0
     return unknown
   }
+  run.steps -= 1 + sizeOf(value)
   const problems: Array<Problem> = []
+  const fail = (problem: Problem) => {
+    if (problems.length < maxProblems) problems.push(problem)
+  }
   let sure = !unchecked.some((keyword) => Object.hasOwn(schema, keyword))
   const add = (verdict: Verdict) => {
-    problems.push(...verdict.problems)
+    verdict.problems.forEach(fail)
     sure = sure && verdict.sure
   }
   const at: At = {
+    run,
     schema,
     value,
     path,
     keyword: (name) => Object.hasOwn(schema, name) ? schema[name] : undefined,
     fail: (message, name) => {
-      problems.push({ path: name === undefined ? path : member(path, name), message })
+      fail({ path: name === undefined ? path : member(path, name), message })
     },
-    sub: (schema, value, name) => {
-      run.steps--
-      return fit(run, schema, value, name === undefined ? path : member(path, name), depth + 1)
-    },
+    sub: (schema, value, name) => fit(run, schema, value, name === undefined ? path : member(path, name), depth + 1),
     add
   }
   const reference = at.keyword("$ref")
   if (typeof reference === "string") {
-    const target = resolve(run.root, reference)
+    const { target } = kept(run.references, reference, (reference) => ({ target: resolve(run.root, reference) }))
     add(target === undefined ? unknown : at.sub(target, value))
   }
   kind(at)
@@ -126,6 +151,7 @@ const unchecked = ["pattern", "format", "patternProperties", "unevaluatedPropert
 
 // One schema met with one value.
 interface At {
+  readonly run: Run
   readonly schema: Json.JsonRecord
   readonly value: Json.Json
   readonly path: string
@@ -158,8 +184,8 @@ const decodePointer = (part: string): string | undefined => {
   }
 }
 
-const shown = (value: Json.Json): string => {
-  const text = JSON.stringify(value)
+const shown = (run: Run, value: Json.Json): string => {
+  const text = typeof value === "string" ? JSON.stringify(value.slice(0, 80)) : textOf(run, value)
   return text.length > 80 ? `${text.slice(0, 77)}...` : text
 }
 
@@ -168,21 +194,27 @@ const kindOf = (value: Json.Json): string => value === null ? "null" : Array.isA
 const isOf = (value: Json.Json, type: Json.Json): boolean =>
   type === "integer" ? Number.isInteger(value) : kindOf(value) === type
 
-const kind = ({ fail, keyword, value }: At): void => {
+const kind = ({ fail, keyword, run, value }: At): void => {
   const type = keyword("type")
   const types = type === undefined ? [] : Array.isArray(type) ? type : [type]
+  run.steps -= types.length
   if (types.length > 0 && !types.some((type) => isOf(value, type))) {
-    fail(`must be of type ${types.join(" or ")}, not ${shown(value)}`)
+    fail(`must be of type ${types.slice(0, maxShown).join(" or ")}, not ${shown(run, value)}`)
   }
   const one = keyword("const")
+  if (one !== undefined && textOf(run, one) !== textOf(run, value)) {
+    fail(`must be ${shown(run, one)}, not ${shown(run, value)}`)
+  }
   const options = keyword("enum")
-  if (one === undefined && options === undefined) return
-  const text = Json.canonical(value)
-  if (one !== undefined && Json.canonical(one) !== text) fail(`must be ${shown(one)}, not ${shown(value)}`)
-  if (Array.isArray(options) && !options.some((option) => Json.canonical(option) === text)) {
-    fail(`must be one of ${options.slice(0, 50).map(shown).join(", ")}, not ${shown(value)}`)
+  if (!Array.isArray(options)) return
+  const texts = kept(run.choices, options, (options) => new Set(options.map(Json.canonical)))
+  if (!texts.has(textOf(run, value))) {
+    const named = options.slice(0, maxShown).map((option) => shown(run, option))
+    fail(`must be one of ${named.join(", ")}, not ${shown(run, value)}`)
   }
 }
+
+const maxShown = 50
 
 const bound = (
   { fail, keyword }: At,
@@ -215,20 +247,21 @@ const isMultiple = (value: number, of: number): boolean => {
 const texts = (at: At, value: string): void => {
   const { keyword } = at
   if (keyword("minLength") === undefined && keyword("maxLength") === undefined) return
-  const length = Array.from(value).length
+  let length = 0
+  for (const _ of value) length++
   bound(at, "minLength", length, atLeast, (limit) => `must have at least ${limit} characters`)
   bound(at, "maxLength", length, atMost, (limit) => `must have at most ${limit} characters`)
 }
 
 const objects = (at: At, value: Json.JsonRecord): void => {
-  const { add, fail, keyword, sub } = at
+  const { add, fail, keyword, run, sub } = at
   const names = Object.keys(value)
   const record = (name: string): Json.JsonRecord => {
     const given = keyword(name)
     return isRecord(given) ? given : {}
   }
   const demand = (required: Json.Json | undefined, message: string) => {
-    if (!Array.isArray(required)) return
+    if (!Array.isArray(required) || (run.steps -= required.length) <= 0) return
     for (const name of required) if (typeof name === "string" && !Object.hasOwn(value, name)) fail(message, name)
   }
   demand(keyword("required"), "is missing")
@@ -241,19 +274,20 @@ const objects = (at: At, value: Json.JsonRecord): void => {
   }
   const rule = keyword("propertyNames")
   if (rule !== undefined) { for (const name of names) add(sub(rule, name, name)) }
-  const dependent = { ...record("dependencies"), ...record("dependentRequired"), ...record("dependentSchemas") }
-  for (const name of names) {
-    if (!Object.hasOwn(dependent, name)) continue
-    const needs = dependent[name]!
-    if (Array.isArray(needs)) demand(needs, `is missing, which ${name} needs`)
-    else add(sub(needs, value))
+  for (const dependent of [record("dependencies"), record("dependentRequired"), record("dependentSchemas")]) {
+    for (const name of names) {
+      if (!Object.hasOwn(dependent, name)) continue
+      const needs = dependent[name]!
+      if (Array.isArray(needs)) demand(needs, `is missing, which ${name} needs`)
+      else add(sub(needs, value))
+    }
   }
   bound(at, "minProperties", names.length, atLeast, (limit) => `must have at least ${limit} members`)
   bound(at, "maxProperties", names.length, atMost, (limit) => `must have at most ${limit} members`)
 }
 
 const arrays = (at: At, value: ReadonlyArray<Json.Json>): void => {
-  const { add, fail, keyword, sub } = at
+  const { add, fail, keyword, run, sub } = at
   const items = keyword("items")
   // Before 2020-12 a list of `items` was what `prefixItems` is now.
   const listed = Array.isArray(items)
@@ -276,7 +310,7 @@ const arrays = (at: At, value: ReadonlyArray<Json.Json>): void => {
     }
     if (possible.some(({ sure }) => !sure)) add(unknown)
   }
-  if (keyword("uniqueItems") === true && new Set(value.map(Json.canonical)).size < value.length) {
+  if (keyword("uniqueItems") === true && new Set(value.map((item) => textOf(run, item))).size < value.length) {
     fail("must not contain an item twice")
   }
   bound(at, "minItems", value.length, atLeast, (limit) => `must have at least ${limit} items`)

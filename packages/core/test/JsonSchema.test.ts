@@ -127,6 +127,31 @@ describe("JsonSchema.check", () => {
     ) assert.deepStrictEqual(told(schema, 1), [": its schema is too involved to check it"])
   })
 
+  it("ends soon on schemas and values of any size", () => {
+    const many = <A>(length: number, of: (index: number) => A) => Array.from({ length }, (_, index) => of(index))
+    const names = many(50_000, (index) => `x${index}`)
+    const items = many(20_000, (index) => index)
+    const cases: ReadonlyArray<readonly [schema: Json.Json, value: Json.Json]> = [
+      [{ items: { enum: names } }, items.map(() => "x")],
+      [{ anyOf: names.map(() => ({ const: 1 })) }, items],
+      [{ items: { $ref: "#/$defs/a" }, $defs: { a: { required: names } } }, items.map(() => ({}))],
+      [{ items: { dependentRequired: Object.fromEntries(names.map((name) => [name, []])) } }, items.map(() => ({}))],
+      [{ items: { $ref: `#${"/a".repeat(20_000)}` } }, items],
+      [{ anyOf: names.map(() => ({ minLength: 1, const: "" })) }, "x".repeat(200_000)]
+    ]
+    for (const [schema, value] of cases) JsonSchema.check(schema, value)
+    // As long as the schema, and no longer.
+    assert.strictEqual(
+      JsonSchema.check({ properties: { a: { required: many(200_000, String) } } }, { a: {} }).length,
+      20
+    )
+    // What is large, and no more than that, is checked.
+    assert.deepStrictEqual(
+      JsonSchema.check({ items: { type: "object", required: ["a"] } }, items.map(() => ({ a: 1 }))),
+      []
+    )
+  }, 10_000)
+
   it("takes any schema for any value without throwing, and reads own members only", () => {
     FastCheck.assert(
       FastCheck.property(FastCheck.jsonValue(), FastCheck.jsonValue(), (schema, value) => {
