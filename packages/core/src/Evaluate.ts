@@ -13,6 +13,7 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type { Example } from "./Example.ts"
 import * as csv from "./internal/csv.ts"
+import * as printed from "./internal/printed.ts"
 import * as statistics from "./internal/statistics.ts"
 import * as Json from "./Json.ts"
 import * as LanguageModel from "./LanguageModel.ts"
@@ -650,7 +651,8 @@ const brief = (value: unknown): string => {
     : entries.map(([name, value]) => `${name}: ${cell(value)}`).join(", ")
 }
 
-const cell = (value: unknown): string => typeof value === "string" ? value : JSON.stringify(value) ?? ""
+const cell = (value: unknown): string =>
+  typeof value === "string" ? value : value === undefined ? "" : printed.json(value)
 
 const oneLine = (text: string): string => text.replace(/\s+/g, " ").trim()
 
@@ -680,7 +682,7 @@ export const toJsonl = (report: Report<unknown, unknown>): string =>
   report.results.map(({ example, score, scored }) => {
     const { calls, usage } = scored
     return `${
-      JSON.stringify({
+      printed.json({
         id: example.id,
         inputs: example.inputs,
         labels: example.labels,

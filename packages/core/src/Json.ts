@@ -94,7 +94,8 @@ export const JsonRecord: Schema.Schema<JsonRecord> = Schema.declare(isJsonRecord
 /**
  * JSON text with object keys sorted at every level, so that equal values have
  * equal texts. Keys whose value is `undefined` are left out. What is not JSON
- * is written as its own `toJSON` says, as dates are; a bigint as its digits.
+ * is written as its own `toJSON` says, as dates are; a bigint as its digits; a
+ * set or a map as the list of its members, whatever their order.
  *
  * @example
  * ```ts
@@ -109,6 +110,7 @@ export const JsonRecord: Schema.Schema<JsonRecord> = Schema.declare(isJsonRecord
 export const canonical = (value: unknown): string => {
   if (typeof value === "object" && value !== null) {
     if (Array.isArray(value)) return `[${value.map((item) => canonical(item ?? null)).join(",")}]`
+    if (value instanceof Map || value instanceof Set) return `[${Array.from(value, canonical).sort().join(",")}]`
     const record = value as { readonly [key: string]: unknown } // any non-null object can be read by key
     if (typeof record["toJSON"] === "function") return canonical(record["toJSON"]())
     const parts: Array<string> = []

@@ -23,7 +23,10 @@ export interface By<in Out> {
   (output: Out): unknown
 }
 
-const lastField = (output: unknown): unknown => Predicate.isRecord(output) ? Object.values(output).at(-1) : output
+const lastField = (output: unknown): unknown => {
+  const values = Predicate.isRecord(output) ? Object.values(output) : []
+  return values.length === 0 ? output : values.at(-1) // dates and sets are objects without fields
+}
 
 const normalized = (value: unknown): string | undefined => {
   if (value === null || value === undefined) return undefined

@@ -10,6 +10,7 @@ import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as ChainOfThought from "./ChainOfThought.ts"
 import type { Example } from "./Example.ts"
+import * as printed from "./internal/printed.ts"
 import type { LanguageModel } from "./LanguageModel.ts"
 import type * as Module from "./Module.ts"
 import type { PredictError } from "./Predict.ts"
@@ -213,7 +214,7 @@ export const equals = <const Field extends string>(
   return Effect.succeed(
     wrong.length === 0 ? { value: 1 } : {
       value: 0,
-      feedback: wrong.map((field) => missed(field, shown(labels[field]), shown(output[field]))).join("; ")
+      feedback: wrong.map((field) => missed(field, printed.json(labels[field]), printed.json(output[field]))).join("; ")
     }
   )
 }
@@ -230,8 +231,6 @@ const isPlain = (u: unknown): u is { readonly [key: string]: unknown } =>
 
 const missed = (field: string, expected: string, actual: string): string =>
   `${field}: expected ${expected}, got ${actual}`
-
-const shown = (value: unknown): string => JSON.stringify(value) ?? String(value)
 
 // =============================================================================
 // Texts
@@ -359,7 +358,12 @@ const comparing = <In, Labels, Out>(
     const text = actual(output)
     const value = answers.reduce((best, answer) => Math.max(best, compare(answer, text)), 0)
     return Effect.succeed(
-      value === 1 ? { value } : { value, feedback: missed(name, answers.map(shown).join(" or "), shown(text)) }
+      value === 1
+        ? { value }
+        : {
+          value,
+          feedback: missed(name, answers.map((answer) => printed.json(answer)).join(" or "), printed.json(text))
+        }
     )
   }
 }
@@ -397,7 +401,12 @@ export const passageMatch = <const Passages extends string, const Labels extends
   return Effect.succeed(
     found
       ? { value: 1 }
-      : { value: 0, feedback: `${fields.passages}: no passage contains ${answers.map(shown).join(" or ")}` }
+      : {
+        value: 0,
+        feedback: `${fields.passages}: no passage contains ${
+          answers.map((answer) => printed.json(answer)).join(" or ")
+        }`
+      }
   )
 }
 
@@ -433,7 +442,7 @@ export const question = (example: Example<unknown, unknown>, output: unknown): Q
   actual: text(output)
 })
 
-const text = (value: unknown): string => JSON.stringify(value, undefined, 2) ?? "null"
+const text = (value: unknown): string => value === undefined ? "null" : printed.json(value, 2)
 
 /**
  * A module that rates an output by a criterion, thinking before it does. It is

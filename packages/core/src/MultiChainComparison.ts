@@ -6,6 +6,7 @@
  */
 import * as Schema from "effect/Schema"
 import type * as Types from "effect/Types"
+import * as printed from "./internal/printed.ts"
 import { resolve } from "./internal/signatureSource.ts"
 import type * as LanguageModel from "./LanguageModel.ts"
 import * as Module from "./Module.ts"
@@ -126,12 +127,12 @@ const nameOf = (index: number): string => `reasoning_attempt_${index + 1}`
 const told = (attempt: Attempt, field: string): string => {
   const [reasoning] = (attempt.rationale ?? attempt.reasoning ?? "").trim().split("\n")
   const value = attempt[field]
-  const answer = (typeof value === "string" ? value : JSON.stringify(value) ?? "").trim().split("\n")[0] ?? ""
+  const answer =
+    (typeof value === "string" ? value : value === undefined ? "" : printed.json(value)).trim().split("\n")[0] ?? ""
   return [
     ...(reasoning === undefined || reasoning === "" ? [] : [`It was reasoned: ${reasoning.trim()}`]),
-    `It was answered: ${answer}`
-  ]
-    .join(" ")
+    ...(answer === "" ? [] : [`It was answered: ${answer}`])
+  ].join(" ") || "(Nothing was said.)"
 }
 
 // The compiler cannot add fields to a signature it knows only by a variable.

@@ -10,6 +10,8 @@ import * as Schema from "effect/Schema"
 import type * as BestOfN from "./BestOfN.ts"
 import * as attempts from "./internal/attempts.ts"
 import * as frame from "./internal/frame.ts"
+import * as observation from "./internal/observation.ts"
+import * as printed from "./internal/printed.ts"
 import type * as LanguageModel from "./LanguageModel.ts"
 import * as Module from "./Module.ts"
 import * as Predict from "./Predict.ts"
@@ -113,7 +115,7 @@ export const make = <In, Out, E, R, E2 = never, R2 = never>(
         ...Either.match(judged.exit, {
           onLeft: (error) => ({
             program_outputs: "(none: the program failed)",
-            reward: error instanceof Error ? error.message : String(error)
+            reward: observation.failure(error)
           }),
           onRight: ({ output, score }) => ({
             program_outputs: text(output),
@@ -141,7 +143,9 @@ const describe = (predictor: Module.Predictor): string => {
 // A program that is a single predictor has no name for it.
 const nameOf = (path: string): string => path === "" ? "program" : path
 
-const text = (value: unknown): string => JSON.stringify(value) ?? String(value)
+// The bytes of an image tell an adviser nothing, in millions of characters.
+const text = (value: unknown): string =>
+  printed.json(value).replaceAll(/"(data:[\w.+-]+\/[\w.+-]+;base64,)[^"]*"/g, `"$1…"`)
 
 // By the paths that the predictors have where the program runs.
 const advised = <In, Out, E, R>(

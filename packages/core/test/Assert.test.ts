@@ -152,8 +152,7 @@ describe("Assert.suggest", () => {
       })
       const program = Assert.suggest(guess, { check: small(5), retries: 1 })
       const output = yield* program(ask).pipe(
-        Effect.provide(answers(7, 8)),
-        Effect.provide(Logger.replace(Logger.defaultLogger, logger))
+        Effect.provide([answers(7, 8), Logger.replace(Logger.defaultLogger, logger)])
       )
       assert.deepStrictEqual(output, { n: 8 })
       assert.include(String(logged), "8 is more than 5.")

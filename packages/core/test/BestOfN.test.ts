@@ -27,6 +27,19 @@ describe("BestOfN", () => {
       assert.deepStrictEqual(yield* best(ask).pipe(Effect.provide(answers(3, 15, 25, 4))), { n: 15 })
     }))
 
+  it.effect("asks once when the first is good enough", () =>
+    Effect.gen(function*() {
+      const judged: Array<unknown> = []
+      const best = BestOfN.make(guess, {
+        n: 3,
+        reward: (input, output) => Effect.sync(() => judged.push([input, output])),
+        threshold: 1
+      })
+      const output = yield* best(ask).pipe(Effect.provide(answers(3)))
+      assert.deepStrictEqual(output, { n: 3 })
+      assert.deepStrictEqual(judged, [[ask, { n: 3 }]])
+    }))
+
   it.effect("ends with the first that is good enough", () =>
     Effect.gen(function*() {
       const requests: Array<LanguageModel.Request> = []
@@ -66,6 +79,12 @@ describe("BestOfN", () => {
       assert.deepStrictEqual(yield* both.pipe(Effect.provide(model)), [{ n: 2 }, { n: 3 }])
       const error = yield* Effect.flip(two(ask).pipe(Effect.provide(answers(null, 2, null))))
       assert.strictEqual(error._tag, "LanguageModelError")
+    }))
+
+  it.effect("lives with n failures unless told otherwise", () =>
+    Effect.gen(function*() {
+      const three = BestOfN.make(guess, { n: 3, reward: largest })
+      assert.deepStrictEqual(yield* three(ask).pipe(Effect.provide(answers(null, null, 3))), { n: 3 })
     }))
 
   it.effect("fails as the last attempt did when all fail, and never answers nothing", () =>

@@ -264,7 +264,7 @@ describe("failures", () => {
       const logged: Array<unknown> = []
       const error = yield* Evaluate.run(double, {
         examples: dataset(40),
-        metric: () => {
+        metric: (): Effect.Effect<Metric.Score> => {
           throw new Error("not yet written")
         }
       }).pipe(
@@ -462,6 +462,16 @@ describe("printing", () => {
       assert.include(given, "\n1.000  ")
       assert.notInclude(given, "\n0.000  ")
     }))
+
+  it.effect("what has no form in JSON as well as can be", () =>
+    Effect.gen(function*() {
+      const report = yield* Evaluate.run(double, {
+        examples: [Example.make({ id: "a", inputs: { n: 1, big: 10n }, labels: { seen: new Set([2]) } })],
+        metric: () => Effect.succeed({ value: 1 })
+      })
+      assert.include(Evaluate.format(report), `n: 1, big: "10"`)
+      assert.deepInclude(JSON.parse(Evaluate.toJsonl(report)), { inputs: { n: 1, big: "10" }, labels: { seen: [2] } })
+    }).pipe(Effect.provide(TestLanguageModel.layer([TestLanguageModel.fields({ answer: 2 })]))))
 
   it.effect("JSON Lines", () =>
     Effect.gen(function*() {

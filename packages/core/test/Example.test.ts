@@ -95,6 +95,9 @@ describe("fromJsonl", () => {
       const when = { inputs: Schema.Struct({ at: Schema.Date }), labels: Schema.Struct({}) }
       const examples = yield* Example.fromJsonl(`{"at":"2020-01-01"}\n{"at":"2021-01-01"}`, when)
       assert.deepStrictEqual(examples.map((example) => example.inputs.at.getUTCFullYear()), [2020, 2021])
+      const ids = [new Map([[1, 2]]), new Map([[1, 3]]), new Set([1]), new Set([2]), 1n, 2n, new Date(0), new Date(1)]
+        .map((value) => Example.make({ inputs: { value }, labels: {} }).id)
+      assert.strictEqual(new Set(ids).size, ids.length)
     }))
 
   it.effect("an inherited property is no field", () =>

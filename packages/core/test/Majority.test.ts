@@ -17,6 +17,19 @@ describe("Majority.of", () => {
     assert.deepStrictEqual(Majority.of([{ a: 1, b: 1 }, { a: 2, b: 2 }, { a: 2, b: 3 }], ({ a }) => a), { a: 2, b: 2 })
   })
 
+  it("compares what has no form in JSON too", () => {
+    const map = (value: number) => ({ a: new Map([["x", value], ["y", 0]]) })
+    assert.deepStrictEqual(Majority.of([map(1), map(2), { a: new Map([["y", 0], ["x", 2]]) }]), map(2))
+    assert.deepStrictEqual(Majority.of([new Set([1]), new Set([2, 3]), new Set([3, 2])]), new Set([2, 3]))
+    assert.strictEqual(Majority.of([1n, 2n, 2n]), 2n)
+    assert.deepStrictEqual(Majority.of([new Date(1), new Date(2), new Date(2)]), new Date(2))
+  })
+
+  it("counts an answer of which normalizing leaves nothing", () => {
+    assert.strictEqual(Majority.of(["B", "A", "a"]), "A")
+    assert.strictEqual(Majority.of(["?", "the", "The"]), "the")
+  })
+
   it("leaves out who says nothing", () => {
     assert.strictEqual(Majority.of<string | null>([null, null, "a"]), "a")
     assert.strictEqual(Majority.of(["", "  ", "a"]), "a")

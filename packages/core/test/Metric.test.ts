@@ -90,6 +90,20 @@ describe("equals", () => {
   })
 })
 
+describe("values without a form in JSON", () => {
+  it("are shown as well as can be", () => {
+    const exact = Metric.equals("sum")
+    const { feedback } = Effect.runSync(score(exact, { sum: 10n }, { sum: 11n }))
+    assert.strictEqual(feedback, `sum: expected "10", got "11"`)
+    const example = Example.make({ inputs: { n: 1n }, labels: { seen: new Set([1]) } })
+    assert.deepStrictEqual(Metric.question(example, undefined), {
+      inputs: `{\n  "n": "1"\n}`,
+      expected: `{\n  "seen": [\n    1\n  ]\n}`,
+      actual: "null"
+    })
+  })
+})
+
 describe("texts", () => {
   it("are normalized as in the SQuAD evaluation", () => {
     assert.strictEqual(Metric.normalize("  The  Quick, (brown) fox's\ta-n! "), "quick brown foxs")

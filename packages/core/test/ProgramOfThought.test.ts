@@ -259,8 +259,7 @@ describe("ProgramOfThought", () => {
     Effect.gen(function*() {
       const error = yield* Effect.flip(
         solve(ask).pipe(
-          Effect.provide(TestLanguageModel.layer([program("1"), program("1")])),
-          Effect.provide(engine.missing)
+          Effect.provide([TestLanguageModel.layer([program("1"), program("1")]), engine.missing])
         )
       )
       assert.instanceOf(error, Sandbox.SandboxError)

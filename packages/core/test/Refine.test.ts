@@ -96,6 +96,30 @@ describe("Refine", () => {
       assert.strictEqual(error._tag, "LanguageModelError")
     }))
 
+  it.effect("lives with as many failures as it may, n of them unless told otherwise, for each call anew", () =>
+    Effect.gen(function*() {
+      const advice = TestLanguageModel.fields({ discussion: "-", advice: {} })
+      const no = TestLanguageModel.fail("Overloaded")
+      const n = (n: number) => TestLanguageModel.fields({ n })
+      const three = Refine.make(guess, { n: 3, reward: largest })
+      const patient = Effect.all([three(ask), three(ask)]).pipe(
+        Effect.provide(TestLanguageModel.layer([no, advice, no, advice, n(4), no, advice, no, advice, n(5)]))
+      )
+      assert.deepStrictEqual(yield* patient, [{ n: 4 }, { n: 5 }])
+      // The next failure ends it, without advice on it.
+      const strict = Refine.make(guess, { n: 3, reward: largest, failCount: 1 })
+      const { asked, error } = yield* Effect.all({
+        error: Effect.flip(strict(ask)),
+        asked: TestLanguageModel.requests
+      }).pipe(Effect.provide(TestLanguageModel.layer([no, advice, no, advice, n(4)])))
+      assert.strictEqual(error._tag, "LanguageModelError")
+      assert.lengthOf(asked, 3)
+    }))
+
+  it("refuses what makes no sense", () => {
+    assert.throws(() => Refine.make(guess, { n: 0, reward: largest }), /Refine: n must be a whole number/)
+  })
+
   it.effect("learns from failures too", () =>
     Effect.gen(function*() {
       let calls = 0
@@ -126,6 +150,35 @@ describe("Refine", () => {
         "quiet",
         "LOUD"
       ])
+    }))
+
+  it.effect("shows the adviser what has no form in JSON as well as it can, and no bytes", () =>
+    Effect.gen(function*() {
+      const itself: { readonly name: string; self?: unknown } = { name: "loop" }
+      itself.self = itself
+      const photo = { url: `data:image/png;base64,${"A".repeat(1_000_000)}` }
+      const questions: Array<string> = []
+      const model = TestLanguageModel.layer((request) => {
+        if (!isAdviser(request)) return TestLanguageModel.fields({ n: 1 })
+        questions.push(asked(request))
+        return TestLanguageModel.fields({ discussion: "-", advice: {} })
+      })
+      const odd = Module.make(
+        { look: Predict.make("photo: Image -> n: int") },
+        function*(m, input: { readonly photo: typeof photo; readonly more: unknown }) {
+          return { ...yield* m.look({ photo: input.photo }), more: input.more }
+        }
+      )
+      const refine = Refine.make(odd, { n: 2, reward: largest })
+      for (const more of [{ big: 10n, all: new Set([1, 2]) }, itself]) {
+        yield* refine({ photo, more }).pipe(Effect.provide(model))
+      }
+      assert.include(questions[0], `"more":{"big":"10","all":[1,2]}`)
+      assert.include(questions[1], `"name":"loop"`)
+      for (const question of questions) {
+        assert.include(question, `{"url":"data:image/png;base64,…"}`)
+        assert.notInclude(question, "AAAA")
+      }
     }))
 
   it.effect("1,000 at once do not disturb each other", () =>

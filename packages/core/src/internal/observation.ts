@@ -1,9 +1,9 @@
 /**
  * What a tool gives, as a model is told.
  */
-import * as Inspectable from "effect/Inspectable"
 import * as Schema from "effect/Schema"
 import * as LanguageModel from "../LanguageModel.ts"
+import * as printed from "./printed.ts"
 
 export interface Observation {
   readonly text: string
@@ -33,16 +33,8 @@ const partsOf = (value: unknown): ReadonlyArray<LanguageModel.Part> | undefined 
     ? value
     : undefined
 
-const text = (value: unknown): string => {
-  if (typeof value === "string") return value
-  if (value === undefined) return "done"
-  try {
-    return JSON.stringify(value, (_, item) => typeof item === "bigint" ? String(item) : item) ?? String(value)
-  } catch {
-    // It contains itself.
-    return Inspectable.stringifyCircular(value)
-  }
-}
+const text = (value: unknown): string =>
+  typeof value === "string" ? value : value === undefined ? "done" : printed.json(value)
 
 /**
  * A failure in words.
