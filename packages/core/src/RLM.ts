@@ -99,6 +99,13 @@ const taken = [query, queries, "submit", "console"]
 // Of an input the model is shown this many characters.
 const previewed = 1000
 
+// What code may hold, in bytes: at least as much as in any session, and enough for inputs of so many characters, which are
+// there twice while they are handed over. A power of two: engines are made for a few limits only.
+const memoryFor = (length: number): number => 2 ** Math.min(31, Math.max(26, Math.ceil(Math.log2(16 * length))))
+
+// A piece of code may as well ask all prompts one by one.
+const calls = 256
+
 // Prompts of one list that are answered at a time.
 const atATime = 8
 
@@ -259,7 +266,11 @@ export const make: {
             : Effect.provide(queryModel)
         )
       }
+      const values = inputs.map((field) => [field, encoded[field.name] ?? null] as const)
+      const length = values.reduce((sum, [, value]) => sum + textOf(value).length, 0)
       const session = yield* Sandbox.open({
+        memory: memoryFor(length),
+        calls: calls + maxQueries,
         functions: {
           ...coding.functions(tools, next),
           [query]: (prompt?: Json.Json) =>
@@ -289,12 +300,8 @@ export const make: {
               )
         }
       })
-      for (const { name } of inputs) yield* session.set(name, encoded[name] ?? null)
-      return yield* rounds(
-        m,
-        inputs.map((field) => described(field, encoded[field.name] ?? null)).join("\n\n"),
-        session
-      )
+      for (const [{ name }, value] of values) yield* session.set(name, value)
+      return yield* rounds(m, values.map(([field, value]) => described(field, value)).join("\n\n"), session)
     }))
   }) as unknown as Module.Module<unknown, never, Predict.PredictError, LanguageModel.LanguageModel> // what the overloads say
 }
@@ -345,8 +352,10 @@ const submitted = (signature: Signature.Any, value: Json.Json | undefined) => {
 // What is asked
 // -----------------------------------------------------------------------------
 
+const textOf = (value: Json.Json): string => typeof value === "string" ? value : JSON.stringify(value)
+
 const described = ({ description, name, type }: Signature.Field, value: Json.Json): string => {
-  const text = typeof value === "string" ? value : JSON.stringify(value)
+  const text = textOf(value)
   const size = typeof value === "string"
     ? `${value.length} characters`
     : Array.isArray(value)

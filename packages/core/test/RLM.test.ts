@@ -1,6 +1,7 @@
 import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import * as ModuleEvent from "@effect-dspy/core/ModuleEvent"
 import * as RLM from "@effect-dspy/core/RLM"
+import * as Sandbox from "@effect-dspy/core/Sandbox"
 import * as Signature from "@effect-dspy/core/Signature"
 import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
 import * as Tool from "@effect-dspy/core/Tool"
@@ -251,6 +252,27 @@ describe("RLM", () => {
         Effect.provide(Layer.merge(TestLanguageModel.layer([]), engine.missing))
       )
       assert.strictEqual(missing._tag, "SandboxError")
+    }))
+
+  it.effect("inputs and prompts have room in the sandbox, however many there are", () =>
+    Effect.gen(function*() {
+      const given: Array<Sandbox.Limits> = []
+      const sandbox = Sandbox.make((_, limits) => {
+        given.push(limits)
+        return Effect.succeed({
+          run: () => Effect.succeed({ value: { answer: "a" }, submitted: true, logs: "" }),
+          set: () => Effect.void
+        })
+      })
+      const ask = RLM.make("text -> answer", { maxQueries: 1000 })
+      for (const length of [0, 4_000_000, 20_000_000]) {
+        yield* ask({ text: "x".repeat(length) }).pipe(
+          Effect.provideService(Sandbox.Sandbox, sandbox),
+          Effect.provide(TestLanguageModel.layer([TestLanguageModel.fields({ reasoning: "r", code: "submit(…)" })]))
+        )
+      }
+      assert.deepStrictEqual(given.map(({ memory }) => memory), [2 ** 26, 2 ** 26, 2 ** 29])
+      assert.isTrue(given.every(({ calls }) => calls >= 1000))
     }))
 
   it("refuses names that have a meaning of their own, and numbers that are none", () => {
