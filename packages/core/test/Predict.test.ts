@@ -46,6 +46,92 @@ describe("Predict", () => {
       assert.include(JSON.stringify(request), "1970-01-01T00:00:00.000Z")
     }).pipe(Effect.provide(TestLanguageModel.layer([TestLanguageModel.fields({ ok: true })]))))
 
+  it.effect("names every input that is missing or of another type, and ignores those it does not have", () =>
+    Effect.gen(function*() {
+      const typed = Predict.make(
+        "a: int[], b: dict[str, int], c: [int, str], d: 'x' | 'y', e: int | None, f, g?: { h: bool } -> answer"
+      )
+      const input: unknown = { a: ["1"], b: { x: "1" }, c: [1], d: "z", e: "q", g: { h: 1 }, more: true }
+      // As it comes from somewhere without types.
+      const error = yield* Effect.flip(typed(input as Module.Input<typeof typed>))
+      assert.isTrue(error._tag === "InvalidInput")
+      if (error._tag === "InvalidInput") {
+        assert.deepStrictEqual(
+          error.problems.map(({ description }) => /^field "([^"]+)"/.exec(description)?.[1]),
+          ["a[0]", "b.x", "c[1]", "d", "e", "f", "g.h"]
+        )
+      }
+      assert.deepStrictEqual(yield* TestLanguageModel.requests, [])
+      const whole = { a: [1], b: { x: 1 }, c: [1, "s"], d: "x", e: null, f: "", more: "unknown" } as const
+      yield* typed(whole)
+      const [request] = yield* TestLanguageModel.requests
+      const asked = String(request?.messages.at(-1)?.content)
+      for (const absent of ["unknown", "## g ##"]) assert.notInclude(asked, absent)
+      assert.include(asked, "[[ ## e ## ]]\n")
+    }).pipe(Effect.provide(TestLanguageModel.layer([TestLanguageModel.fields({ answer: "a" })]))))
+
+  it.effect("asks without inputs too", () =>
+    Effect.gen(function*() {
+      const invent = Predict.make(
+        Signature.make({ instructions: "Invent a name.", input: {}, output: { name: Schema.String } })
+      )
+      assert.deepStrictEqual(yield* invent({}), { name: "Ada" })
+      const [request] = yield* TestLanguageModel.requests
+      assert.include(String(request?.messages[0]?.content), "Invent a name.")
+    }).pipe(Effect.provide(TestLanguageModel.layer([TestLanguageModel.fields({ name: "Ada" })]))))
+
+  it.effect("reads enumerations by their values, also where one is another's name", () =>
+    Effect.gen(function*() {
+      enum Size {
+        small = "S",
+        S = "small",
+        Large = "L"
+      }
+      const sized = Predict.make(Signature.make({ input: {}, output: { size: Schema.Enums(Size) } }))
+      for (const [text, size] of [["S", Size.small], ["small", Size.S], ["L", Size.Large]] as const) {
+        const output = yield* sized({}).pipe(
+          Effect.provide(TestLanguageModel.layer([TestLanguageModel.fields({ size: text })]))
+        )
+        assert.strictEqual(output.size, size)
+      }
+    }))
+
+  it.effect("takes the first of several outputs, streamed or not", () =>
+    Effect.gen(function*() {
+      const several = Predict.make("question -> answer: int", { settings: { n: 2 } })
+      for (const deltas of [true, false]) {
+        const model = LanguageModel.make({
+          id: "test/several",
+          generate: ({ settings }) =>
+            Effect.succeed({
+              outputs: Array.from({ length: settings?.n ?? 1 }, (_, n) => ({
+                text: `[[ ## answer ## ]]\n${n + 4}`,
+                toolCalls: [],
+                finishReason: "stop" as const
+              })),
+              usage: {},
+              model: "several"
+            })
+        })
+        const { exit } = yield* listened(deltas, several({ question: "?" })).pipe(
+          Effect.provideService(LanguageModel.LanguageModel, model)
+        )
+        assert.deepStrictEqual(exit, Either.right({ answer: 4 }))
+      }
+    }))
+
+  it.effect("parameters can be taken away again, and what was asked before is asked again", () =>
+    Effect.gen(function*() {
+      const tuned = Either.getOrThrow(Module.withParameters(sum, {
+        "": { instructions: "Add.", demos: [Parameters.demo({ question: "1?", answer: 1 })], settings: { seed: 1 } }
+      }))
+      const reset = Either.getOrThrow(Module.withParameters(tuned, { "": { demos: [] } }))
+      for (const module of [sum, tuned, reset]) yield* module({ question: "?" })
+      const [first, second, third] = yield* TestLanguageModel.requests
+      assert.deepStrictEqual(third, first)
+      assert.notDeepEqual(second, first)
+    }).pipe(Effect.provide(TestLanguageModel.layer(() => TestLanguageModel.fields({ answer: 4 })))))
+
   it.effect("an answer of the wrong type is a typed error that keeps the text", () =>
     Effect.gen(function*() {
       const error = yield* Effect.flip(Module.withAdapter(sum, ChatAdapter.adapter)({ question: "2 + 2?" }))
