@@ -235,6 +235,14 @@ const resumed = (
     return Mailbox.toStream(mailbox)
   }))
 
+const isRunId = Schema.is(Protocol.RunId)
+
+// Any other would be part of an address, or of a message that cannot be answered.
+const valid = (id: string): Effect.Effect<string, ServingError.ServingError> =>
+  isRunId(id)
+    ? Effect.succeed(id)
+    : ServingError.make("BadRequest", "the id of a run has to be 1 to 128 letters, digits, _ and -")
+
 const assemble = <C extends Calls>(
   transport: Transport,
   options: Options,
@@ -284,12 +292,13 @@ const assemble = <C extends Calls>(
       ),
     stream: (module, input, stream) =>
       Stream.unwrap(Effect.gen(function*() {
-        const id = stream?.id ?? (yield* newId)
+        const id = yield* stream?.id === undefined ? newId : valid(stream.id)
         const encoded = yield* encode(module, input)
         return events(module, { id, from: 0, begin: { module, input: encoded } })
       })),
-    follow: (module, id, follow) => events(module, { id, from: follow?.from ?? 0, begin: undefined }),
-    cancel: transport.cancel
+    follow: (module, id, follow) =>
+      Stream.unwrap(Effect.map(valid(id), (id) => events(module, { id, from: follow?.from ?? 0, begin: undefined }))),
+    cancel: (id) => Effect.flatMap(valid(id), transport.cancel)
   }
   // The codecs decode what the types say, and without them the types say what is sent.
   return untyped as unknown as Client<C>
@@ -567,15 +576,17 @@ const overWebSocket = (
       Scope.Scope
     > =>
       Effect.gen(function*() {
-        if (waiting.has(id)) {
-          return yield* ServingError.make("Conflict", "this client follows the run already; use another client")
-        }
         const mailbox = yield* Mailbox.make<Protocol.ServerMessage, ClientError>()
-        const connection = yield* Effect.provide(connected, context)
+        // Before it is connected: another one may ask for the same run meanwhile.
         yield* Effect.acquireRelease(
-          Effect.sync(() => waiting.set(id, mailbox)),
+          Effect.suspend(() =>
+            waiting.has(id)
+              ? ServingError.make("Conflict", "this client follows the run already; use another client")
+              : Effect.sync(() => waiting.set(id, mailbox))
+          ),
           () => Effect.sync(() => waiting.delete(id))
         )
+        const connection = yield* Effect.provide(connected, context)
         yield* connection.write(message)
         return [mailbox, connection] as const
       })

@@ -165,6 +165,31 @@ describe.each(ways)("a client over %s", (_, connect) => {
     }).pipe(Effect.provide([model.layer, platform]))
   })
 
+  it.scopedLive("is told of an id and of an input that no server takes", () =>
+    Effect.gen(function*() {
+      const { url } = yield* start({ modules: { answer } })
+      const client = yield* connect<{ readonly answer: typeof answer }>({ url })
+      for (const id of ["a b", "../modules", "", "x".repeat(129)]) {
+        for (
+          const asked of [
+            Stream.runDrain(client.stream("answer", question, { id })),
+            Stream.runDrain(client.follow("answer", id)),
+            client.cancel(id)
+          ]
+        ) {
+          const error = yield* Effect.flip(
+            Effect.timeoutFail(asked, { duration: "5 seconds", onTimeout: () => "none" })
+          )
+          assert.isTrue(error !== "none" && error._tag === "ServingError" && error.reason === "BadRequest", id)
+        }
+      }
+      const deep = JSON.parse(`{"question":${"[".repeat(100)}${"]".repeat(100)}}`)
+      for (const asked of [client.run("answer", deep), Stream.runDrain(client.stream("answer", deep))]) {
+        const error = yield* Effect.flip(Effect.timeoutFail(asked, { duration: "5 seconds", onTimeout: () => "none" }))
+        assert.isTrue(error !== "none" && error._tag === "ServingError" && error.reason === "BadRequest")
+      }
+    }).pipe(Effect.provide([TestLanguageModel.layer([]), platform])), 60_000)
+
   it.scopedLive("says when there is no server, after as many attempts as it may make", () =>
     Effect.gen(function*() {
       let attempts = 0

@@ -48,6 +48,18 @@ const decode = Schema.decodeUnknown(Protocol.ClientMessage)
 const failed = (error: ServingError.ServingError, id?: string): string =>
   JSON.stringify({ type: "failed", id, error: ServingError.toJson(error) })
 
+const isRequest = Schema.is(Schema.Struct({ type: Schema.Literal("query", "stream", "resume"), id: Protocol.RunId }))
+
+// What a request that cannot be read is called, or whoever waits for its answer would wait for ever.
+const askedBy = (text: string): string | undefined => {
+  try {
+    const message: unknown = JSON.parse(text)
+    return isRequest(message) ? message.id : undefined
+  } catch {
+    return undefined
+  }
+}
+
 const eventsOf = (id: string, entries: ReadonlyArray<Runs.Entry>): string =>
   `{"type":"events","id":"${id}","n":${entries[0]!.n},"events":[${entries.map(({ json }) => json).join(",")}]}` // not empty
 
@@ -186,7 +198,7 @@ export const serve = (
         if (++senseless > patience) {
           return yield* end(1008, "too many messages that make no sense")
         }
-        yield* refuse(message.left)
+        yield* refuse(message.left, askedBy(text))
       }
     })
 
