@@ -91,8 +91,8 @@ const nearest = (embedder: Embedder.Service, k: number): frame.Choice => {
     Effect.suspend(() => {
       const fresh = demos.filter((demo) => !known.has(demo))
       if (fresh.length === 0) return Effect.void
-      return Effect.map(embedder.embed(fresh.map(({ values }) => text(values, names))), (vectors) => {
-        for (const [index, demo] of fresh.entries()) known.set(demo, unit(vectors[index]!)) // one for each text
+      return Effect.map(embedded(embedder, fresh.map(({ values }) => text(values, names))), (vectors) => {
+        for (const [index, demo] of fresh.entries()) known.set(demo, vectors[index]!) // one for each text
       })
     })
   return (demos, inputs) =>
@@ -104,15 +104,27 @@ const nearest = (embedder: Embedder.Service, k: number): frame.Choice => {
       all.set(place, known)
       // Calls that come at once wait for the first instead of embedding the same.
       if (demos.some((demo) => !known.has(demo))) yield* lock.withPermits(1)(learn(demos, names, known))
-      const [query] = yield* embedder.embed([text(inputs, names)])
-      const asked = unit(query!) // one for each text
-      const closeness = demos.map((demo) => dot(known.get(demo)!, asked)) // all are known by now
+      const [asked] = yield* embedded(embedder, [text(inputs, names)])
+      const closeness = demos.map((demo) => dot(known.get(demo)!, asked!)) // all are known by now, and so is the text
       return demos.map((_, index) => index)
         .sort((a, b) => closeness[b]! - closeness[a]! || a - b) // both are places
         .slice(0, k)
         .reverse()
         .map((index) => demos[index]!) // a place
     })
+}
+
+// What says nothing is like no other, and some embedders refuse it.
+const embedded = (
+  embedder: Embedder.Service,
+  texts: ReadonlyArray<string>
+): Effect.Effect<ReadonlyArray<Float32Array>, LanguageModelError> => {
+  const telling = texts.filter((text) => text !== "")
+  if (telling.length === 0) return Effect.succeed(texts.map(() => Float32Array.of()))
+  return Effect.map(embedder.embed(telling), (vectors) => {
+    let next = 0
+    return texts.map((text) => text === "" ? Float32Array.of() : unit(vectors[next++]!)) // one for each that tells
+  })
 }
 
 // Bytes of an image say nothing to an embedder of texts, in millions of characters.

@@ -124,6 +124,22 @@ describe("KNN", () => {
       assert.sameMembers(log.flat().map(String), ["n: 1", "n: 2", "n: 1", "m: 5", "m: 6", "m: 1"])
     }))
 
+  it.effect("embeds no empty text, and takes what has none for like no other", () =>
+    Effect.gen(function*() {
+      const log: Array<ReadonlyArray<string>> = []
+      const requests: Array<LanguageModel.Request> = []
+      const partial = [Parameters.demo({ name: "about 0" }), ...demos]
+      const program = Module.all({ asked: Predict.make("n?: int -> name"), made: Predict.make("-> name") })
+      const near = KNN.make(
+        Either.getOrThrow(Module.withParameters(program, { asked: { demos: partial }, made: { demos: partial } })),
+        { k: 2 }
+      )
+      yield* near({ n: 12 }).pipe(Effect.provide([model(requests), onCircle(log)]))
+      yield* near({}).pipe(Effect.provide([model(requests), onCircle(log)]))
+      assert.deepStrictEqual(new Set(log.flat()), new Set([10, 90, 30, 50, 70, 12].map((n) => `n: ${n}`)))
+      assert.lengthOf(requests, 4)
+    }))
+
   it.effect("fails as its embedder does", () =>
     Effect.gen(function*() {
       const broken = Layer.succeed(

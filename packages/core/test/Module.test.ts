@@ -398,6 +398,18 @@ describe("composition", () => {
         : TestLanguageModel.fields({ answer: text.includes("1") ? "ok 1" : "ok 3" })
     }))))
 
+  it.effect("batches of batches keep the order, and have the paths of their part", () =>
+    Effect.gen(function*() {
+      const nested = Module.batch(Module.batch(Module.map(answer, ({ answer }) => answer)), { concurrency: 2 })
+      assert.deepStrictEqual(paths(nested), [""])
+      const questions = [["a", "b"], [], ["c"]]
+      const outputs = yield* nested(questions.map((group) => group.map((question) => ({ question }))))
+      assert.deepStrictEqual(
+        outputs.map((group) => group.map((text) => /\(\( ## question ## \]\]\n(\w)/.exec(text)?.[1])),
+        questions
+      )
+    }).pipe(Effect.provide(mirror)))
+
   it.effect("interrupting a composition interrupts its calls", () =>
     Effect.gen(function*() {
       const running = yield* Ref.make(0)

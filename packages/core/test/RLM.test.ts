@@ -1,4 +1,6 @@
+import * as BestOfN from "@effect-dspy/core/BestOfN"
 import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
+import * as Module from "@effect-dspy/core/Module"
 import * as ModuleEvent from "@effect-dspy/core/ModuleEvent"
 import * as RLM from "@effect-dspy/core/RLM"
 import * as Sandbox from "@effect-dspy/core/Sandbox"
@@ -138,6 +140,105 @@ describe("RLM", () => {
       const again = recorded([piece("return await llmQuery('1')"), piece("submit({ errors: 0 })")])
       yield* few(input).pipe(Effect.provide(again.layer))
       assert.strictEqual(again.prompts.length, 1)
+    }))
+
+  it.effect("counts prompts that are asked at the same time one by one", () =>
+    Effect.gen(function*() {
+      const few = RLM.make("log: string[], question -> errors: int", { maxQueries: 2 })
+      const { layer, prompts } = recorded([
+        piece(`
+          const asked = await Promise.allSettled(["1", "2", "3", "4"].map((prompt) => llmQuery(prompt)))
+          return asked.map(({ status }) => status)
+        `),
+        piece("submit({ errors: 0 })")
+      ])
+      const { trajectory } = yield* few(input).pipe(Effect.provide(layer))
+      assert.strictEqual(trajectory[0]!.output, `["fulfilled","fulfilled","rejected","rejected"]`)
+      assert.strictEqual(prompts.length, 2)
+    }))
+
+  it.effect("prompts belong to the program: they have its settings and are of its sample", () =>
+    Effect.gen(function*() {
+      const answers = [piece("return await llmQuery('?')"), piece("submit({ errors: 1 })")]
+      const { layer, prompts } = recorded([...answers, ...answers])
+      const best = BestOfN.make(Module.withSettings(count, { seed: 7 }), {
+        n: 2,
+        reward: (_, { errors }) => Effect.succeed(errors)
+      })
+      yield* best(input).pipe(Effect.provide(layer))
+      assert.deepStrictEqual(prompts.map(({ settings }) => settings), [
+        { seed: 7 },
+        { seed: 7, temperature: 1, rollout: "attempt 2" }
+      ])
+    }))
+
+  it.effect("functions say what they take, and the next piece may do better", () =>
+    Effect.gen(function*() {
+      const { layer, prompts } = recorded([
+        piece("return await llmQuery(1)"),
+        piece("return await llmQuery()"),
+        piece("return await llmQueryBatched('one')"),
+        piece("return await llmQueryBatched(['one', 2])"),
+        piece("return await llmQueryBatched([])"),
+        piece("submit({ errors: 0 })")
+      ])
+      const { trajectory } = yield* count(input).pipe(Effect.provide(layer))
+      assert.deepStrictEqual(trajectory.map(({ failed, output }) => failed ? output : JSON.parse(output)), [
+        "TypeError: llmQuery takes a text",
+        "TypeError: llmQuery takes a text",
+        "TypeError: llmQueryBatched takes a list of texts",
+        "TypeError: llmQueryBatched takes a list of texts",
+        [],
+        { errors: 0 }
+      ])
+      assert.lengthOf(prompts, 0)
+    }))
+
+  it.effect("tools give lists, records, texts and nothing, and take one object", () =>
+    Effect.gen(function*() {
+      const tool = <A>(name: string, result: A) =>
+        Tool.make(name, {
+          description: "",
+          parameters: { n: Schema.optional(Schema.Int) },
+          run: () => Effect.succeed(result)
+        })
+      const agent = RLM.make("log: string[], question -> errors: int", {
+        tools: [
+          tool("list", [1, "b", null]),
+          tool("record", { a: { b: [true] } }),
+          tool("text", "t"),
+          tool("none", null)
+        ]
+      })
+      const { layer } = recorded([
+        piece("const [one] = await list({ n: 1 }); return one"),
+        piece("return (await record()).a.b[0]"),
+        piece("return (await text({})).length"),
+        piece("return [await none({})]"),
+        piece("return await list(1)"),
+        piece("return await list({}, {})"),
+        piece("submit({ errors: 0 })")
+      ])
+      const { trajectory } = yield* agent(input).pipe(Effect.provide(layer))
+      assert.deepStrictEqual(trajectory.slice(0, 4).map(({ output }) => output), ["1", "true", "1", "[null]"])
+      for (const { failed, output } of trajectory.slice(4, 6)) {
+        assert.isTrue(failed)
+        assert.include(output, "list takes one object with its arguments: await list({ n })")
+      }
+    }))
+
+  it.effect("takes code between fences", () =>
+    Effect.gen(function*() {
+      const { layer } = recorded([
+        piece("I look first.\n```javascript\nlog.length\n```"),
+        piece("```\nsubmit({ errors: 2 })\n```")
+      ])
+      const { errors, trajectory } = yield* count(input).pipe(Effect.provide(layer))
+      assert.deepStrictEqual([errors, ...trajectory.map(({ code }) => code)], [
+        2,
+        "log.length",
+        "submit({ errors: 2 })"
+      ])
     }))
 
   it.effect("prompts may be answered by another model", () =>
@@ -282,6 +383,15 @@ describe("RLM", () => {
     assert.throws(() => RLM.make("question -> trajectory"), /no output can be called "trajectory"/)
     const tool = Tool.make("question", { description: "", parameters: {}, run: () => Effect.void })
     assert.throws(() => RLM.make("question -> answer", { tools: [tool] }), /"question" is the name of another/)
-    assert.throws(() => RLM.make("question -> answer", { maxQueries: 0 }), /maxQueries must be a whole number/)
+    for (const name of ["llmQuery", "llmQueryBatched", "submit", "console", "await", "look-up"]) {
+      const tool = Tool.make(name, { description: "", parameters: {}, run: () => Effect.void })
+      assert.throws(() => RLM.make("question -> answer", { tools: [tool] }), RangeError, `"${name}"`)
+    }
+    assert.throws(() => RLM.make("question -> termination"), /no output can be called "termination"/)
+    for (const bound of ["maxQueries", "maxIters", "maxOutput"]) {
+      for (const value of [0, -1, 1.5, Number.NaN]) {
+        assert.throws(() => RLM.make("question -> answer", { [bound]: value }), `${bound} must be a whole number`)
+      }
+    }
   })
 })
