@@ -910,8 +910,32 @@ describe("SavedProgram, state files of DSPy for another program", () => {
   })
 
   it("takes no state that is not a predictor's, and says so", () => {
-    const { lost } = Either.getOrThrow(reading({ first: state, retrieve: { k: 3 }, second: state, ...versions }))
-    assert.deepStrictEqual(lost.map(({ part, path }) => [path, part]), [["retrieve", "state"]])
+    const others = { retrieve: { k: 3 }, flex: { module_src: "…", lm: null }, typescript: true }
+    const { lost } = Either.getOrThrow(reading({ first: state, ...others, second: state, ...versions }))
+    assert.deepStrictEqual(lost.map(({ part, path }) => [path, part]), [
+      ["retrieve", "state"],
+      ["flex", "state"],
+      ["typescript", "state"]
+    ])
+  })
+
+  it("takes what any version wrote around and beside a state", () => {
+    const older = {
+      ...state,
+      traces: [{}],
+      train: [],
+      config: { n: 2 },
+      signature: {
+        instructions,
+        fields: [{ prefix: "Q:", description: "${question}" }, { prefix: "A:", description: "${answer}", more: 1 }]
+      }
+    }
+    for (const dependency_versions of [{}, { python: "3.9", dspy: "2.6.0", cloudpickle: "2.0" }, { julia: "1" }]) {
+      const { lost, module } = Either.getOrThrow(
+        reading({ first: older, second: older, metadata: { dependency_versions } })
+      )
+      assert.deepStrictEqual([lost, Module.parameters(module)], [[], {}])
+    }
   })
 
   it("reads a bare Predict under the name self too", () => {
