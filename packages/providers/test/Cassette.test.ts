@@ -463,6 +463,24 @@ describe("Cassette", () => {
       }).pipe(Effect.provide(NodeContext.layer)))
   })
 
+  it.scoped("a secret of several lines is found in JSON as well, where it is spelled another way", () =>
+    Effect.gen(function*() {
+      const path = yield* newFile
+      const secret = `-----BEGIN KEY-----\nhid"den\\\n-----END KEY-----`
+      const inner = JSON.stringify({ secret })
+      const model = yield* scripted([
+        TestLanguageModel.toolCalls([{ name: "sign", arguments: { key: secret, inner } }])
+      ])
+      yield* using(
+        model,
+        { path, mode: "record", redact: [Redacted.make(secret)] },
+        (model) => model.generate(asking(JSON.stringify({ key: secret })))
+      )
+      assert.notInclude(yield* read(path), "hid")
+      const [recording] = yield* lines(path)
+      assert.strictEqual(recording?.request.messages[0]?.content, `{"key":"<redacted>"}`)
+    }).pipe(Effect.provide(NodeContext.layer)))
+
   describe("against a server", () => {
     const canary = "sk-canary-0123456789abcdef0123456789abcdef"
     const secret = "Rosebud-77"

@@ -26,7 +26,7 @@ export type Redact = <A, I>(schema: Schema.Schema<A, I>) => (encoded: I) => I
  * Takes out these secrets, and whatever looks like the key of a provider.
  */
 export const make = (secrets: ReadonlyArray<Secret>): Redact => {
-  const patterns = [keys, ...secrets.map(patternOf)].filter((pattern) => pattern !== "")
+  const patterns = [keys, ...secrets.flatMap(patternsOf)].filter((pattern) => pattern !== "")
   const text = (text: string): string => {
     for (const pattern of patterns) text = text.replaceAll(pattern, replacement)
     return text
@@ -82,9 +82,15 @@ export const make = (secrets: ReadonlyArray<Secret>): Redact => {
   }
 }
 
-const patternOf = (secret: Secret): string | RegExp =>
+const patternsOf = (secret: Secret): ReadonlyArray<string | RegExp> =>
   Predicate.isRegExp(secret)
-    ? new RegExp(secret.source, `${secret.flags.replace("g", "")}g`)
-    : Redacted.isRedacted(secret)
-    ? Redacted.value(secret)
-    : secret
+    ? [new RegExp(secret.source, `${secret.flags.replace("g", "")}g`)]
+    : spellings(Redacted.isRedacted(secret) ? Redacted.value(secret) : secret)
+
+// As it is, and as it stands in JSON and in JSON within that, which arguments of tools and answers in JSON are.
+const spellings = (secret: string): ReadonlyArray<string> => {
+  const inJson = escaped(secret)
+  return [...new Set([secret, inJson, escaped(inJson)])]
+}
+
+const escaped = (text: string): string => JSON.stringify(text).slice(1, -1)
