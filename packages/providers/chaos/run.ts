@@ -6,6 +6,8 @@ import { Cause, Effect, Exit, Option } from "effect"
 import { type ChildProcess, fork, spawn } from "node:child_process"
 import * as os from "node:os"
 import { parseArgs } from "node:util"
+import { longrun } from "../../streaming/chaos/longrun.ts"
+import { serving } from "../../streaming/chaos/serving.ts"
 import * as FaultServer from "../test/FaultServer.ts"
 import { cancellation } from "./cancellation.ts"
 import { connections } from "./connections.ts"
@@ -14,7 +16,15 @@ import { processes } from "./processes.ts"
 import { at, now, numberOf, type Outcome, type Report, type Scenario, type Seen } from "./Scenario.ts"
 import { streams } from "./streams.ts"
 
-const scenarios: ReadonlyArray<Scenario> = [...http, ...connections, ...streams, ...cancellation, ...processes]
+const scenarios: ReadonlyArray<Scenario> = [
+  ...http,
+  ...connections,
+  ...streams,
+  ...cancellation,
+  ...processes,
+  ...serving,
+  ...longrun
+]
 
 const named = (id: string): Scenario | undefined => scenarios.find((scenario) => scenario.id === id)
 
