@@ -84,7 +84,7 @@ export const make = <In, Out, E, R, E2 = never, R2 = never>(
 ): Module.Module<In, Out, E | E2, R | R2> => {
   const { concurrency = 1, n, reward, threshold } = options
   const failCount = options.failCount ?? n
-  if (!Number.isInteger(n) || n < 1) throw new RangeError(`BestOfN: n must be a whole number of at least 1, not ${n}`)
+  attempts.validate("BestOfN", n, failCount)
   return Module.make({ module }, function*(m, input: In) {
     const path = yield* attempts.place
     const made: Array<number> = []

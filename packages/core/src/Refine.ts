@@ -91,7 +91,7 @@ export const make = <In, Out, E, R, E2 = never, R2 = never>(
 ): Module.Module<In, Out, E | E2 | Predict.PredictError, R | R2 | LanguageModel.LanguageModel> => {
   const { n, reward, threshold } = options
   const failCount = options.failCount ?? n
-  if (!Number.isInteger(n) || n < 1) throw new RangeError(`Refine: n must be a whole number of at least 1, not ${n}`)
+  attempts.validate("Refine", n, failCount)
   const described = module.predictors.map(describe).join("\n\n")
   return Module.make({ module, adviser: Module.freeze(adviser) }, function*(m, input: In) {
     // Calls are told by the path they have in the whole program; advice is by the one they have in this part of it.

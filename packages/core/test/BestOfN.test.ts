@@ -98,6 +98,15 @@ describe("BestOfN", () => {
       assert.strictEqual(error._tag, "AdapterParseError")
     }))
 
+  it.effect("takes a reward that is no number for the worst there is", () =>
+    Effect.gen(function*() {
+      const best = BestOfN.make(guess, { n: 3, reward: (_, { n }) => Effect.succeed(n === 7 ? Number.NaN : -n) })
+      for (const order of [[7, 1, 2], [1, 7, 2], [2, 1, 7]]) {
+        assert.deepStrictEqual(yield* best(ask).pipe(Effect.provide(answers(...order))), { n: 1 })
+      }
+      assert.deepStrictEqual(yield* best(ask).pipe(Effect.provide(answers(7, 7, 7))), { n: 7 })
+    }))
+
   it.effect("takes a reward that fails for a failed attempt", () =>
     Effect.gen(function*() {
       const picky = BestOfN.make(guess, {
@@ -180,5 +189,8 @@ describe("BestOfN", () => {
       ["module.predict"]
     )
     assert.throws(() => BestOfN.make(guess, { n: 0, reward: largest }), /n must be a whole number of at least 1, not 0/)
+    for (const failCount of [-1, Number.NaN]) {
+      assert.throws(() => BestOfN.make(guess, { n: 2, failCount, reward: largest }), /failCount must be a number/)
+    }
   })
 })

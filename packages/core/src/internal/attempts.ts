@@ -16,6 +16,12 @@ export interface Attempt<Out, E> {
   readonly calls: ReadonlyArray<number>
 }
 
+/** Throws for numbers of attempts and failures that are none. */
+export const validate = (what: string, n: number, failCount: number): void => {
+  if (!Number.isInteger(n) || n < 1) throw new RangeError(`${what}: n must be a whole number of at least 1, not ${n}`)
+  if (!(failCount >= 0)) throw new RangeError(`${what}: failCount must be a number of at least 0, not ${failCount}`)
+}
+
 /** The `n`th attempt, and how good it is. `made` gets its calls as they are answered, also if it is then stopped. */
 export const run = <In, Out, E, R, E2, R2>(
   n: number,
@@ -81,11 +87,14 @@ export interface Standing<Out, E> {
 
 export const none: Standing<never, never> = { best: undefined, error: undefined, failures: 0 }
 
+// A reward that is no number is worth less than any other.
+const worth = ({ value }: Metric.Score): number => Number.isNaN(value) ? -Infinity : value
+
 /** Of equally good attempts the first stays. */
 export const judge = <Out, E>(standing: Standing<Out, E>, { calls, exit }: Attempt<Out, E>): Standing<Out, E> => {
   if (Either.isLeft(exit)) return { ...standing, error: exit.left, failures: standing.failures + 1 }
   const { best } = standing
-  return best !== undefined && best.score.value >= exit.right.score.value
+  return best !== undefined && worth(best.score) >= worth(exit.right.score)
     ? standing
     : { ...standing, best: { ...exit.right, calls } }
 }
