@@ -181,6 +181,13 @@ describe("CodeAct", () => {
       assert.deepStrictEqual([output.termination, output.trajectory.length, output.answer], ["maxIters", 2, 3])
     }))
 
+  it.effect("takes 5 rounds at most unless told otherwise", () =>
+    Effect.gen(function*() {
+      const { layer, requests } = recorded(...Array.from({ length: 5 }, (_, n) => piece(`${n}`)), answered(3))
+      const output = yield* solve(ask).pipe(Effect.provide(layer))
+      assert.deepStrictEqual([output.termination, output.trajectory.length, requests.length], ["maxIters", 5, 6])
+    }))
+
   it.effect("answers from what is known when the model cannot be read, or has no more room", () =>
     Effect.gen(function*() {
       const unreadable = [TestLanguageModel.text("I give up."), TestLanguageModel.text("I give up.")]

@@ -288,6 +288,20 @@ describe("RLM", () => {
       assert.isTrue(trajectory[0]!.failed)
     }))
 
+  it.effect("takes 20 rounds, 50 prompts and 10,000 characters at most unless told otherwise", () =>
+    Effect.gen(function*() {
+      const { asked, layer } = recorded([
+        piece("return await llmQueryBatched(Array.from({ length: 51 }, () => '?'))"),
+        piece("'x'.repeat(10_001)"),
+        ...Array.from({ length: 18 }, () => piece("0")),
+        TestLanguageModel.fields({ errors: 1 })
+      ])
+      const { termination, trajectory } = yield* count(input).pipe(Effect.provide(layer))
+      assert.include(trajectory[0]!.output, "51 prompts are more than the 50 of 50 that are left")
+      assert.include(trajectory[1]!.output, "1 characters are left out here")
+      assert.deepStrictEqual([termination, trajectory.length, asked().length], ["maxIters", 20, 21])
+    }))
+
   it.effect("makes the outputs of what is known when the rounds are over", () =>
     Effect.gen(function*() {
       const brief = RLM.make("log: string[], question -> errors: int", { maxIters: 2 })
