@@ -187,7 +187,7 @@ export interface ToolStart extends Source {
 
 /**
  * The tool of this `use` has answered; what it says is told to the model, also
- * where it `failed`.
+ * where it `failed`, unless its failure ends the program.
  *
  * @since 0.1.0
  * @category models

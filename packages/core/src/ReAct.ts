@@ -4,8 +4,10 @@
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as Types from "effect/Types"
 import * as Adapter from "./Adapter.ts"
@@ -390,10 +392,19 @@ const heard = (
     if (listener === undefined) {
       return done
     }
+    const ended = (observation: string, failed: boolean) =>
+      listener.emit([{ _tag: "ToolEnd", ...source, observation, failed }])
     return listener.emit([{ _tag: "ToolStart", ...source, arguments: Either.getOrElse(args, () => ({})) }]).pipe(
       Effect.zipRight(done),
       Effect.tap(({ failed, text }) =>
-        listener.emit([{ _tag: "ToolEnd", ...source, observation: text, failed }])
+        ended(text, failed)
+      ),
+      // What ends the program its type has forgotten.
+      Effect.tapErrorCause((cause) =>
+        Option.match(Cause.failureOption(cause), {
+          onNone: () => Effect.void,
+          onSome: (error) => ended(observation.failure(error), true)
+        })
       )
     )
   })

@@ -463,13 +463,24 @@ describe.each([native, text])("ReAct, $toolCalls", ({ step, toolCalls, unreadabl
         failureMode: "error"
       })
       const requests: Array<LanguageModel.Request> = []
+      const ends: Array<string> = []
       const error = yield* make([read])(ask).pipe(
+        ModuleEvent.listen({
+          deltas: false,
+          emit: (more) =>
+            Effect.sync(() => {
+              for (const event of more) {
+                if (event._tag === "ToolEnd") ends.push(`${event.use} ${event.observation} ${event.failed}`)
+              }
+            })
+        }),
         Effect.provide(recording(requests, [step("read"), ...end])),
         Effect.provideService(Store, { read: new Gone() }),
         Effect.flip
       )
       assert.instanceOf(error, Gone)
       assert.lengthOf(requests, 1)
+      assert.deepStrictEqual(ends, ["1 Gone true"])
     }))
 
   it.effect("tells of its tools, in the order of what happens", () =>

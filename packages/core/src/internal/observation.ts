@@ -36,12 +36,17 @@ const partsOf = (value: unknown): ReadonlyArray<LanguageModel.Part> | undefined 
 const text = (value: unknown): string =>
   typeof value === "string" ? value : value === undefined ? "done" : printed.json(value)
 
+// What errors with a schema and no fields have for a message.
+const noFields = "{  }"
+
 /**
  * A failure in words.
  */
 export const failure = (error: unknown): string =>
   !(error instanceof Error)
     ? text(error)
+    : error.message === noFields
+    ? error.name
     : error.message !== ""
     ? error.message
     : Object.keys(error).length > 0
