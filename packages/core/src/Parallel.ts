@@ -107,7 +107,7 @@ const again = <In, Out, E, R>(
  * `ModuleStream.batch` of `@effect-dspy/streaming` gives the results as they come,
  * with the progress.
  *
- * Its part is under `module`.
+ * Its part is under `module`. Throws a `RangeError` for numbers that are none of these.
  *
  * @example
  * ```ts
@@ -140,6 +140,12 @@ export const make = <In, Out, E, R>(
   options: Options = {}
 ): Module.Module<Iterable<In>, Array<Either.Either<Out, E>>, TooManyFailures<Out, E>, R> => {
   const { maxFailures = 10, stragglers } = options
+  if (!(maxFailures >= 0)) {
+    throw new RangeError(`Parallel: maxFailures must be a number of at least 0, not ${maxFailures}`)
+  }
+  if (options.concurrency !== undefined && (!Number.isInteger(options.concurrency) || options.concurrency < 1)) {
+    throw new RangeError(`Parallel: concurrency must be a whole number of at least 1, not ${options.concurrency}`)
+  }
   return Module.make({ module }, function*(m, inputs: Iterable<In>) {
     const path = yield* attempts.place
     const concurrency = options.concurrency ?? (yield* Module.window)

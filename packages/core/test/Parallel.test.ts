@@ -187,4 +187,14 @@ describe("Parallel, stragglers", () => {
       yield* Fiber.interrupt(fiber)
       assert.deepStrictEqual([seen.now, seen.interrupted], [0, 2])
     }))
+
+  it("refuses numbers that are none", () => {
+    for (const maxFailures of [-1, Number.NaN]) {
+      assert.throws(() => Parallel.make(answer, { maxFailures }), /maxFailures must be/)
+    }
+    for (const concurrency of [0, 1.5]) {
+      assert.throws(() => Parallel.make(answer, { concurrency }), /concurrency must be/)
+    }
+    Parallel.make(answer, { maxFailures: Infinity })
+  })
 })
