@@ -1,6 +1,9 @@
 import * as Embedder from "@effect-dspy/core/Embedder"
 import * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
+import * as Module from "@effect-dspy/core/Module"
+import * as Predict from "@effect-dspy/core/Predict"
 import * as Retriever from "@effect-dspy/core/Retriever"
+import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, FastCheck, Fiber, Layer, Tracer } from "effect"
 import { vi } from "vitest"
@@ -307,4 +310,44 @@ describe("Retriever.fuse", () => {
       const broken = Retriever.fuse([ranking("a")([]), Retriever.make(() => Effect.fail(error))])
       assert.strictEqual((yield* Effect.flip(broken.search("q", { k: 1 }))).message, "Retriever: down")
     }))
+})
+
+describe("a program that searches", () => {
+  const rag = Module.make(
+    { query: Predict.make("question -> query"), answer: Predict.make("context: string[], question -> answer") },
+    function*(m, { question }: { readonly question: string }) {
+      const { query } = yield* m.query({ question })
+      const passages = yield* Retriever.search(query, { k: 2 })
+      return yield* m.answer({ context: passages.map(({ text }) => text), question })
+    }
+  )
+  const towns = ["Rome is in Italy", "Paris is in France", "Lyon is in France", "Nice is in France"]
+  const model = TestLanguageModel.layer({
+    query: [TestLanguageModel.fields({ query: "france paris" })],
+    answer: [TestLanguageModel.fields({ answer: "Paris" })]
+  })
+
+  it.effect("shows its predictor what is found, the best first, and no more", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* rag({ question: "What is the capital of France?" }), { answer: "Paris" })
+      const [, request] = yield* TestLanguageModel.requests
+      const asked = String(request?.messages.at(-1)?.content)
+      assert.isBelow(asked.indexOf("Paris is in France"), asked.indexOf("Lyon is in France"))
+      for (const absent of ["Rome", "Nice"]) assert.notInclude(asked, absent)
+    }).pipe(Effect.provide([model, Retriever.layerBm25(documentsOf(towns))])))
+
+  it.effect("fails as its retriever does, and asks no further", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(rag({ question: "?" }))
+      assert.strictEqual(error._tag, "RetrieverError")
+      assert.lengthOf(yield* TestLanguageModel.requests, 1)
+    }).pipe(Effect.provide([
+      model,
+      Layer.succeed(
+        Retriever.Retriever,
+        Retriever.make(() =>
+          Effect.fail(new Retriever.RetrieverError({ reason: "InvalidQuery", description: "no index" }))
+        )
+      )
+    ])))
 })
