@@ -5,18 +5,21 @@
  */
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible"
 import { ai as axAi, ax } from "@ax-llm/ax"
+import * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import * as Predict from "@effect-dspy/core/Predict"
 import * as OpenAiCompatible from "@effect-dspy/providers/OpenAiCompatible"
 import * as ModuleStream from "@effect-dspy/streaming/ModuleStream"
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import { streamObject } from "ai"
-import { Layer, ManagedRuntime, Stream } from "effect"
+import { Effect, Layer, ManagedRuntime, Stream } from "effect"
 import assert from "node:assert"
+import * as os from "node:os"
 import OpenAI from "openai"
 import { z } from "zod"
 import { cost, median, serve, table } from "./fixture/measure.ts"
 
 const { stop, url } = await serve()
+const load = (): string => os.loadavg()[0]!.toFixed(1) // there are three
 const question = "Tell me a long story."
 const deltas = 2000
 const story = Array.from({ length: deltas }, (_, n) => `word${n % 10} `).join("")
@@ -41,6 +44,15 @@ const contenders: Readonly<Record<string, () => Promise<string>>> = {
       Stream.runFold(ModuleStream.events(answer, { question }), "", (text, event) =>
         event._tag === "FieldDelta" ? text + event.text : text)
     ),
+  // The answer as the model writes it, with what is around its field.
+  "effect-dspy, the provider alone": () =>
+    runtime.runPromise(
+      Stream.runFold(
+        LanguageModel.stream({ messages: [{ role: "user", content: question }] }),
+        "",
+        (text, delta) => delta._tag === "TextDelta" ? text + delta.text : text
+      )
+    ).then((text) => text.replace(/\[\[ ## \w+ ## \]\]/g, "")),
   openai: async () => {
     let text = ""
     const stream = await openai.chat.completions.create({
@@ -72,28 +84,37 @@ for (const [name, call] of Object.entries(contenders)) {
 const rounds = 9
 const repeats = 5
 const rates = new Map(Object.keys(contenders).map((name) => [name, [] as Array<number>]))
+const costs = new Map(Object.keys(contenders).map((name) => [name, [] as Array<number>]))
 for (let round = -1; round < rounds; round++) {
   for (const [name, call] of Object.entries(contenders)) {
-    const { wall } = await cost(async () => {
+    const { cpu, wall } = await cost(async () => {
       for (let n = 0; n < repeats; n++) await call()
     })
-    if (round >= 0) rates.get(name)!.push(deltas * repeats / wall * 1000)
+    if (round < 0) continue
+    rates.get(name)!.push(deltas * repeats / wall * 1000)
+    costs.get(name)!.push(cpu / deltas / repeats)
   }
 }
-const reference = median(rates.get("openai")!)
-console.log(`one field of ${deltas} deltas, median of ${rounds} interleaved rounds`)
+const rateOf = (name: string): number => median(rates.get(name)!)
+const costOf = (name: string): number => median(costs.get(name)!)
+console.log(`one field of ${deltas} deltas, median of ${rounds} interleaved rounds (load ${load()})`)
 table(
-  ["", "deltas/s", "against openai"],
-  Array.from(rates, ([name, values]) => [
+  ["", "deltas/s", "CPU per delta", "in a second of CPU", "against openai", "against ai", "against ax"],
+  Object.keys(contenders).map((name) => [
     name,
-    median(values).toFixed(0),
-    `${(median(values) / reference).toFixed(2)}x`
+    rateOf(name).toFixed(0),
+    `${costOf(name).toFixed(2)} µs`,
+    (1e6 / costOf(name)).toFixed(0),
+    ...["openai", "ai", "ax"].map((other) => `${(costOf(other) / costOf(name)).toFixed(2)}x`)
   ])
 )
 
 // ---- The first delta, against the first bytes
 
-const firstBytes = async (): Promise<void> => {
+// Each calls back when it has what it waits for, and then leaves.
+type First = (onFirst: () => void) => Promise<void>
+
+const firstBytes: First = async (onFirst) => {
   const response = await fetch(`${url}/chat/completions`, {
     method: "POST",
     headers: { "content-type": "application/json" },
@@ -101,30 +122,47 @@ const firstBytes = async (): Promise<void> => {
   })
   const reader = response.body!.getReader()
   await reader.read()
+  onFirst()
   await reader.cancel()
 }
 
-const firstDelta = (): Promise<void> =>
-  runtime.runPromise(Stream.runDrain(Stream.take(ModuleStream.text(answer, { question }), 1)))
+const firstDelta: First = (onFirst) =>
+  runtime.runPromise(
+    ModuleStream.text(answer, { question }).pipe(
+      Stream.take(1),
+      Stream.runForEach(() => Effect.sync(onFirst))
+    )
+  )
 
-const timed = async (call: () => Promise<void>): Promise<number> => {
+const timed = async (first: First): Promise<number> => {
   const start = performance.now()
-  await call()
-  return performance.now() - start
+  let end = start
+  await first(() => {
+    end = performance.now()
+  })
+  return end - start
 }
 
 const pairs = 400
-const later: Array<number> = []
-for (let n = -100; n < pairs; n++) {
-  const both = n % 2 === 0
-    ? [await timed(firstBytes), await timed(firstDelta)]
-    : [await timed(firstDelta), await timed(firstBytes)].reverse()
-  if (n >= 0) later.push(both[1]! - both[0]!) // a pair
+
+// How much later the second of two is there than the first, which take turns in who begins.
+const later = async (first: First, second: First): Promise<ReadonlyArray<string>> => {
+  const differences: Array<number> = []
+  for (let n = -100; n < pairs; n++) {
+    const both = n % 2 === 0
+      ? [await timed(first), await timed(second)]
+      : [await timed(second), await timed(first)].reverse()
+    if (n >= 0) differences.push(both[1]! - both[0]!) // a pair
+  }
+  differences.sort((a, b) => a - b)
+  return [0.5, 0.9, 0.99].map((q) => `${differences[Math.floor(q * (pairs - 1))]!.toFixed(2)} ms`) // of all pairs
 }
-later.sort((a, b) => a - b)
-const quantile = (q: number): string => `${later[Math.floor(q * (pairs - 1))]!.toFixed(2)} ms` // of all pairs
-console.log(`the first delta of a field, later than the first bytes of a fetch by (${pairs} pairs)`)
-table(["p50", "p90", "p99"], [[quantile(0.5), quantile(0.9), quantile(0.99)]])
+
+console.log(`the first delta of a field, later than the first bytes of a fetch (${pairs} pairs, load ${load()})`)
+table(["", "p50", "p90", "p99"], [
+  ["first delta", ...await later(firstBytes, firstDelta)],
+  ["another fetch", ...await later(firstBytes, firstBytes)]
+])
 
 await runtime.dispose()
 stop()
