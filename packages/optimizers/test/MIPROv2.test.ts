@@ -8,7 +8,7 @@ import type * as Optimizer from "@effect-dspy/optimizers/Optimizer"
 import { assert, describe, it } from "@effect/vitest"
 import { Chunk, Effect, Fiber, Layer, Option, Stream, TestClock } from "effect"
 import { contract } from "./contract.ts"
-import { answer, isAsked, section, wanted } from "./sorting.ts"
+import { answer, isAsked, section, wanted, writer } from "./sorting.ts"
 import { boxOf, chance, exact, examples, field, render, simulate, sort, textOf } from "./utilities.ts"
 
 const trainset = examples(24, 8)

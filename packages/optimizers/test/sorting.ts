@@ -14,10 +14,9 @@ export const isAsked = (request: LanguageModel.Request): boolean =>
 export const section = (text: string, name: string): string =>
   text.split(`[[ ## ${name} ## ]]\n`)[1]?.split("\n\n[[ ## ")[0] ?? ""
 
-export const rules = (text: string): ReadonlyArray<string> =>
-  Array.from(new Set(text.match(/kind\d+ goes into box \w{4}/g)))
+const rules = (text: string): ReadonlyArray<string> => Array.from(new Set(text.match(/kind\d+ goes into box \w{4}/g)))
 
-const writer = (request: LanguageModel.Request): string => {
+export const writer = (request: LanguageModel.Request): string => {
   const asked = textOf(request.messages.at(-1))
   switch (wanted(request)) {
     case "notes":
