@@ -101,6 +101,18 @@ describe("frames", () => {
       { numRuns: 300, seed: 6 }
     )
   })
+
+  it("take the room of what has come, also when it comes byte by byte", () => {
+    const text = "x".repeat(1_000_000)
+    const sent = frame(text)
+    const reader = new frames.Reader(sent.length)
+    const before = process.memoryUsage().rss
+    let early = 0
+    for (let at = 0; at < sent.length - 1; at++) early += reader.push(sent.subarray(at, at + 1)).length
+    assert.strictEqual(early, 0)
+    assert.isBelow(process.memoryUsage().rss - before, 100 * 2 ** 20)
+    assert.deepStrictEqual(reader.push(sent.subarray(-1)), [{ _tag: "Text", text }])
+  }, 20_000)
 })
 
 describe("a session", () => {

@@ -42,7 +42,8 @@ export class Reader {
   readonly #decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
   #head: Uint8Array<ArrayBufferLike> = new Uint8Array(0)
   #header: Header | undefined
-  #payload: Array<Uint8Array> = []
+  // Grows with what has come: bytes that come one by one take no more room than others.
+  #payload = new Uint8Array(0)
   #received = 0
   #message: Array<Uint8Array> = []
   #messageLength = 0
@@ -75,16 +76,22 @@ export class Reader {
       const { length, mask } = this.#header
       const part = rest.subarray(0, length - this.#received)
       if (part.length > 0) {
-        const plain = new Uint8Array(part.length)
-        for (let i = 0; i < part.length; i++) plain[i] = part[i]! ^ mask[(this.#received + i) & 3]! // within both
-        this.#payload.push(plain)
-        this.#received += part.length
+        const needed = this.#received + part.length
+        if (needed > this.#payload.length) {
+          const larger = new Uint8Array(Math.min(length, Math.max(needed, 2 * this.#payload.length)))
+          larger.set(this.#payload.subarray(0, this.#received))
+          this.#payload = larger
+        }
+        for (let i = 0; i < part.length; i++) {
+          this.#payload[this.#received + i] = part[i]! ^ mask[(this.#received + i) & 3]! // within both
+        }
+        this.#received = needed
         rest = rest.subarray(part.length)
       }
       if (this.#received < length) break
-      const frame = this.#complete(this.#header, joined(this.#payload, length))
+      const frame = this.#complete(this.#header, this.#payload)
       this.#header = undefined
-      this.#payload = []
+      this.#payload = new Uint8Array(0)
       this.#received = 0
       if (frame?._tag === "Violation" || frame?._tag === "Close") this.#end(frames, frame)
       else if (frame !== undefined) frames.push(frame)
