@@ -37,15 +37,17 @@ interface Question {
   readonly question: string
 }
 
+type Answer = Json.JsonRecord | { readonly calls: ReadonlyArray<Json.JsonRecord> }
+
 interface Row {
   readonly name: string
   readonly module: Module.Module<Question, { readonly answer: string }, { readonly _tag: string }, Surroundings>
   /**
-   * What the predictor of a path is answered, by its path: the first time it
-   * asks about a question, the second time, and so on. `#` is the number of
-   * the question.
+   * What each predictor is answered, by its path: the first time it asks about
+   * a question, the second time, and so on, all of which a run does. `#` is the
+   * number of the question; `calls` are those of tools.
    */
-  readonly answers: { readonly [path: string]: ReadonlyArray<Json.JsonRecord | ReadonlyArray<Json.JsonRecord>> }
+  readonly answers: { readonly [path: string]: ReadonlyArray<Answer> }
   /** Those of its predictors that no program lists. */
   readonly unlisted?: ReadonlyArray<string>
 }
@@ -85,7 +87,10 @@ const table: ReadonlyArray<Row> = [
     name: "ReAct of native calls",
     module: ReAct.make("question -> answer", { tools: [echo], toolCalls: "native" }),
     answers: {
-      react: [[{ name: "echo", arguments: { text: "#" } }], [{ name: "finish", arguments: {} }]],
+      react: [
+        { calls: [{ name: "echo", arguments: { text: "#" } }] },
+        { calls: [{ name: "finish", arguments: {} }] }
+      ],
       "extract.predict": [reasoned]
     }
   },
@@ -239,7 +244,7 @@ const answering = ({ answers }: Row, before: (call: number) => Effect.Effect<voi
     const answer = JSON.parse(JSON.stringify(answers[path]?.[round] ?? {}).replaceAll("#", number))
     return Effect.as(
       before(call),
-      Array.isArray(answer) ? TestLanguageModel.toolCalls(answer) : TestLanguageModel.fields(answer)
+      "calls" in answer ? TestLanguageModel.toolCalls(answer.calls) : TestLanguageModel.fields(answer)
     )
   })
   const sessions = { open: 0 }
@@ -363,15 +368,29 @@ describe.each(table)("$name", (row) => {
       }
     }))
 
-  it.effect("100 at once do not disturb each other", () =>
+  it.effect("100 at once are asked and answered as each would be alone", () =>
     Effect.gen(function*() {
+      const asked = (calls: ReadonlyArray<TestLanguageModel.Call>, n: number) =>
+        calls.filter(({ request }) => textOf(request).includes(`question ${n}!`)).map(({ predictor, request }) => [
+          predictor,
+          request
+        ])
+      const numbers = Array.from({ length: 100 }, (_, n) => n)
       // Calls overtake each other.
       const { layer, sessions } = answering(row, (call) => Effect.repeatN(Effect.yieldNow(), (call * 7) % 11))
-      const questions = Array.from({ length: 100 }, (_, n) => n)
-      const outputs = yield* Effect.forEach(questions, (n) => module(ask(n)), { concurrency: "unbounded" }).pipe(
-        Effect.provide(layer)
-      )
-      assert.deepStrictEqual(outputs.map(({ answer }) => answer), questions.map((n) => `a${n}`))
+      const [outputs, calls] = yield* Effect.zip(
+        Effect.forEach(numbers, (n) => module(ask(n)), { concurrency: "unbounded" }),
+        TestLanguageModel.calls
+      ).pipe(Effect.provide(layer))
+      assert.deepStrictEqual(outputs.map(({ answer }) => answer), numbers.map((n) => `a${n}`))
       assert.strictEqual(sessions.open, 0)
+      for (const n of numbers.slice(0, 10)) {
+        const [output, own] = yield* Effect.zip(module(ask(n)), TestLanguageModel.calls).pipe(
+          Effect.provide(answering(row).layer)
+        )
+        assert.deepStrictEqual(outputs[n], output)
+        assert.deepStrictEqual(asked(calls, n), asked(own, n))
+        assert.lengthOf(asked(own, n), Object.values(answers).flat().length)
+      }
     }))
 })
