@@ -97,6 +97,15 @@ describe("Parallel", () => {
       assert.deepStrictEqual([seen.calls, seen.interrupted], [4, 1])
     }))
 
+  it.effect("lives with 10 failures unless told otherwise", () =>
+    Effect.gen(function*() {
+      const { layer } = echo()
+      const failing = (count: number) =>
+        Parallel.make(answer)(Array.from({ length: count }, () => asked("fail"))).pipe(Effect.provide(layer))
+      assert.lengthOf(yield* failing(10), 10)
+      assert.strictEqual((yield* Effect.flip(failing(11)))._tag, "TooManyFailures")
+    }))
+
   it.effect("counts the failures of each call anew", () =>
     Effect.gen(function*() {
       const { layer } = echo()
