@@ -12,7 +12,7 @@ import * as Tool from "@effect-dspy/core/Tool"
 import { Client } from "@modelcontextprotocol/sdk/client/index.js"
 import { StreamableHTTPClientTransport, StreamableHTTPError } from "@modelcontextprotocol/sdk/client/streamableHttp.js"
 import { ReadBuffer, serializeMessage } from "@modelcontextprotocol/sdk/shared/stdio.js"
-import type { Transport } from "@modelcontextprotocol/sdk/shared/transport.js"
+import type { FetchLike, Transport } from "@modelcontextprotocol/sdk/shared/transport.js"
 import * as Mcp from "@modelcontextprotocol/sdk/types.js"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -136,8 +136,9 @@ export const stdio = (
 
 /**
  * Talks to a server over Streamable HTTP until the scope closes. Redirects are
- * followed within the server's origin only. Headers such as `Authorization` are
- * best `Redacted`.
+ * followed within the server's origin only, and a message of more than 16 MiB ends
+ * the connection, as it does over stdio. Headers such as `Authorization` are best
+ * `Redacted`; a user or a password in the URL is refused.
  *
  * @since 0.1.0
  * @category constructors
@@ -168,18 +169,56 @@ export const http = (
         catch: () => refused(server, `the header ${JSON.stringify(name)} has a name or a value that no header can have`)
       })
     }
-    const transport = new StreamableHTTPClientTransport(url, { requestInit: { headers } })
+    let ending = "it was closed"
+    const transport = new StreamableHTTPClientTransport(url, {
+      requestInit: { headers },
+      fetch: bounded(() => {
+        ending = `it sent a message of more than ${maxMessage} bytes, and was left`
+        transport.close().catch(() => {})
+      })
+    })
     const goodbye = Effect.tryPromise(() => transport.terminateSession()).pipe(
       Effect.timeout("1 second"),
       Effect.ignore
     )
-    return yield* connect(server, transport, options, goodbye, Effect.succeed("it was closed"))
+    return yield* connect(server, transport, options, goodbye, Effect.sync(() => ending))
   })
+
+// Of one message, which is held as a whole. In bytes, after decompression.
+const maxMessage = 16 * 1024 * 1024
+
+// A body of JSON is one message; in a stream of events each one ends with an empty line.
+const bounded = (exceeded: () => void): FetchLike => async (url, init) => {
+  // oxlint-disable-next-line no-restricted-globals -- what the SDK uses by itself
+  const response = await fetch(url, init)
+  const isStream = response.headers.get("content-type")?.startsWith("text/event-stream") === true
+  let size = 0
+  let line = 0
+  const counted = response.body?.pipeThrough(
+    new TransformStream<Uint8Array, Uint8Array>({
+      transform: (bytes, controller) => {
+        size += bytes.length
+        const end = isStream ? bytes.length : 0
+        for (let at = 0; at < end; at++) {
+          if (bytes[at] === 10) {
+            if (line === 0) size = bytes.length - at
+            line = 0
+          } else if (bytes[at] !== 13) line++
+        }
+        if (size <= maxMessage) return controller.enqueue(bytes)
+        controller.error(new RangeError(`a message has more than ${maxMessage} bytes`))
+        exceeded()
+      }
+    })
+  )
+  const { headers, status, statusText } = response
+  return counted === undefined ? response : new Response(counted, { headers, status, statusText })
+}
 
 // Messages in lines; what is no message of the protocol is passed over, as servers do print other things.
 const overStdio = (child: Subprocess.Subprocess): Effect.Effect<Transport, never, Scope.Scope> =>
   Effect.map(FiberSet.makeRuntimePromise<never>(), (run) => {
-    const buffer = new ReadBuffer({ maxBufferSize: 16 * 1024 * 1024 })
+    const buffer = new ReadBuffer({ maxBufferSize: maxMessage })
     const next = () => {
       try {
         return buffer.readMessage()

@@ -262,6 +262,50 @@ describe("McpTools.http", () => {
 })
 
 describe("a hostile server", () => {
+  it.scopedLive.each(["application/json", "text/event-stream"])(
+    "whose messages are larger than any is left, in %s",
+    (type) =>
+      Effect.gen(function*() {
+        const server = http.createServer((request, response) => {
+          let body = ""
+          request.on("data", (chunk) => body += chunk).on("end", () => {
+            const { id, method, params } = body === "" ? { id: undefined, method: "", params: {} } : JSON.parse(body)
+            if (id === undefined) return response.writeHead(request.method === "POST" ? 202 : 405).end()
+            response.writeHead(200, { "content-type": method === "initialize" ? "application/json" : type })
+            if (method === "initialize") {
+              const { protocolVersion } = params
+              const result = { protocolVersion, capabilities: { tools: {} }, serverInfo: { name: "a", version: "1" } }
+              return response.end(JSON.stringify({ jsonrpc: "2.0", id, result }))
+            }
+            response.on("error", () => {})
+            // Many small ones are no large one.
+            if (request.url === "/small") {
+              for (let n = 0; n < 20; n++) response.write(`: ${"x".repeat(2 ** 20)}\r\n\r\n`)
+              response.end(`data: ${JSON.stringify({ jsonrpc: "2.0", id, result: { tools: [] } })}\r\n\r\n`)
+              return
+            }
+            const piece = type === "text/event-stream" ? `data: ${"x".repeat(2 ** 20)}\r\n` : "x".repeat(2 ** 20)
+            for (let n = 0; n < 20; n++) response.write(piece)
+          })
+        })
+        yield* Effect.acquireRelease(
+          Effect.async<void>((resume) => {
+            server.listen(0, "127.0.0.1", () => resume(Effect.void))
+          }),
+          () => Effect.sync(() => server.close().closeAllConnections())
+        )
+        const { port } = server.address() as AddressInfo // of a server on TCP
+        const { closed, tools } = yield* McpTools.http({ url: `http://127.0.0.1:${port}/mcp` })
+        yield* Effect.flip(tools)
+        if (type === "text/event-stream") {
+          const small = yield* McpTools.http({ url: `http://127.0.0.1:${port}/small` })
+          assert.deepStrictEqual(yield* small.tools, [])
+        }
+        assert.include((yield* closed).description, "it sent a message of more than 16777216 bytes, and was left")
+      }),
+    20_000
+  )
+
   it.scopedLive("whose list of tools is larger than any is refused, in one page too", () =>
     Effect.gen(function*() {
       const tool = { name: "a", inputSchema: { type: "object" } }
