@@ -184,6 +184,20 @@ describe("layerFile", () => {
       })
     ))
 
+  it.live("says so where its lock can be neither made nor looked at", () =>
+    onDisk((path, fs) =>
+      Effect.gen(function*() {
+        yield* fs.symlink(`${path}.nowhere`, `${path}.lock`)
+        const error = yield* decide("a", 1).pipe(
+          Effect.provide(Journal.layerFile(path)),
+          Effect.timeout("5 seconds"),
+          Effect.flip
+        )
+        assert.isTrue(error._tag === "JournalError" && error.reason === "Storage")
+        assert.include(error.message, "run.jsonl.lock")
+      })
+    ))
+
   it.effect("cuts off what a killed process left unfinished", () =>
     onDisk((path, fs) =>
       Effect.gen(function*() {

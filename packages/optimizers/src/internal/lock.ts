@@ -7,6 +7,7 @@ import * as FileSystem from "@effect/platform/FileSystem"
 import * as Clock from "effect/Clock"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
@@ -21,6 +22,9 @@ const stale = 5 * beat
 // All who find it stale at the same moment have written their name by then, and the last one stays.
 const settling = 250
 
+// So many holders in a row may leave at the very moment when they are looked at.
+const mostLeft = 100
+
 /** Holds it until the scope closes. What comes of it is to be asked before each write: fails if it was lost. */
 export const acquire = (
   path: string
@@ -32,22 +36,25 @@ export const acquire = (
     const mine = Effect.map(fs.readFileString(path), (found) => found === name)
 
     const take = (
-      seen?: { readonly touched: number; readonly since: number }
+      seen?: { readonly touched: number; readonly since: number },
+      left = mostLeft
     ): Effect.Effect<void, Held | PlatformError> =>
       fs.writeFileString(path, name, { flag: "wx" }).pipe(
         Effect.catchIf((error) => is(error, "AlreadyExists"), () =>
           Effect.gen(function*() {
-            const info = yield* Effect.option(fs.stat(path))
-            // Its holder has just left.
-            if (Option.isNone(info)) return yield* take()
-            const touched = Option.match(info.value.mtime, { onNone: () => 0, onSome: (time) => time.getTime() })
+            const info = yield* Effect.either(fs.stat(path))
+            if (Either.isLeft(info)) {
+              // Its holder has just left; or it is a link to nothing, which is never there and cannot be made either.
+              return yield* is(info.left, "NotFound") && left > 0 ? take(undefined, left - 1) : info.left
+            }
+            const touched = Option.match(info.right.mtime, { onNone: () => 0, onSome: (time) => time.getTime() })
             if (seen !== undefined && seen.touched !== touched) return yield* new Held()
             const now = yield* Clock.currentTimeMillis
             const since = seen?.since ?? now
             // The clock of another machine may be ahead of ours.
-            const left = Math.min(touched, since) + stale - now
-            if (left > 0) {
-              yield* Effect.sleep(Math.min(left, 1.5 * beat))
+            const fresh = Math.min(touched, since) + stale - now
+            if (fresh > 0) {
+              yield* Effect.sleep(Math.min(fresh, 1.5 * beat))
               return yield* take({ touched, since })
             }
             yield* fs.writeFileString(path, name)
