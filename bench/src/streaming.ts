@@ -111,11 +111,17 @@ table(
 
 // ---- The first delta, against the first bytes
 
+// Ten frames at first, as a model begins: what comes later must not be waited for, nor be read before.
+const slowly = url.replace(/\/v1$/, "/delay/20/v1")
+const slow = ManagedRuntime.make(
+  OpenAiCompatible.layer({ model: "chat", baseUrl: slowly }).pipe(Layer.provide(NodeHttpClient.layerUndici))
+)
+
 // Each calls back when it has what it waits for, and then leaves.
 type First = (onFirst: () => void) => Promise<void>
 
 const firstBytes: First = async (onFirst) => {
-  const response = await fetch(`${url}/chat/completions`, {
+  const response = await fetch(`${slowly}/chat/completions`, {
     method: "POST",
     headers: { "content-type": "application/json" },
     body: JSON.stringify({ model: "chat", stream: true, messages: [{ role: "user", content: question }] })
@@ -127,7 +133,7 @@ const firstBytes: First = async (onFirst) => {
 }
 
 const firstDelta: First = (onFirst) =>
-  runtime.runPromise(
+  slow.runPromise(
     ModuleStream.text(answer, { question }).pipe(
       Stream.take(1),
       Stream.runForEach(() => Effect.sync(onFirst))
@@ -165,4 +171,5 @@ table(["", "p50", "p90", "p99"], [
 ])
 
 await runtime.dispose()
+await slow.dispose()
 stop()
