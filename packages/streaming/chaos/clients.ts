@@ -71,13 +71,14 @@ const open = (port: number, onMessage: (message: Message, peer: Peer) => void = 
 
 const ask = (id: string) => ({ type: "stream", id, module: "answer", input: { question: "?" } })
 
+// As many at a time as a server takes of one caller.
 const many = <A>(n: number, one: (n: number) => Promise<A>): Promise<ReadonlyArray<A>> => {
   const results: Array<A> = []
   let next = 0
   const worker = async () => {
     for (let n_ = next++; n_ < n; n_ = next++) results.push(await one(n_))
   }
-  return Promise.all(Array.from({ length: 50 }, worker)).then(() => results)
+  return Promise.all(Array.from({ length: 20 }, worker)).then(() => results)
 }
 
 const pause = (millis: number) => new Promise((resolve) => setTimeout(resolve, millis))
