@@ -83,6 +83,7 @@ describe("Image", () => {
           "/etc/passwd",
           "cat.png",
           "file:///etc/passwd",
+          "https://user:password@example.org/cat.png",
           "http://example.org/cat.png",
           "ftp://example.org/cat.png",
           "https://",

@@ -65,12 +65,16 @@ const problem = (kind: Kind, url: string): string | undefined => {
       ? undefined
       : "a data URI holds something that is not base64"
   }
-  return /^https:\/\/[^\s/]/i.test(url) && URL.canParse(url)
-    ? undefined
-    // What else is in it may be a secret.
-    : `an address must begin with https:// (or data:), this one does with ${
-      /^[a-z][a-z\d+.-]{0,20}:/i.exec(url)?.[0] ?? "no scheme"
-    }`
+  if (/^https:\/\/[^\s/]/i.test(url) && URL.canParse(url)) {
+    const { password, username } = new URL(url)
+    return username === "" && password === ""
+      ? undefined
+      : "an address must have no user name and password: the provider of the model, logs and saved programs would see them"
+  }
+  // What else is in it may be a secret.
+  return `an address must begin with https:// (or data:), this one does with ${
+    /^[a-z][a-z\d+.-]{0,20}:/i.exec(url)?.[0] ?? "no scheme"
+  }`
 }
 
 // `audio/x-wav` is what some call `audio/wav`, and `image/jpg` what is no type at all.
