@@ -178,15 +178,17 @@ describe.each(ways)("a client over %s", (_, connect) => {
           ]
         ) {
           const error = yield* Effect.flip(
-            Effect.timeoutFail(asked, { duration: "5 seconds", onTimeout: () => "none" })
+            Effect.timeoutFail(asked, { duration: "5 seconds", onTimeout: () => ({ _tag: "none" as const }) })
           )
-          assert.isTrue(error !== "none" && error._tag === "ServingError" && error.reason === "BadRequest", id)
+          assert.isTrue(error._tag === "ServingError" && error.reason === "BadRequest", id)
         }
       }
       const deep = JSON.parse(`{"question":${"[".repeat(100)}${"]".repeat(100)}}`)
       for (const asked of [client.run("answer", deep), Stream.runDrain(client.stream("answer", deep))]) {
-        const error = yield* Effect.flip(Effect.timeoutFail(asked, { duration: "5 seconds", onTimeout: () => "none" }))
-        assert.isTrue(error !== "none" && error._tag === "ServingError" && error.reason === "BadRequest")
+        const error = yield* Effect.flip(
+          Effect.timeoutFail(asked, { duration: "5 seconds", onTimeout: () => ({ _tag: "none" as const }) })
+        )
+        assert.isTrue(error._tag === "ServingError" && error.reason === "BadRequest")
       }
     }).pipe(Effect.provide([TestLanguageModel.layer([]), platform])), 60_000)
 

@@ -159,13 +159,16 @@ const watch = (
   )
 
 // Texts of a field that came in several pieces are one.
-const joined = ({ events }: Outcome): ReadonlyArray<unknown> =>
-  events.reduce((all: ReadonlyArray<ModuleEvent.ModuleEvent<unknown>>, event) => {
+const joined = ({ events }: Outcome): ReadonlyArray<unknown> => {
+  const all: Array<ModuleEvent.ModuleEvent<unknown>> = []
+  for (const event of events) {
     const last = all.at(-1)
-    return event._tag === "FieldDelta" && last?._tag === "FieldDelta" && last.field === event.field
-      ? [...all.slice(0, -1), { ...last, text: last.text + event.text }]
-      : [...all, event]
-  }, [])
+    if (event._tag === "FieldDelta" && last?._tag === "FieldDelta" && last.field === event.field) {
+      all[all.length - 1] = { ...last, text: last.text + event.text }
+    } else all.push(event)
+  }
+  return all
+}
 
 const resultOf = ({ events }: Outcome): unknown => {
   const last = events.at(-1)
