@@ -67,32 +67,36 @@ export const loops = Metric.counter("effect_dspy_loops", {
  * @since 0.1.0
  * @category constructors
  */
-export const make = (options: Options = {}): Policy.Policy => (inner) => {
-  const limit = options.repeats ?? 100
-  const counted = Metric.increment(Metric.tagged(loops, "model", inner.id))
-  return Effect.succeed({
-    ...inner,
-    stream: (request) =>
-      Stream.suspend(() => {
-        const watch = new Watch()
-        return Stream.mapChunksEffect(inner.stream(request), (chunk) => {
-          for (const delta of chunk) {
-            const times = watch.take(delta)
-            if (times <= limit) continue
-            const reason = new LanguageModelError.StreamFailed({
-              kind: "loop",
-              partial: watch.partial,
-              description: `the model wrote the same ${times} times in a row`
-            })
-            return Effect.zipRight(
-              Effect.zipRight(counted, spanEvent("loop", { model: inner.id, times })),
-              Effect.fail(failure(inner.id, reason))
-            )
-          }
-          return Effect.succeed(chunk)
+export const make = ({ repeats: limit = 100 }: Options = {}): Policy.Policy => {
+  if (!Number.isInteger(limit) || limit < 1) {
+    throw new RangeError(`LoopGuard: repeats must be a whole number of at least 1, not ${limit}`)
+  }
+  return (inner) => {
+    const counted = Metric.increment(Metric.tagged(loops, "model", inner.id))
+    return Effect.succeed({
+      ...inner,
+      stream: (request) =>
+        Stream.suspend(() => {
+          const watch = new Watch()
+          return Stream.mapChunksEffect(inner.stream(request), (chunk) => {
+            for (const delta of chunk) {
+              const times = watch.take(delta)
+              if (times <= limit) continue
+              const reason = new LanguageModelError.StreamFailed({
+                kind: "loop",
+                partial: watch.partial,
+                description: `the model wrote the same ${times} times in a row`
+              })
+              return Effect.zipRight(
+                Effect.zipRight(counted, spanEvent("loop", { model: inner.id, times })),
+                Effect.fail(failure(inner.id, reason))
+              )
+            }
+            return Effect.succeed(chunk)
+          })
         })
-      })
-  })
+    })
+  }
 }
 
 // Several outputs may be written in turn: each has a last piece of its own.

@@ -85,4 +85,12 @@ describe("LoopGuard", () => {
       })
       assert.strictEqual(result._tag, "Right")
     }))
+
+  it("refuses a number that is none", () => {
+    assert.throws(
+      () => LoopGuard.make({ repeats: Number.NaN }),
+      /repeats must be a whole number of at least 1, not NaN/
+    )
+    assert.throws(() => LoopGuard.make({ repeats: 0 }), /not 0/)
+  })
 })

@@ -604,22 +604,33 @@ const newline = 0x0a
 
 const splitLines = <E>(bytes: Stream.Stream<Uint8Array, E>, maxLine: number): Stream.Stream<string | Unreadable, E> =>
   Stream.suspend(() => {
-    let held: Array<Uint8Array> = []
+    // One buffer: pieces of a line that comes byte by byte would each take far more room than they hold.
+    let held = new Uint8Array(firstRoom)
     let size = 0
     const decoder = new TextDecoder("utf-8", { fatal: true })
     const hold = (part: Uint8Array): void => {
-      size += part.length
+      const end = size + part.length
       // What is too long is skipped, not held.
-      if (size <= maxLine) held.push(part)
+      if (end <= maxLine) {
+        if (end > held.length) {
+          const larger = new Uint8Array(Math.min(maxLine, Math.max(end, 2 * held.length)))
+          larger.set(held.subarray(0, size))
+          held = larger
+        }
+        held.set(part, size)
+      }
+      size = end
     }
-    const line = (): ReadonlyArray<string | Unreadable> => {
-      const parts = held
-      const length = size
-      held = []
+    const line = (last: Uint8Array): ReadonlyArray<string | Unreadable> => {
+      const isWhole = size === 0 && last.length <= maxLine
+      if (!isWhole) hold(last)
+      const length = isWhole ? last.length : size
+      const content = isWhole ? last : held.subarray(0, size)
       size = 0
+      if (held.length > firstRoom) held = new Uint8Array(firstRoom)
       if (length > maxLine) return [{ unreadable: `a line of ${length} bytes is longer than ${maxLine}` }]
       try {
-        const text = decoder.decode(parts.length === 1 ? parts[0] : concat(parts, length)).trim()
+        const text = decoder.decode(content).trim()
         return text === "" ? [] : [text]
       } catch {
         return [{ unreadable: "a line is not UTF-8" }]
@@ -629,8 +640,7 @@ const splitLines = <E>(bytes: Stream.Stream<Uint8Array, E>, maxLine: number): St
       const found: Array<string | Unreadable> = []
       let start = 0
       for (let end = chunk.indexOf(newline); end !== -1; end = chunk.indexOf(newline, start)) {
-        hold(chunk.subarray(start, end))
-        found.push(...line())
+        found.push(...line(chunk.subarray(start, end)))
         start = end + 1
       }
       if (start < chunk.length) hold(chunk.subarray(start))
@@ -638,15 +648,7 @@ const splitLines = <E>(bytes: Stream.Stream<Uint8Array, E>, maxLine: number): St
     })
   })
 
-const concat = (parts: ReadonlyArray<Uint8Array>, length: number): Uint8Array => {
-  const whole = new Uint8Array(length)
-  let at = 0
-  for (const part of parts) {
-    whole.set(part, at)
-    at += part.length
-  }
-  return whole
-}
+const firstRoom = 4096
 
 /**
  * A session over a connection of its own, which it reads until the scope closes

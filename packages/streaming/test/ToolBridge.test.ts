@@ -438,6 +438,14 @@ describe("ToolBridge.lines", () => {
       assert.deepStrictEqual(yield* read(Array.from(bytes, (byte) => Uint8Array.of(byte))), [`{"a":"é👍"}`, `{"b":1}`])
     }))
 
+  it.effect("puts a long line together from small pieces, and the next one too", () =>
+    Effect.gen(function*() {
+      const text = Array.from({ length: 20_000 }, (_, n) => String(n)).join()
+      const long = new TextEncoder().encode(`${text}\n${text.slice(0, 9000)}\nok\n`)
+      const pieces = Array.from({ length: Math.ceil(long.length / 7) }, (_, n) => long.slice(7 * n, 7 * n + 7))
+      assert.deepStrictEqual(yield* read(pieces), [text, text.slice(0, 9000), "ok"])
+    }))
+
   it.effect("skips what is too long or no text, and says so", () =>
     Effect.gen(function*() {
       const long = new TextEncoder().encode(`${"x".repeat(20)}\nok\n`)
