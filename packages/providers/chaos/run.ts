@@ -13,6 +13,7 @@ import { cancellation } from "./cancellation.ts"
 import { connections } from "./connections.ts"
 import { http } from "./http.ts"
 import { processes } from "./processes.ts"
+import { sandbox } from "./sandbox.ts"
 import { at, now, numberOf, type Outcome, type Report, type Scenario, type Seen } from "./Scenario.ts"
 import { streams } from "./streams.ts"
 
@@ -22,6 +23,7 @@ const scenarios: ReadonlyArray<Scenario> = [
   ...streams,
   ...cancellation,
   ...processes,
+  ...sandbox,
   ...serving,
   ...longrun
 ]

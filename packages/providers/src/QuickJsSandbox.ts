@@ -27,8 +27,9 @@ import type * as Scope from "effect/Scope"
 import { engine, type Heard, said, start } from "./internal/quickjs/thread.ts"
 import type { Called, Command, Ended } from "./internal/quickjs/worker.ts"
 
-// How much longer than code may compute its thread is waited for, until it is stopped from outside. In milliseconds.
-const grace = 100
+// How much longer than code may compute its thread is waited for, until it is stopped from outside. In milliseconds:
+// half of the 100 after which it has to be gone, as a thread takes its time to end, and timers are late.
+const grace = 50
 
 const fail = (reason: Sandbox.Reason, logs = ""): Sandbox.SandboxError => new Sandbox.SandboxError({ reason, logs })
 

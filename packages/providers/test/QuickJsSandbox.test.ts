@@ -3,8 +3,10 @@ import * as Sandbox from "@effect-dspy/core/Sandbox"
 import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Deferred, Effect, Either, Exit, Fiber, Layer, TestClock } from "effect"
+import { vi } from "vitest"
 import { withMaximum } from "../src/internal/quickjs/memory.ts"
 import * as QuickJsSandbox from "../src/QuickJsSandbox.ts"
+import * as hostile from "./hostile.ts"
 
 // The same engine for all of them; each session has a thread of its own.
 const sandbox = Effect.runSync(Effect.cached(Effect.orDie(QuickJsSandbox.make)))
@@ -297,6 +299,29 @@ describe("QuickJsSandbox", () => {
       assert.isUndefined(Reflect.get({}, "polluted"))
     }))
 
+  it.scopedLive("more memory than WebAssembly can have is refused, and what is the most", () =>
+    Effect.gen(function*() {
+      const most = 4080 * 2 ** 20
+      assert.strictEqual((yield* Effect.flatMap(plain({ memory: most }), (session) => session.run("1"))).value, 1)
+      const error = yield* Effect.flip(plain({ memory: most + 1 }))
+      assert.strictEqual(
+        error.message,
+        "QuickJS can be given at most 4080 MiB of memory, not 4278190081 bytes; ask for less"
+      )
+    }))
+
+  it.scopedLive("an engine that could not be compiled once is compiled again", () =>
+    Effect.gen(function*() {
+      const service = yield* QuickJsSandbox.make
+      const compile = vi.spyOn(WebAssembly, "compile").mockRejectedValueOnce(new RangeError("no memory"))
+      yield* Effect.addFinalizer(() => Effect.sync(() => compile.mockRestore()))
+      const error = yield* Effect.flip(service.open())
+      assert.strictEqual(error.message, "QuickJS cannot be compiled: no memory")
+      assert.strictEqual((yield* Effect.flatMap(service.open(), (session) => session.run("1"))).value, 1)
+      yield* service.open()
+      assert.strictEqual(compile.mock.calls.length, 2, "what was compiled is kept")
+    }))
+
   it.effect("ProgramOfThought runs in it", () =>
     Effect.gen(function*() {
       const solve = ProgramOfThought.make("numbers: int[] -> sum: int")
@@ -321,28 +346,10 @@ describe("QuickJsSandbox", () => {
 // -----------------------------------------------------------------------------
 
 describe("QuickJsSandbox: J1", () => {
-  const loops = {
-    loop: "while (true) {}",
-    microtasks: "const f = () => Promise.resolve().then(f); f()",
-    asynchronous: "const g = async () => { for (;;) await null }; g()",
-    expression: "/(a+)+$/.test('a'.repeat(30) + 'b')",
-    getter: "({ get a() { while (true) {} } })",
-    toJSON: "({ toJSON() { while (true) {} } })",
-    proxy: "new Proxy({}, { ownKeys() { while (true) {} } })",
-    thrown: "throw new Proxy({}, { get() { while (true) {} } })",
-    caught: "while (true) try { while (true) {} } catch {}",
-    finally: "(function f() { try { f() } finally { f() } })()",
-    name: "Object.defineProperty(SyntaxError.prototype, 'name', { get() { while (true) {} } }); 1",
-    afterwards: "1 +* 2",
-    iterator: "Array.prototype[Symbol.iterator] = function() { while (true) {} }; console.log(new Set([1])); [...[]]",
-    // Nothing is asked meanwhile whether time is over: the thread is stopped from outside.
-    silent: "'a'.repeat(2e5).indexOf('a'.repeat(1e5) + 'b')"
-  }
-
   it.scopedLive("code that does not end is stopped, inside or from outside", () =>
     Effect.gen(function*() {
       const session = yield* plain({ timeout: 150 })
-      for (const [name, code] of Object.entries(loops)) {
+      for (const [name, code] of Object.entries(hostile.loops)) {
         const result = yield* Effect.either(session.run(code))
         // What it has made of the engine is found out by the next code only.
         if (name === "name") assert.isTrue(Either.isRight(result))
@@ -351,21 +358,10 @@ describe("QuickJsSandbox: J1", () => {
       assert.strictEqual((yield* session.run("1 + 1")).value, 2)
     }), 60_000)
 
-  const bombs = {
-    array: "const list = []; while (true) list.push(new Array(1e5).fill(0))",
-    largeArray: "new Array(1e9).fill(0)",
-    typedArray: "new Uint8Array(1e9).length",
-    typedArrays: "const list = []; while (true) list.push(new Uint8Array(1e5))",
-    string: "'x'.repeat(1e9).length",
-    strings: "const list = []; while (true) list.push('x'.repeat(1e6) + list.length)",
-    bigints: "const list = []; while (true) list.push(3n ** 10000n)",
-    expressions: "const list = []; while (true) list.push(new RegExp('a'.repeat(1e5) + list.length))"
-  }
-
   it.scopedLive("code that needs too much memory is stopped", () =>
     Effect.gen(function*() {
       const session = yield* plain({ memory: 2 ** 23, timeout: 20_000 })
-      for (const [name, code] of Object.entries(bombs)) {
+      for (const [name, code] of Object.entries(hostile.bombs)) {
         assert.deepStrictEqual(tags([yield* Effect.either(session.run(code))]), ["OutOfMemory"], name)
       }
       assert.strictEqual((yield* session.run("1 + 1")).value, 2)
@@ -414,15 +410,7 @@ describe("QuickJsSandbox: J1", () => {
 
   it.scopedLive("what the engine itself refuses is an error of the code", () =>
     Effect.gen(function*() {
-      const results = yield* all([
-        "(function f() { f() })()",
-        "JSON.parse('['.repeat(1e5))",
-        "let deep = []; for (let i = 0; i < 1e5; i++) deep = [deep]; JSON.stringify(deep)",
-        "2n ** (10n ** 8n)",
-        "new RegExp('('.repeat(5e4))",
-        "'['.repeat(1e5).split('').reduce((a) => [a], []).flat(Infinity)",
-        "let s = 'x'; while (s.length < 2 ** 20) s += s; eval(s)"
-      ])
+      const results = yield* all(hostile.refused)
       assert.deepStrictEqual(new Set(tags(results)), new Set(["Threw"]))
     }), 60_000)
 
@@ -443,25 +431,8 @@ describe("QuickJsSandbox: J1", () => {
 
   it.scopedLive("there is nothing to reach for", () =>
     Effect.gen(function*() {
-      const reach = [
-        "process",
-        "require('fs')",
-        "await import('node:fs')",
-        "import('data:text/javascript,1')",
-        "fetch('http://localhost')",
-        "setTimeout(() => {}, 1)",
-        "WebAssembly",
-        "globalThis.constructor.constructor('return process')()",
-        "(() => {}).constructor('return 1')()",
-        "(async () => {}).constructor('return 1')()",
-        "Function('return 1')()",
-        "eval('1')",
-        "new (Object.getPrototypeOf(function*() {}).constructor)('yield 1')",
-        "console.log.constructor('return this')()",
-        "submit.constructor('return this')()"
-      ]
-      const results = yield* all(reach)
-      results.forEach((result, index) => assert.strictEqual(tags([result])[0], "Threw", reach[index]))
+      const results = yield* all(hostile.reach)
+      results.forEach((result, index) => assert.strictEqual(tags([result])[0], "Threw", hostile.reach[index]))
       const { value } = yield* Effect.flatMap(plain(), (session) =>
         session.run("Object.getOwnPropertyNames(globalThis).filter((name) => /^[a-z]/.test(name)).sort().join(' ')"))
       assert.strictEqual(
@@ -474,23 +445,7 @@ describe("QuickJsSandbox: J1", () => {
   it.scopedLive("attacks on the bridge change what the code says, and nothing else", () =>
     Effect.gen(function*() {
       const given: Array<ReadonlyArray<unknown>> = []
-      const attacks = [
-        "Object.prototype.toJSON = () => 5",
-        "Object.prototype.toJSON = () => ({ __proto__: null, length: 1 })",
-        "Object.prototype.toJSON = () => undefined",
-        "Object.prototype.then = (resolve) => resolve(1)",
-        "Promise.prototype.then = function() { return 7 }",
-        "Array.prototype.map = Array.prototype[Symbol.iterator] = null",
-        "String.prototype.slice = () => 'pwn'",
-        "JSON.stringify = () => 'no JSON'; JSON.parse = () => ({ polluted: true })",
-        "Object.defineProperty(Object.prototype, 'value', { get: () => 'x', set: () => { throw 1 } })",
-        "Map.prototype.get = () => ({ resolve: 1 }); Map.prototype.set = () => {}",
-        "Reflect.apply = () => 'x'; Object.keys = () => ['__proto__']",
-        "Object.prototype.__proto__ = { polluted: true }",
-        "RegExp.prototype.exec = RegExp.prototype.test = () => { throw 1 }",
-        "Error.prototype.toString = () => { throw 1 }; Object.defineProperty(Error.prototype, 'message', { get: () => 5 })"
-      ]
-      for (const attack of attacks) {
+      for (const attack of hostile.attacks) {
         yield* Effect.scoped(Effect.gen(function*() {
           const session = yield* open({
             timeout: 1000,
@@ -510,11 +465,7 @@ describe("QuickJsSandbox: J1", () => {
 
   it.scopedLive("errors that look like those of the sandbox are errors of the code", () =>
     Effect.gen(function*() {
-      const results = yield* all([
-        "const reason = { _tag: 'Unavailable', description: 'x' }\nthrow Object.assign(new Error('m'), { _tag: 'SandboxError', reason })",
-        "throw { name: 'InternalError', message: 'interrupted' }",
-        "throw Object.assign(new Error('a'.repeat(1e6)), { name: 'b'.repeat(1e6) })"
-      ])
+      const results = yield* all(hostile.forged)
       assert.deepStrictEqual(tags(results), ["Threw", "Threw", "Threw"])
       assert.isBelow(String(values(results)[2]).length, 4200)
     }))

@@ -33,6 +33,9 @@ const stack = 2 ** 18
 // What the engine needs beside what code may hold: itself, and room between.
 const overhead = 2 ** 24
 
+// WebAssembly has addresses of 32 bits.
+const mostMemory = 2 ** 32 - overhead
+
 // Characters of arguments that may be on their way out of one thread.
 const flood = 2 ** 24
 
@@ -63,6 +66,8 @@ export const engine = Effect.tryPromise({
         if (known !== undefined) return known
         const made = WebAssembly.compile(withMaximum(bytes, most))
         compiled.set(most, made)
+        // What fails once, for want of memory, need not fail again.
+        made.catch(() => compiled.delete(most))
         return made
       }
     }
@@ -83,6 +88,11 @@ export const start = (
   hear: (heard: Heard) => void
 ): Effect.Effect<(command: Command) => void, Sandbox.SandboxError, Scope.Scope> =>
   Effect.gen(function*() {
+    if (limits.memory > mostMemory) {
+      return yield* unavailable(
+        `QuickJS can be given at most ${mostMemory / 2 ** 20} MiB of memory, not ${limits.memory} bytes; ask for less`
+      )
+    }
     const seed: Seed = {
       wasm: yield* Effect.tryPromise({
         try: () => compiled(limits.memory + overhead),
