@@ -25,6 +25,7 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import { Gathered } from "./internal/gathered.ts"
 import { newId } from "./internal/serving/newId.ts"
 import * as sse from "./internal/serving/sse.ts"
 import * as Protocol from "./Protocol.ts"
@@ -310,16 +311,30 @@ const assemble = <C extends Calls>(
 
 // The server says something every 15 seconds.
 const silence = "45 seconds"
-const maxEvent = 16 * 1024 * 1024
+// In bytes; more than that no server of ours says in one piece.
+const maxAnswer = 16 * 1024 * 1024
+const maxFailure = 1024 * 1024
 
+const parseJson = Schema.decodeUnknown(Schema.parseJson())
 const decodeEvent = Schema.decodeUnknown(Schema.parseJson(Protocol.Event))
 
-const failureOf = (
-  response: HttpClientResponse.HttpClientResponse
-): Effect.Effect<never, ClientError> =>
-  response.json.pipe(
-    Effect.flatMap(ServingError.fromJson),
-    Effect.mapError(() => unreadable),
+// The body as JSON; no more of it is held than the limit.
+const jsonOf = (
+  response: HttpClientResponse.HttpClientResponse,
+  limit: number
+): Effect.Effect<unknown, ConnectionLost> =>
+  Effect.suspend(() => {
+    const body = new Gathered(limit)
+    return Stream.runForEach(Stream.mapError(response.stream, () => brokenOff), (part) => {
+      body.add(part)
+      return body.isTooLarge ? unreadable : Effect.void
+    }).pipe(Effect.flatMap(() => Effect.mapError(parseJson(new TextDecoder().decode(body.take())), () => unreadable)))
+  })
+
+const failureOf = (response: HttpClientResponse.HttpClientResponse): Effect.Effect<never, ClientError> =>
+  jsonOf(response, maxFailure).pipe(
+    Effect.timeoutFail({ duration: silence, onTimeout: () => brokenOff }),
+    Effect.flatMap((json) => Effect.mapError(ServingError.fromJson(json), () => unreadable)),
     Effect.flatMap(Effect.fail)
   )
 
@@ -334,8 +349,6 @@ const overHttp = (client: HttpClient.HttpClient, { token, url }: Options): Trans
       Effect.mapError(() => lost("Unreachable", `there is no answer from ${base}`)),
       Effect.flatMap((response) => response.status < 400 ? Effect.succeed(response) : failureOf(response))
     )
-  const json = (response: HttpClientResponse.HttpClientResponse) => Effect.mapError(response.json, () => brokenOff)
-
   const asked = ({ begin, from, id }: Request): HttpClientRequest.HttpClientRequest => {
     const request = begin === undefined
       ? HttpClientRequest.get(`${base}/runs/${id}`)
@@ -358,19 +371,18 @@ const overHttp = (client: HttpClient.HttpClient, { token, url }: Options): Trans
     query: (module, input) =>
       Effect.scoped(Effect.flatMap(
         send(HttpClientRequest.bodyUnsafeJson(HttpClientRequest.post(`${base}/run/${module}`), input)),
-        json
+        (response) => jsonOf(response, maxAnswer)
       )),
     events: (request) =>
       Stream.unwrapScoped(Effect.map(send(asked(request)), (response) => {
-        const reader = new sse.Reader(maxEvent)
-        const decoder = new TextDecoder()
+        const reader = new sse.Reader(maxAnswer)
         return response.stream.pipe(
           Stream.mapError(() => brokenOff),
           Stream.timeoutFail(() => brokenOff, silence),
           Stream.mapChunksEffect((chunk) => {
             const messages: Array<sse.Message> = []
             for (const bytes of chunk) {
-              const read = reader.push(decoder.decode(bytes, { stream: true }))
+              const read = reader.push(bytes)
               if (read === undefined) return unreadable
               messages.push(...read)
             }

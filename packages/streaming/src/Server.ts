@@ -25,6 +25,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as admission from "./internal/serving/admission.ts"
+import * as body from "./internal/serving/body.ts"
 import * as input from "./internal/serving/input.ts"
 import { newId } from "./internal/serving/newId.ts"
 import * as openApi from "./internal/serving/openApi.ts"
@@ -523,7 +524,7 @@ export const make = <const M extends Modules, R = never>(
         { title: "effect-dspy", version: "0.1.0", isGuarded: auth !== undefined }
       ),
       admit: (request) => Effect.zipRight(checkPlace(request), authenticate(request)),
-      body: (request) => readBody(request, limits.body ?? 1024 * 1024),
+      body: (request) => body.read(request, limits.body ?? 1024 * 1024),
       run,
       stream: ({ from = 0, id, input, module }, principal) =>
         Stream.unwrapScoped(Effect.gen(function*() {
@@ -593,44 +594,6 @@ const followed = (follower: Runs.Follower): Stream.Stream<ReadonlyArray<Runs.Ent
     )
   )
 }
-
-const readBody = (
-  request: HttpServerRequest.HttpServerRequest,
-  limit: number
-): Effect.Effect<unknown, ServingError.ServingError> => {
-  const tooLarge = ServingError.make("TooLarge", `the body of a request may have ${limit} bytes`)
-  if (Number(request.headers["content-length"] ?? 0) > limit) return tooLarge
-  return Stream.runFoldEffect(request.stream, { parts: [], size: 0 }, (read: Body, part) => {
-    const size = read.size + part.length
-    if (size > limit) return tooLarge
-    read.parts.push(part)
-    return Effect.succeed({ parts: read.parts, size })
-  }).pipe(
-    Effect.mapError((error) =>
-      error._tag === "ServingError" ? error : ServingError.make("BadRequest", "the request did not arrive completely")
-    ),
-    Effect.timeoutFail({
-      duration: "30 seconds",
-      onTimeout: () => ServingError.make("TooSlow", "the request did not arrive in time", { retryable: true })
-    }),
-    Effect.flatMap(decoded),
-    Effect.flatMap(input.parse)
-  )
-}
-
-interface Body {
-  readonly parts: Array<Uint8Array>
-  readonly size: number
-}
-
-const decoded = ({ parts }: Body): Effect.Effect<string, ServingError.ServingError> =>
-  Effect.try({
-    try: () => {
-      const decoder = new TextDecoder("utf-8", { fatal: true })
-      return parts.map((part) => decoder.decode(part, { stream: true })).join("") + decoder.decode()
-    },
-    catch: () => ServingError.make("BadRequest", "what was sent is not UTF-8")
-  })
 
 /**
  * @since 0.1.0

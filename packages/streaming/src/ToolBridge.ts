@@ -26,6 +26,7 @@ import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import { Gathered } from "./internal/gathered.ts"
 
 // =============================================================================
 // Messages
@@ -604,30 +605,14 @@ const newline = 0x0a
 
 const splitLines = <E>(bytes: Stream.Stream<Uint8Array, E>, maxLine: number): Stream.Stream<string | Unreadable, E> =>
   Stream.suspend(() => {
-    // One buffer: pieces of a line that comes byte by byte would each take far more room than they hold.
-    let held = new Uint8Array(firstRoom)
-    let size = 0
+    const begun = new Gathered(maxLine)
     const decoder = new TextDecoder("utf-8", { fatal: true })
-    const hold = (part: Uint8Array): void => {
-      const end = size + part.length
-      // What is too long is skipped, not held.
-      if (end <= maxLine) {
-        if (end > held.length) {
-          const larger = new Uint8Array(Math.min(maxLine, Math.max(end, 2 * held.length)))
-          larger.set(held.subarray(0, size))
-          held = larger
-        }
-        held.set(part, size)
-      }
-      size = end
-    }
     const line = (last: Uint8Array): ReadonlyArray<string | Unreadable> => {
-      const isWhole = size === 0 && last.length <= maxLine
-      if (!isWhole) hold(last)
-      const length = isWhole ? last.length : size
-      const content = isWhole ? last : held.subarray(0, size)
-      size = 0
-      if (held.length > firstRoom) held = new Uint8Array(firstRoom)
+      const isWhole = begun.size === 0
+      if (!isWhole) begun.add(last)
+      const length = isWhole ? last.length : begun.size
+      const content = isWhole ? last : begun.take()
+      // What is too long is skipped, not held.
       if (length > maxLine) return [{ unreadable: `a line of ${length} bytes is longer than ${maxLine}` }]
       try {
         const text = decoder.decode(content).trim()
@@ -643,12 +628,10 @@ const splitLines = <E>(bytes: Stream.Stream<Uint8Array, E>, maxLine: number): St
         found.push(...line(chunk.subarray(start, end)))
         start = end + 1
       }
-      if (start < chunk.length) hold(chunk.subarray(start))
+      if (start < chunk.length) begun.add(chunk.subarray(start))
       return found
     })
   })
-
-const firstRoom = 4096
 
 /**
  * A session over a connection of its own, which it reads until the scope closes

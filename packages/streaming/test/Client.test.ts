@@ -7,6 +7,8 @@ import * as Server from "@effect-dspy/streaming/Server"
 import { NodeHttpClient, NodeSocket } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Chunk, Deferred, Effect, Fiber, Layer, Option, Random, Redacted, Schedule, Schema, Stream } from "effect"
+import * as Http from "node:http"
+import type * as Net from "node:net"
 import { numbered, proxy, start, until, writes } from "./serving.ts"
 
 const answer = Predict.make("question -> answer")
@@ -221,6 +223,50 @@ describe.each(ways)("a client over %s", (_, connect) => {
       assert.strictEqual(model.counts.calls, 1)
     }).pipe(Effect.provide([model.layer, platform]))
   })
+})
+
+describe("what is no server of this kind", () => {
+  /** Answers whatever is asked with this status and 64 KiB of a text at a time, as long as somebody takes it. */
+  const talkative = (status: number) =>
+    Effect.gen(function*() {
+      const said = { bytes: 0 }
+      const server = Http.createServer((_, response) => {
+        response.on("error", () => {})
+        response.writeHead(status, { "content-type": "application/json" })
+        const part = Buffer.alloc(65_536, "a")
+        const talk = (): void => {
+          while (!response.destroyed) {
+            said.bytes += part.length
+            if (!response.write(part)) return void response.once("drain", talk)
+          }
+        }
+        talk()
+      })
+      yield* Effect.acquireRelease(
+        Effect.async<void>((resume) => {
+          server.listen(0, "127.0.0.1", () => resume(Effect.void))
+        }),
+        () => Effect.sync(() => server.closeAllConnections()).pipe(Effect.zipRight(Effect.sync(() => server.close())))
+      )
+      const address = server.address() as Net.AddressInfo // it listens on a port
+      return { said, url: `http://127.0.0.1:${address.port}` }
+    })
+
+  it.scopedLive(
+    "is not listened to without end, neither to its failure nor to its answer",
+    () =>
+      Effect.gen(function*() {
+        for (const [status, most] of [[500, 1], [200, 16]] as const) {
+          const { said, url } = yield* talkative(status)
+          const client = yield* Client.make<{ readonly answer: typeof answer }>({ url })
+          const error = yield* Effect.flip(client.run("answer", question))
+          assert.deepInclude(error, { _tag: "ConnectionLost", reason: "Unreadable" })
+          // And what is in the buffers of the network.
+          assert.isBelow(said.bytes, (most + 12) * 2 ** 20)
+        }
+      }).pipe(Effect.provide(platform)),
+    20_000
+  )
 })
 
 describe("contracts", () => {

@@ -3,8 +3,10 @@ import * as Predict from "@effect-dspy/core/Predict"
 import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
 import * as Server from "@effect-dspy/streaming/Server"
 import * as ServingError from "@effect-dspy/streaming/ServingError"
+import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Data, Deferred, Effect, Exit, Fiber, Redacted, Schema, Scope } from "effect"
+import { held } from "./held.ts"
 import { connect, endless, frame, head, numbered, type Raw, start, until, upgrade, writes } from "./serving.ts"
 
 const answer = Predict.make("question -> answer")
@@ -70,6 +72,29 @@ describe("POST /run", () => {
       assert.strictEqual(bytes.status, 400)
     }).pipe(Effect.provide(model.layer))
   })
+
+  it.scopedLive("holds no more of a body than has come, also when it comes byte by byte", () =>
+    Effect.gen(function*() {
+      const server = yield* Server.make({ modules: { answer } })
+      const text = JSON.stringify({ question: "x".repeat(100_000) })
+      const before = yield* held
+      let more = 0
+      const body = new ReadableStream({
+        async pull(controller) {
+          if (more < text.length) controller.enqueue(new Uint8Array([text.charCodeAt(more)]))
+          else {
+            more = (await Effect.runPromise(held)) - before
+            controller.close()
+          }
+          more++
+        }
+      })
+      const request = HttpServerRequest.fromWeb(
+        new Request("http://localhost/run/answer", { method: "POST", body, duplex: "half" })
+      )
+      assert.deepStrictEqual(yield* server.body(request), JSON.parse(text))
+      assert.isBelow(more, 20 * text.length)
+    }).pipe(Effect.provide(TestLanguageModel.layer([]))), 20_000)
 
   it.scopedLive("says of a failure only what it is", () => {
     const canary = "sk-canary-0123456789"

@@ -1,3 +1,5 @@
+import { Gathered } from "../gathered.ts"
+
 /**
  * The frames of a WebSocket, as RFC 6455 has them, read on the side of a server
  * and written on it. Bytes may come in any pieces; nothing is kept of a message
@@ -24,6 +26,7 @@ interface Header {
   readonly opcode: number
   readonly length: number
   readonly mask: Uint8Array
+  readonly payload: Gathered
 }
 
 const joined = (parts: ReadonlyArray<Uint8Array>, length: number): Uint8Array => {
@@ -42,9 +45,6 @@ export class Reader {
   readonly #decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
   #head: Uint8Array<ArrayBufferLike> = new Uint8Array(0)
   #header: Header | undefined
-  // Grows with what has come: bytes that come one by one take no more room than others.
-  #payload = new Uint8Array(0)
-  #received = 0
   #message: Array<Uint8Array> = []
   #messageLength = 0
   #inMessage = false
@@ -73,26 +73,16 @@ export class Reader {
         this.#header = read.header
         rest = head.subarray(read.size)
       }
-      const { length, mask } = this.#header
-      const part = rest.subarray(0, length - this.#received)
-      if (part.length > 0) {
-        const needed = this.#received + part.length
-        if (needed > this.#payload.length) {
-          const larger = new Uint8Array(Math.min(length, Math.max(needed, 2 * this.#payload.length)))
-          larger.set(this.#payload.subarray(0, this.#received))
-          this.#payload = larger
-        }
-        for (let i = 0; i < part.length; i++) {
-          this.#payload[this.#received + i] = part[i]! ^ mask[(this.#received + i) & 3]! // within both
-        }
-        this.#received = needed
-        rest = rest.subarray(part.length)
+      const { length, mask, payload } = this.#header
+      const offset = payload.size
+      const part = payload.add(rest.subarray(0, length - offset))
+      for (let i = 0; i < part.length; i++) {
+        part[i]! ^= mask[(offset + i) & 3]! // within both
       }
-      if (this.#received < length) break
-      const frame = this.#complete(this.#header, this.#payload)
+      rest = rest.subarray(part.length)
+      if (payload.size < length) break
+      const frame = this.#complete(this.#header)
       this.#header = undefined
-      this.#payload = new Uint8Array(0)
-      this.#received = 0
       if (frame?._tag === "Violation" || frame?._tag === "Close") this.#end(frames, frame)
       else if (frame !== undefined) frames.push(frame)
     }
@@ -138,10 +128,12 @@ export class Reader {
     if (!isControl && (length + this.#messageLength > this.#limit || this.#message.length >= maxParts)) {
       return violation(1009, `a message is larger than ${this.#limit} bytes`)
     }
-    return { header: { isFinal, opcode, length, mask: head.slice(size - 4, size) }, size }
+    const mask = head.slice(size - 4, size)
+    return { header: { isFinal, opcode, length, mask, payload: new Gathered(length) }, size }
   }
 
-  #complete({ isFinal, opcode }: Header, payload: Uint8Array): Frame | undefined {
+  #complete({ isFinal, opcode, payload: gathered }: Header): Frame | undefined {
+    const payload = gathered.take()
     switch (opcode) {
       case opcodes.ping:
         return { _tag: "Ping", payload }

@@ -1,3 +1,4 @@
+import { Gathered } from "../gathered.ts"
 import type * as Runs from "./runs.ts"
 
 /**
@@ -28,43 +29,57 @@ export interface Message {
   readonly data: string
 }
 
+const lf = 0x0a
+const cr = 0x0d
+
 /**
- * Reads events from text in any pieces. Lines end with LF, CR or both, and an
+ * Reads events from bytes in any pieces. Lines end with LF, CR or both, and an
  * event with an empty line; a comment is an event without data.
  */
 export class Reader {
-  #line = ""
+  readonly #limit: number
+  readonly #decoder = new TextDecoder()
+  readonly #begun: Gathered
   #id = ""
   #data: Array<string> = []
-  #characters = 0
+  #size = 0
+  #isTooLarge = false
   #afterReturn = false
-  readonly #limit: number
 
   constructor(limit: number) {
     this.#limit = limit
+    this.#begun = new Gathered(limit)
   }
 
-  /** The events that are complete now, or `undefined` where one is larger than the limit. */
-  push(text: string): ReadonlyArray<Message> | undefined {
+  /** The events that are complete now, or `undefined` where one is larger than the limit, in bytes. */
+  push(bytes: Uint8Array): ReadonlyArray<Message> | undefined {
     const messages: Array<Message> = []
-    let start = this.#afterReturn && text.startsWith("\n") ? 1 : 0
-    if (text !== "") this.#afterReturn = text.endsWith("\r")
-    const end = /\r\n|\n|\r/g
-    end.lastIndex = start
-    for (let match = end.exec(text); match !== null; match = end.exec(text)) {
-      this.#take(this.#line + text.slice(start, match.index), messages)
-      this.#line = ""
-      start = end.lastIndex
+    let start = 0
+    for (let at = 0; at < bytes.length; at++) {
+      const byte = bytes[at]
+      if (byte === lf && this.#afterReturn) start = at + 1
+      else if (byte === lf || byte === cr) {
+        this.#take(this.#line(bytes.subarray(start, at)), messages)
+        start = at + 1
+      }
+      this.#afterReturn = byte === cr
     }
-    this.#line += text.slice(start)
-    return this.#characters + this.#line.length > this.#limit ? undefined : messages
+    if (start < bytes.length) this.#begun.add(bytes.subarray(start))
+    return this.#isTooLarge || this.#size + this.#begun.size > this.#limit ? undefined : messages
+  }
+
+  #line(last: Uint8Array): string {
+    if (this.#begun.size === 0) return this.#decoder.decode(last)
+    this.#begun.add(last)
+    this.#isTooLarge ||= this.#begun.isTooLarge
+    return this.#decoder.decode(this.#begun.take())
   }
 
   #take(line: string, messages: Array<Message>): void {
     if (line === "") {
       if (this.#data.length > 0) messages.push({ id: this.#id, data: this.#data.join("\n") })
       this.#data = []
-      this.#characters = 0
+      this.#size = 0
       return
     }
     const colon = line.indexOf(":")
@@ -73,7 +88,9 @@ export class Reader {
     if (name === "id") this.#id = value
     if (name === "data") {
       this.#data.push(value)
-      this.#characters += value.length
+      // An empty line of data takes room, too.
+      this.#size += line.length
+      this.#isTooLarge ||= this.#size > this.#limit
     }
   }
 }
