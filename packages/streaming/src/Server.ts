@@ -9,16 +9,14 @@
 import * as Json from "@effect-dspy/core/Json"
 import type * as Module from "@effect-dspy/core/Module"
 import type * as ModuleEvent from "@effect-dspy/core/ModuleEvent"
-import type * as Signature from "@effect-dspy/core/Signature"
 import * as HttpLayerRouter from "@effect/platform/HttpLayerRouter"
 import * as HttpServer from "@effect/platform/HttpServer"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
-import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import type * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
@@ -26,14 +24,16 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as admission from "./internal/serving/admission.ts"
 import * as body from "./internal/serving/body.ts"
-import * as input from "./internal/serving/input.ts"
+import * as Connections from "./internal/serving/connections.ts"
+import * as guard from "./internal/serving/guard.ts"
+import * as Inside from "./internal/serving/inside.ts"
 import { newId } from "./internal/serving/newId.ts"
 import * as openApi from "./internal/serving/openApi.ts"
+import * as Routes from "./internal/serving/routes.ts"
 import * as Runs from "./internal/serving/runs.ts"
-import * as session from "./internal/serving/session.ts"
-import * as sse from "./internal/serving/sse.ts"
+import * as Served from "./internal/serving/served.ts"
+import type * as session from "./internal/serving/session.ts"
 import * as Ticker from "./internal/serving/ticker.ts"
-import * as webSocket from "./internal/serving/webSocket.ts"
 import * as Protocol from "./Protocol.ts"
 import * as ServingError from "./ServingError.ts"
 
@@ -151,7 +151,10 @@ export const endpoint = <In, InEncoded, Out, OutEncoded, E, R>(
   module: Module.Module<NoInfer<In>, NoInfer<Out>, E, R>
 ): Endpoint<In, InEncoded, Out, OutEncoded, E, R> => ({ [EndpointTypeId]: EndpointTypeId, contract, module })
 
-const isEndpoint = (u: Module.Any | AnyEndpoint): u is AnyEndpoint => Predicate.hasProperty(u, EndpointTypeId)
+const endpointOf = (name: string, served: Module.Any | AnyEndpoint): AnyEndpoint =>
+  Predicate.hasProperty(served, EndpointTypeId)
+    ? served
+    : { [EndpointTypeId]: EndpointTypeId, contract: Served.ownContract(name, served), module: served }
 
 // =============================================================================
 // Options
@@ -316,106 +319,7 @@ export interface Service {
  */
 export class Server extends Context.Tag("@effect-dspy/streaming/Server")<Server, Service>() {}
 
-// What the routes need beside the service, and nobody else should.
-interface Inside extends session.Host {
-  readonly authenticate: (
-    request: HttpServerRequest.HttpServerRequest
-  ) => Effect.Effect<string, ServingError.ServingError>
-  readonly checkPlace: (
-    request: HttpServerRequest.HttpServerRequest
-  ) => Effect.Effect<void, ServingError.ServingError>
-  readonly session: session.Options
-  readonly limits: {
-    readonly body: number
-    readonly stall: number
-    readonly connections: number
-    readonly connectionsPerCaller: number
-  }
-  readonly origins: ReadonlyArray<string>
-  /** Whether everybody who can reach the server is served. */
-  readonly isOpen: boolean
-  readonly isDraining: () => boolean
-  /** Who is connected, as what closes the connection. */
-  readonly connected: Set<() => void>
-  /** How many WebSockets each caller has. */
-  readonly sockets: Map<string, number>
-}
-
-const insides = new WeakMap<Service, Inside>()
-
-const insideOf = (service: Service): Inside => {
-  const inside = insides.get(service)
-  if (inside === undefined) throw new RangeError("Server: a service is made by Server.make or Server.layer")
-  return inside
-}
-
 const seconds = (duration: Duration.DurationInput): number => Math.max(1, Math.round(Duration.toSeconds(duration)))
-
-interface Entry extends ServedModule {
-  readonly prepare: (input: unknown) => Effect.Effect<Prepared, ServingError.ServingError>
-}
-
-interface Prepared {
-  readonly input: unknown
-  readonly program: Effect.Effect<Json.Json, ServingError.ServingError>
-}
-
-// The signature of a module that is one predictor, which takes and returns what the module does.
-const ownContract = (name: string, { predictors: [first, ...others] }: Module.Any): Signature.Any => {
-  if (first !== undefined && others.length === 0 && (first.path === "" || first.path === "predict")) {
-    return first.signature
-  }
-  throw new RangeError(
-    `Server: "${name}" has no signature of its own; serve it as Server.endpoint({ input, output }, module)`
-  )
-}
-
-const validName = /^[A-Za-z_][A-Za-z0-9_-]{0,63}$/
-
-const entryOf = (
-  name: string,
-  served: Module.Any | AnyEndpoint,
-  context: Context.Context<never>
-): Entry => {
-  if (!validName.test(name)) {
-    throw new RangeError(`Server: "${name}" is no name for a module; use letters, digits, "_" and "-"`)
-  }
-  // What an endpoint holds fits together, as its type has said; here it is any of them.
-  const module = (isEndpoint(served) ? served.module : served) as Module.Module<unknown, unknown, unknown>
-  const { input, instructions, output } = (isEndpoint(served) ? served.contract : ownContract(name, served)) as {
-    readonly instructions?: string
-    readonly input: Schema.Schema.AnyNoContext
-    readonly output: Schema.Schema.AnyNoContext
-  }
-  const decode = Schema.decodeUnknown(input, { errors: "all", onExcessProperty: "error" })
-  const encode = Schema.encodeUnknown(output)
-  return {
-    name,
-    description: instructions ?? "",
-    input: openApi.jsonSchema(input),
-    output: openApi.jsonSchema(output),
-    contract: { input, output },
-    predictors: module.predictors,
-    prepare: (given) =>
-      decode(given).pipe(
-        Effect.mapError(ServingError.invalidInput),
-        Effect.map((value) => ({
-          input: given,
-          program: module(value).pipe(
-            Effect.mapError(ServingError.fromFailure),
-            Effect.flatMap((result) =>
-              Effect.catchAll(encode(result), () =>
-                Effect.zipRight(
-                  Effect.logError(`What "${name}" returns does not fit the output schema it is served with`),
-                  ServingError.make("Failed", "the answer does not fit the schema of the module")
-                ))
-            ),
-            Effect.provide(context)
-          )
-        }))
-      )
-  }
-}
 
 /**
  * What serves the modules, without the routes.
@@ -472,18 +376,18 @@ export const make = <const M extends Modules, R = never>(
     }, ticker)
     // What a module needs was asked for by the type, and is in the context.
     const entries = new Map(
-      Object.entries<Module.Any | AnyEndpoint>(modules).map(([name, served]) => [
+      Object.entries<Module.Any | AnyEndpoint>(modules).map(([name, one]) => [
         name,
-        entryOf(name, served, context as Context.Context<never>)
+        Served.make(name, endpointOf(name, one), context as Context.Context<never>)
       ])
     )
 
-    const prepare = (name: string, given: unknown): Effect.Effect<Prepared, ServingError.ServingError> =>
+    const prepare = (name: string, given: unknown): ReturnType<Served.Served["prepare"]> =>
       entries.get(name)?.prepare(given) ??
         ServingError.make("NotFound", `there is no such module; there are: ${Array.from(entries.keys()).join(", ")}`)
 
     const open: session.Host["open"] = (request, principal, onStall) =>
-      Effect.flatMap(prepare(request.module, request.input), ({ program }) =>
+      Effect.flatMap(prepare(request.module, request.input), (program) =>
         runs.open(
           {
             id: request.id,
@@ -510,10 +414,13 @@ export const make = <const M extends Modules, R = never>(
     const checkPlace = (request: HttpServerRequest.HttpServerRequest) =>
       admission.checkPlace(request, { hosts, origins })
 
-    const run: Service["run"] = ({ input, module }) =>
-      Effect.flatMap(prepare(module, input), ({ program }) => runs.run(program))
+    const run: Service["run"] = ({ input, module }) => Effect.flatMap(prepare(module, input), runs.run)
 
-    const connected = new Set<() => void>()
+    const connections = Connections.make({
+      connections: limits.connections ?? 1000,
+      connectionsPerCaller: limits.connectionsPerCaller ?? 20
+    })
+    const bodySize = limits.body ?? 1024 * 1024
     const served = Array.from(entries.values(), ({ prepare: _, ...module }) => module)
     const drainTime = Duration.decode(limits.drain ?? "30 seconds")
 
@@ -524,28 +431,20 @@ export const make = <const M extends Modules, R = never>(
         { title: "effect-dspy", version: "0.1.0", isGuarded: auth !== undefined }
       ),
       admit: (request) => Effect.zipRight(checkPlace(request), authenticate(request)),
-      body: (request) => body.read(request, limits.body ?? 1024 * 1024),
+      body: (request) => body.read(request, bodySize),
       run,
       stream: ({ from = 0, id, input, module }, principal) =>
         Stream.unwrapScoped(Effect.gen(function*() {
           const request = { id: id ?? (yield* newId), module, input, from }
           const follower = yield* open(request, principal, () => {})
-          return Stream.mapEffect(Stream.flattenIterables(followed(follower)), numbered)
+          return Stream.mapEffect(Stream.flattenIterables(Runs.entries(follower)), numbered)
         })),
       cancel: runs.cancel,
       active: runs.active,
-      drain: runs.drain(drainTime).pipe(
-        // What has been told to end is still to be written; who does not read it is left.
-        Effect.zipRight(
-          Effect.iterate(0, {
-            while: (waited) => connected.size > 0 && waited < 60,
-            body: (waited) => Effect.as(Effect.sleep("50 millis"), waited + 1)
-          })
-        ),
-        Effect.zipRight(Effect.sync(() => connected.forEach((close) => close())))
-      )
+      // What has been told to end is still to be written; who does not read it is left.
+      drain: Effect.zipRight(runs.drain(drainTime), connections.end)
     }
-    insides.set(service, {
+    Inside.set(service, {
       open,
       join: runs.join,
       query: run,
@@ -555,18 +454,13 @@ export const make = <const M extends Modules, R = never>(
       ticker,
       authenticate,
       checkPlace,
+      connections,
       session: { window, concurrency: limits.requestsPerConnection ?? 8, queue: 32 },
-      limits: {
-        body: limits.body ?? 1024 * 1024,
-        stall,
-        connections: limits.connections ?? 1000,
-        connectionsPerCaller: limits.connectionsPerCaller ?? 20
-      },
+      message: bodySize,
+      stall,
       origins,
       isOpen: auth === undefined && hosts.length === 0,
-      isDraining: runs.isDraining,
-      connected,
-      sockets: new Map()
+      isDraining: runs.isDraining
     })
     return service
   })
@@ -576,24 +470,6 @@ const decodeEvent = Schema.decode(Schema.parseJson(Protocol.Event))
 // Written by the schema it is read with.
 const numbered = ({ json, n }: Runs.Entry): Effect.Effect<Protocol.Numbered> =>
   Effect.map(Effect.orDie(decodeEvent(json)), (event) => ({ n, event }))
-
-// Each pull says that what came before it has been read.
-const followed = (follower: Runs.Follower): Stream.Stream<ReadonlyArray<Runs.Entry>> => {
-  let given = 0
-  return Stream.repeatEffectOption(
-    Effect.flatMap(
-      Effect.suspend(() => {
-        follower.read(given)
-        return follower.next
-      }),
-      (entries) => {
-        if (entries === undefined) return Effect.fail(Option.none())
-        given = entries.at(-1)?.n ?? given
-        return Effect.succeed(entries)
-      }
-    )
-  )
-}
 
 /**
  * @since 0.1.0
@@ -606,31 +482,6 @@ export const layer = <const M extends Modules, R = never>(
 // =============================================================================
 // Routes
 // =============================================================================
-
-const failure = (error: ServingError.ServingError): HttpServerResponse.HttpServerResponse =>
-  HttpServerResponse.unsafeJson(ServingError.toJson(error), {
-    status: error.status,
-    headers: {
-      ...(error.retryAfter === undefined ? {} : { "retry-after": String(Math.ceil(error.retryAfter / 1000)) }),
-      // What is still on its way is not waited for, and nothing more is asked of a server that stops.
-      ...(error.reason === "TooSlow" || error.reason === "Unavailable" ? { connection: "close" } : {})
-    }
-  })
-
-const withHeaders = (
-  request: HttpServerRequest.HttpServerRequest,
-  origins: ReadonlyArray<string>
-) =>
-(response: HttpServerResponse.HttpServerResponse): HttpServerResponse.HttpServerResponse => {
-  const { origin } = request.headers
-  return HttpServerResponse.setHeaders(response, {
-    "cache-control": "no-store",
-    "x-content-type-options": "nosniff",
-    ...(origin !== undefined && origins.includes(origin)
-      ? { "access-control-allow-origin": origin, "vary": "origin" }
-      : {})
-  })
-}
 
 /**
  * A handler for a route of your own, under the rules of the server: it is called
@@ -646,135 +497,15 @@ export const guarded = <R>(
     principal: string,
     request: HttpServerRequest.HttpServerRequest
   ) => Effect.Effect<HttpServerResponse.HttpServerResponse, ServingError.ServingError, R>,
-  onError: (error: ServingError.ServingError) => HttpServerResponse.HttpServerResponse = failure
+  onError?: (error: ServingError.ServingError) => HttpServerResponse.HttpServerResponse
 ): Effect.Effect<
   HttpServerResponse.HttpServerResponse,
   never,
   R | Server | HttpServerRequest.HttpServerRequest | Scope.Scope
 > =>
   Effect.gen(function*() {
-    const server = yield* Server
-    const request = yield* HttpServerRequest.HttpServerRequest
-    const { connected, origins } = insideOf(server)
-    yield* present(connected, webSocket.socketOf(request))
-    return yield* server.admit(request).pipe(
-      Effect.flatMap((principal) => handler(principal, request)),
-      Effect.catchAll((error) => Effect.succeed(onError(error))),
-      Effect.map(withHeaders(request, origins))
-    )
+    return yield* guard.answer(yield* Server, yield* HttpServerRequest.HttpServerRequest, handler, onError)
   })
-
-// Whoever is connected can be left when the server stops.
-const present = (
-  connected: Set<() => void>,
-  socket: { readonly destroy: () => unknown } | undefined
-): Effect.Effect<void, never, Scope.Scope> => {
-  const close = (): void => void socket?.destroy()
-  return Effect.acquireRelease(
-    Effect.sync(() => connected.add(close)),
-    () => Effect.sync(() => connected.delete(close))
-  )
-}
-
-const runIdOf = (request: HttpServerRequest.HttpServerRequest): Effect.Effect<string, ServingError.ServingError> => {
-  const id = request.headers["idempotency-key"]
-  if (id === undefined) return newId
-  return /^[A-Za-z0-9_-]{1,128}$/.test(id)
-    ? Effect.succeed(id)
-    : ServingError.make("BadRequest", "the idempotency-key has to be 1 to 128 letters, digits, _ and -")
-}
-
-const lastEventOf = (
-  request: HttpServerRequest.HttpServerRequest
-): Effect.Effect<{ readonly run: string; readonly n: number } | undefined, ServingError.ServingError> => {
-  const id = request.headers["last-event-id"]
-  if (id === undefined || id === "") return Effect.succeed(undefined)
-  const read = sse.readId(id)
-  return read === undefined
-    ? ServingError.make("BadRequest", "the last-event-id is not one that was given out here")
-    : Effect.succeed(read)
-}
-
-const encoder = new TextEncoder()
-
-// The scope of the request is that of the stream: a client that leaves closes it.
-const eventStream = (
-  request: HttpServerRequest.HttpServerRequest,
-  run: string,
-  open: (onStall: () => void) => Effect.Effect<Runs.Follower, ServingError.ServingError, Scope.Scope>
-): Effect.Effect<HttpServerResponse.HttpServerResponse, ServingError.ServingError, Scope.Scope> =>
-  Effect.gen(function*() {
-    const socket = webSocket.socketOf(request)
-    const follower = yield* open(() => socket?.destroy())
-    // Everything was received before: a browser that asks again is told to stop.
-    if (follower.isOver()) return HttpServerResponse.empty({ status: 204 })
-    return HttpServerResponse.stream(
-      Stream.map(followed(follower), (entries) => encoder.encode(sse.write(run, entries))),
-      {
-        contentType: "text/event-stream",
-        headers: { "x-run-id": run, "x-accel-buffering": "no" }
-      }
-    )
-  })
-
-const param = (name: string): Effect.Effect<string, never, HttpLayerRouter.RouteContext> =>
-  Effect.map(HttpLayerRouter.params, (params) => params[name] ?? "")
-
-const streamed = (
-  { open }: Inside,
-  module: string,
-  given: Effect.Effect<unknown, ServingError.ServingError>,
-  principal: string,
-  request: HttpServerRequest.HttpServerRequest
-) =>
-  Effect.gen(function*() {
-    const last = yield* lastEventOf(request)
-    const id = last?.run ?? (yield* runIdOf(request))
-    const task = { id, module, input: yield* given, from: last?.n ?? 0 }
-    return yield* eventStream(request, id, (onStall) => open(task, principal, onStall))
-  })
-
-const webSocketSession = (
-  inside: Inside,
-  request: HttpServerRequest.HttpServerRequest
-): Effect.Effect<HttpServerResponse.HttpServerResponse, ServingError.ServingError> =>
-  Effect.scoped(Effect.gen(function*() {
-    const { authenticate, checkPlace, connected, isDraining, limits, sockets } = inside
-    yield* checkPlace(request)
-    if (isDraining()) return yield* ServingError.make("Unavailable", "the server is about to stop")
-    const caller = yield* authenticate(admission.withBearer(request))
-    yield* Effect.acquireRelease(
-      Effect.suspend(() => {
-        const own = sockets.get(caller) ?? 0
-        let all = 0
-        for (const count of sockets.values()) all += count
-        if (all >= limits.connections || own >= limits.connectionsPerCaller) {
-          return ServingError.make("Unavailable", "there are as many connections as are allowed", {
-            retryable: true,
-            retryAfter: 1000
-          })
-        }
-        sockets.set(caller, own + 1)
-        return Effect.void
-      }),
-      () =>
-        Effect.sync(() => {
-          const left = (sockets.get(caller) ?? 1) - 1
-          if (left === 0) sockets.delete(caller)
-          else sockets.set(caller, left)
-        })
-    )
-    yield* present(connected, webSocket.socketOf(request))
-    const connection = yield* webSocket.accept(request, {
-      message: limits.body,
-      stall: limits.stall,
-      ticker: inside.ticker
-    })
-    yield* session.serve(connection, caller, inside, inside.session)
-  })).pipe(
-    // The connection is closed: nobody gets this.
-    Effect.as(HttpServerResponse.empty())
-  )
 
 /**
  * The routes of a server:
@@ -821,98 +552,8 @@ const webSocketSession = (
  * @category routes
  */
 export const routes: Layer.Layer<never, never, Server | HttpLayerRouter.HttpRouter> = HttpLayerRouter.use((router) =>
-  Effect.gen(function*() {
-    const server = yield* Server
-    const inside = insideOf(server)
-    const route = (
-      method: "GET" | "POST" | "DELETE",
-      path: HttpLayerRouter.PathInput,
-      handler: (
-        principal: string,
-        request: HttpServerRequest.HttpServerRequest
-      ) => Effect.Effect<
-        HttpServerResponse.HttpServerResponse,
-        ServingError.ServingError,
-        HttpLayerRouter.Provided
-      >
-    ) => router.add(method, path, Effect.provideService(guarded(handler), Server, server))
-
-    yield* route("POST", "/run/:module", (_, request) =>
-      Effect.gen(function*() {
-        const answer = yield* server.run({ module: yield* param("module"), input: yield* server.body(request) })
-        return HttpServerResponse.unsafeJson(answer)
-      }))
-    yield* route(
-      "POST",
-      "/stream/:module",
-      (principal, request) =>
-        Effect.flatMap(param("module"), (module) => streamed(inside, module, server.body(request), principal, request))
-    )
-    yield* route("GET", "/stream/:module", (principal, request) =>
-      Effect.gen(function*() {
-        const { input: given } = yield* HttpServerRequest.ParsedSearchParams
-        return yield* streamed(
-          inside,
-          yield* param("module"),
-          typeof given === "string"
-            ? input.parse(given)
-            : ServingError.make("BadRequest", "the input is missing: ?input=… as JSON"),
-          principal,
-          request
-        )
-      }))
-    yield* route("GET", "/runs/:id", (principal, request) =>
-      Effect.gen(function*() {
-        const id = yield* param("id")
-        const last = yield* lastEventOf(request)
-        const { from } = yield* HttpServerRequest.ParsedSearchParams
-        const after = last?.n ?? (typeof from === "string" && /^\d{1,15}$/.test(from) ? Number(from) : 0)
-        return yield* eventStream(request, id, (onStall) => inside.join(id, principal, after, onStall))
-      }))
-    yield* route("DELETE", "/runs/:id", (principal) =>
-      Effect.gen(function*() {
-        const { unless } = yield* HttpServerRequest.ParsedSearchParams
-        const end = unless === "shared" ? inside.leave : inside.cancel
-        const isKnown = yield* end(yield* param("id"), principal)
-        return isKnown
-          ? HttpServerResponse.empty({ status: 204 })
-          : yield* ServingError.make("NotFound", "there is no such run: it may have ended long ago")
-      }))
-    yield* route("GET", "/modules", () =>
-      Effect.succeed(HttpServerResponse.unsafeJson(
-        server.modules.map(({ description, input, name, output }) => ({ name, description, input, output }))
-      )))
-    yield* route("GET", "/openapi.json", () => Effect.succeed(HttpServerResponse.unsafeJson(server.openApi)))
-    yield* router.add(
-      "GET",
-      "/ws",
-      (request) => Effect.catchAll(webSocketSession(inside, request), (error) => Effect.succeed(failure(error)))
-    )
-    for (const path of inside.origins.length === 0 ? [] : preflighted) {
-      yield* router.add("OPTIONS", path, (request) => Effect.map(preflight(inside, request), (response) => response))
-    }
-  })
+  Effect.flatMap(Server, (server) => Routes.add(router, server))
 )
-
-const preflighted = ["/run/:module", "/stream/:module", "/runs/:id", "/modules", "/openapi.json"] as const
-
-// What a browser asks before it lets a page of another origin do what it wants.
-const preflight = (
-  { checkPlace, origins }: Inside,
-  request: HttpServerRequest.HttpServerRequest
-): Effect.Effect<HttpServerResponse.HttpServerResponse> =>
-  checkPlace(request).pipe(
-    Effect.as(HttpServerResponse.empty({
-      status: 204,
-      headers: {
-        "access-control-allow-methods": "GET, POST, DELETE",
-        "access-control-allow-headers": "authorization, content-type, idempotency-key, last-event-id",
-        "access-control-max-age": "600"
-      }
-    })),
-    Effect.catchAll((error) => Effect.succeed(failure(error))),
-    Effect.map(withHeaders(request, origins))
-  )
 
 const isLoopback = (hostname: string): boolean =>
   hostname === "localhost" || hostname === "::1" || hostname.startsWith("127.")
@@ -951,7 +592,7 @@ export const serve = <E = never, R = never>(
     ),
     Layer.provide(Layer.effectDiscard(Effect.gen(function*() {
       const { address } = yield* HttpServer.HttpServer
-      const { isOpen } = insideOf(yield* Server)
+      const { isOpen } = Inside.of(yield* Server)
       if (isOpen && address._tag === "TcpAddress" && !isLoopback(address.hostname)) {
         return yield* Effect.die(
           new RangeError(

@@ -5,7 +5,9 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import * as ServingError from "../../ServingError.ts"
 import type * as Ticker from "./ticker.ts"
 
@@ -439,6 +441,26 @@ export const make = (options: Options, ticker: Ticker.Ticker): Effect.Effect<Run
         })
     }
   })
+
+/**
+ * What a follower is given. Each pull says that what came before it has been read.
+ */
+export const entries = (follower: Follower): Stream.Stream<ReadonlyArray<Entry>> => {
+  let given = 0
+  return Stream.repeatEffectOption(
+    Effect.flatMap(
+      Effect.suspend(() => {
+        follower.read(given)
+        return follower.next
+      }),
+      (entries) => {
+        if (entries === undefined) return Effect.fail(Option.none())
+        given = entries.at(-1)?.n ?? given
+        return Effect.succeed(entries)
+      }
+    )
+  )
+}
 
 // What a provider or a parser has said stays inside.
 const plain = (event: ModuleEvent.Emitted): ModuleEvent.Emitted => {

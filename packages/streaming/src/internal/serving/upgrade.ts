@@ -1,0 +1,30 @@
+import type * as HttpServerRequest from "@effect/platform/HttpServerRequest"
+import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import * as Effect from "effect/Effect"
+import * as ServingError from "../../ServingError.ts"
+import * as admission from "./admission.ts"
+import type { Inside } from "./inside.ts"
+import * as session from "./session.ts"
+import * as webSocket from "./webSocket.ts"
+
+/**
+ * Makes a WebSocket of a request, and serves it until it ends. Whoever is refused
+ * is so before it is opened.
+ */
+export const upgrade = (
+  inside: Inside,
+  request: HttpServerRequest.HttpServerRequest
+): Effect.Effect<HttpServerResponse.HttpServerResponse, ServingError.ServingError> =>
+  Effect.scoped(Effect.gen(function*() {
+    const { authenticate, checkPlace, connections, isDraining } = inside
+    yield* checkPlace(request)
+    if (isDraining()) return yield* ServingError.make("Unavailable", "the server is about to stop")
+    const caller = yield* authenticate(admission.withBearer(request))
+    yield* connections.place(caller)
+    yield* connections.present(webSocket.socketOf(request))
+    const connection = yield* webSocket.accept(request, inside)
+    yield* session.serve(connection, caller, inside, inside.session)
+  })).pipe(
+    // The connection is closed: nobody gets this.
+    Effect.as(HttpServerResponse.empty())
+  )
