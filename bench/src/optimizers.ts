@@ -1,6 +1,6 @@
 /**
  * What optimizers find in the simulated worlds, and what it costs them: test score against calls, tokens and time, and each
- * optimizer against the classical schedule of the same one, seed by seed.
+ * optimizer against the classical schedule of the same one, seed by seed, or against those that it is made of.
  *
  *     pnpm bench optimizers --seeds 20 --worlds mixed,rule --optimizers MIPROv2,GEPA
  *
@@ -16,7 +16,7 @@ import * as Evaluate from "@effect-dspy/core/Evaluate"
 import * as fs from "node:fs"
 import { parseArgs } from "node:util"
 import { table } from "./fixture/measure.ts"
-import { classical, optimizers } from "./worlds/registry.ts"
+import { classical, optimizers, parts } from "./worlds/registry.ts"
 import * as trial from "./worlds/trial.ts"
 import * as World from "./worlds/World.ts"
 
@@ -66,7 +66,8 @@ if (!options["held-out"] && seeds.some((seed) => seed >= heldOut)) {
 // Running
 // -----------------------------------------------------------------------------
 
-const contenders = chosen.flatMap(([name, optimizer]) => [
+const names = new Set(chosen.flatMap(([name]) => [name, ...parts[name] ?? []]))
+const contenders = Object.entries(optimizers).filter(([name]) => names.has(name)).flatMap(([name, optimizer]) => [
   [name, optimizer] as const,
   ...(classical[name] === undefined ? [] : [[`${name}, classical`, classical[name]] as const])
 ])
@@ -155,7 +156,7 @@ for (const [, { name: kind }] of kinds) {
     })
   )
   const pairs = chosen.flatMap(([name]) =>
-    [`${name}, classical`, `DSPy ${name}`].map((other) => [name, other] as const)
+    [`${name}, classical`, `DSPy ${name}`, ...parts[name] ?? []].map((other) => [name, other] as const)
   )
     .map(([one, other]) => ({ one, other, seeds: paired(kind, one, other) }))
     .filter(({ seeds }) => seeds.length > 0)

@@ -27,6 +27,10 @@ import type * as Optimizer from "./Optimizer.ts"
  *   round on with temperature 1 and a rollout of its own.
  * - `metricThreshold`: the score from which on a run is accepted; without it,
  *   anything above 0.
+ * - `schedule`: `parallel` (the default) runs as many examples at once as
+ *   demonstrations are still wanted, and more where there is room; `classical`
+ *   one after the other, as DSPy does, so that no run is in vain. Both find the
+ *   same.
  *
  * @since 0.1.0
  * @category models
@@ -37,13 +41,13 @@ export interface Options<In, Labels, Out, E, R, R2 = never> extends Optimizer.Op
   readonly maxLabeledDemos?: number | undefined
   readonly maxRounds?: number | undefined
   readonly metricThreshold?: number | undefined
+  readonly schedule?: "parallel" | "classical" | undefined
 }
 
 /**
- * The run as a stream of events. Examples are tried side by side and accepted
- * in their order: as many as are still wanted, and where `concurrency` leaves
- * room beside the measuring, more ahead; what is still under way when there are
- * enough is interrupted.
+ * The run as a stream of events. Examples that are tried side by side are
+ * accepted in their order; what is still under way when there are enough is
+ * interrupted.
  *
  * @since 0.1.0
  * @category running
@@ -53,19 +57,20 @@ export const events = <M extends Module.Any, In, Out, Labels, E = never, R = nev
   options: Options<In, Labels, Out, E, R, R2>
 ): Stream.Stream<Optimizer.OptimizerEvent<M>, Optimizer.OptimizerError, Module.Requirements<M> | R | R2> => {
   const bootstrapping = fewShot.defaults(options)
+  const schedule = options.schedule ?? "parallel"
   return search.events({
     optimizer: "BootstrapFewShot",
     module,
     options,
     teacher: options.teacher,
-    settings: fewShot.settings(bootstrapping),
+    settings: { ...fewShot.settings(bootstrapping), schedule },
     check: fewShot.check(module, bootstrapping),
     trials: 2,
     attempts: options.trainset.length * bootstrapping.maxRounds,
     body: (run) =>
       run.trials([{
         origin: "bootstrapped",
-        propose: fewShot.bootstrapper(run, options.trainset, bootstrapping).propose({
+        propose: fewShot.bootstrapper(run, options.trainset, bootstrapping, schedule).propose({
           order: options.trainset,
           size: bootstrapping.maxBootstrappedDemos,
           place: "bootstrapped"

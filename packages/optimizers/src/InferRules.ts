@@ -39,7 +39,7 @@ import type * as Optimizer from "./Optimizer.ts"
  * @category models
  */
 export interface Options<In, Labels, Out, E, R, R2 = never>
-  extends BootstrapFewShot.Options<In, Labels, Out, E, R, R2>, Optimizer.Prompted<R2>
+  extends Omit<BootstrapFewShot.Options<In, Labels, Out, E, R, R2>, "schedule">, Optimizer.Prompted<R2>
 {
   readonly numCandidates?: number | undefined
   readonly numRules?: number | undefined

@@ -309,8 +309,10 @@ export const layerMemory: Layer.Layer<Journal> = Layer.effect(
  * off.
  *
  * One process at a time writes it: whoever comes second fails with `Locked`. The
- * file `<path>.lock` says so, which its holder touches every second; that of a
- * process which was killed is taken over when it is five seconds old.
+ * file `<path>.lock` says so, which its holder touches twice a second; that of a
+ * process which was killed is taken over when it is five seconds old. One that
+ * was only slow, or suspended, looks before it writes again, and fails with
+ * `Locked` then; what it was writing at that very moment may still follow.
  *
  * @example
  * ```ts

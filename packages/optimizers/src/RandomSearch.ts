@@ -5,8 +5,9 @@
  * random order, of random number.
  *
  * After DSPy's BootstrapFewShotWithRandomSearch. Candidates are made and
- * measured side by side, and a training example that several candidates need
- * is run once: the teacher has the same demonstrations for all of them.
+ * measured side by side; a training example that several candidates need is run
+ * once, since the teacher has the same demonstrations for all of them; and a
+ * candidate that will not win is not measured to the end.
  *
  * @since 0.1.0
  */
@@ -15,29 +16,38 @@ import * as Effect from "effect/Effect"
 import type * as Stream from "effect/Stream"
 import type * as BootstrapFewShot from "./BootstrapFewShot.ts"
 import * as fewShot from "./internal/fewShot.ts"
+import * as race from "./internal/race.ts"
 import * as rng from "./internal/rng.ts"
+import type { Exhausted } from "./internal/runs.ts"
 import * as search from "./internal/search.ts"
 import * as Optimizer from "./Optimizer.ts"
 
 /**
  * - `numCandidatePrograms`: how many random ones, 16 by default.
  * - `stopAtScore`: ends the search with the first candidate, in their order,
- *   whose mean is at least this.
+ *   whose mean is at least this; so that there is a first one, each is measured
+ *   on all selection examples.
  * - `labeledSample`: whether labelled examples are sampled (the default) or the
  *   first ones of the training set.
  * - `restrict`: only these candidates, by seed: -3 has no demonstrations, -2
  *   labelled ones, -1 is bootstrapped in the given order, 0 and up at random.
+ * - `schedule`: `racing` (the default) measures the random ones on a growing part
+ *   of the selection examples and lets go of those that will not win: two thirds
+ *   of the runs. `classical` measures all of them on all examples, and the
+ *   teacher, shown other labels for each, makes one run after the other, as in
+ *   DSPy.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options<In, Labels, Out, E, R, R2 = never>
-  extends BootstrapFewShot.Options<In, Labels, Out, E, R, R2>
+  extends Omit<BootstrapFewShot.Options<In, Labels, Out, E, R, R2>, "schedule">
 {
   readonly numCandidatePrograms?: number | undefined
   readonly stopAtScore?: number | undefined
   readonly labeledSample?: boolean | undefined
   readonly restrict?: ReadonlyArray<number> | undefined
+  readonly schedule?: "racing" | "classical" | undefined
 }
 
 /**
@@ -54,8 +64,14 @@ export const events = <M extends Module.Any, In, Out, Labels, E = never, R = nev
   const { maxBootstrappedDemos, maxLabeledDemos } = bootstrapping
   const numCandidatePrograms = options.numCandidatePrograms ?? 16
   const labeledSample = options.labeledSample ?? true
+  const schedule = options.schedule ?? "racing"
   const seeds = Array.from({ length: Math.max(0, numCandidatePrograms) + 3 }, (_, index) => index - 3)
     .filter((seed) => options.restrict?.includes(seed) ?? true)
+  // Which one is the first to reach a score is only known of those that were measured.
+  const races = schedule === "racing" && options.stopAtScore === undefined
+  const listed = seeds.filter((seed) => seed < 0)
+  const random = seeds.filter((seed) => seed >= 0)
+  const total = (options.valset ?? options.trainset).length
   return search.events({
     optimizer: "RandomSearch",
     module,
@@ -66,7 +82,8 @@ export const events = <M extends Module.Any, In, Out, Labels, E = never, R = nev
       numCandidatePrograms,
       stopAtScore: options.stopAtScore ?? null,
       labeledSample,
-      restrict: options.restrict ?? null
+      restrict: options.restrict ?? null,
+      schedule
     },
     check: Effect.gen(function*() {
       yield* fewShot.check(module, bootstrapping)
@@ -80,8 +97,16 @@ export const events = <M extends Module.Any, In, Out, Labels, E = never, R = nev
     }),
     trials: seeds.length + 1,
     attempts: options.trainset.length * bootstrapping.maxRounds,
+    ...(races
+      ? { runs: (window) => (1 + listed.length) * total + race.cost(random.length, total, window) }
+      : undefined),
     body: (run) => {
-      const bootstrap = fewShot.bootstrapper(run, options.trainset, bootstrapping)
+      const bootstrap = fewShot.bootstrapper(
+        run,
+        options.trainset,
+        bootstrapping,
+        schedule === "classical" ? "classical" : "parallel"
+      )
       const plan = (seed: number): search.Plan => {
         switch (seed) {
           case -3:
@@ -121,16 +146,49 @@ export const events = <M extends Module.Any, In, Out, Labels, E = never, R = nev
                 size: maxBootstrappedDemos === 0
                   ? 0
                   : 1 + rng.at(run.seed, place, "size").below(maxBootstrappedDemos),
-                place
+                place,
+                teacher: schedule === "classical" ? `teacher, ${place}` : undefined
               })
             }
           }
         }
       }
-      return run.trials(seeds.map(plan), options.stopAtScore)
+      return races
+        ? raced(run, listed.map(plan), random.map(plan))
+        : run.trials(seeds.map(plan), options.stopAtScore)
     }
   })
 }
+
+// The few that are listed are measured in full, so that a run that ends early has them; the random ones race with the best of them.
+const raced = <In, Out, R>(
+  run: search.Search<In, Out, R>,
+  listed: ReadonlyArray<search.Plan>,
+  random: ReadonlyArray<search.Plan>
+): Effect.Effect<void, Optimizer.OptimizerError | Exhausted> =>
+  Effect.gen(function*() {
+    const made = (plans: ReadonlyArray<search.Plan>) =>
+      Effect.forEach(plans, ({ origin, propose, seed }) =>
+        Effect.map(propose, (proposed) => ({ origin, seed, ...proposed })), { concurrency: run.side })
+    const given = yield* run.enroll({ origin: "as given", parameters: run.given, runs: [] })
+    if (run.side === 1) {
+      yield* run.settle([given])
+    }
+    yield* run.ahead(run.selection.map((example) => ({ contender: given, example })))
+    const [measured, others] = yield* Effect.all([
+      Effect.gen(function*() {
+        const contenders = [given, ...yield* Effect.forEach(yield* made(listed), run.enroll)]
+        if (run.side === 1) {
+          yield* run.settle(contenders)
+        }
+        return contenders
+      }),
+      made(random)
+    ], { concurrency: run.side })
+    const racers = yield* Effect.forEach(others, run.enroll)
+    yield* race.ahead(run, racers, measured.length * run.selection.length)
+    yield* race.run(run, racers, yield* race.all(run, measured, given))
+  })
 
 /**
  * The best of all candidates, the module as given among them.

@@ -75,6 +75,23 @@ describe("accepted runs", () => {
       assert.strictEqual(model.load.now, 0)
     }))
 
+  it.effect("are the same one after the other, classically, and no run is in vain", () =>
+    Effect.gen(function*() {
+      const of = (schedule: "parallel" | "classical") =>
+        Effect.gen(function*() {
+          const model = simulate({ answer: knows((item) => item % 3 === 1) })
+          const { compiled, demos } = yield* run(
+            BootstrapFewShot.events(sort, { ...options, concurrency: 50, maxBootstrappedDemos: 3, schedule })
+          ).pipe(Effect.provide(model.layer))
+          return { compiled, items: itemsOf(demos()), tried: model.requests.length - 2 * valset.length }
+        })
+      const [parallel, classical] = [yield* of("parallel"), yield* of("classical")]
+      assert.deepStrictEqual(classical.items, parallel.items)
+      assert.strictEqual(classical.compiled.score.mean, parallel.compiled.score.mean)
+      assert.strictEqual(classical.tried, 8)
+      assert.isAbove(parallel.tried, 8)
+    }))
+
   it.effect("may be fewer than asked for", () =>
     Effect.gen(function*() {
       const { attempts, demos } = yield* run(BootstrapFewShot.events(sort, options)).pipe(

@@ -45,7 +45,10 @@ describe("a line", () => {
   it.effect("is what one event says", () =>
     Effect.gen(function*() {
       const events = Array.from(
-        yield* RandomSearch.events(sort, search).pipe(Stream.runCollect, Effect.provide(simulate().layer))
+        yield* RandomSearch.events(sort, { ...search, schedule: "classical" }).pipe(
+          Stream.runCollect,
+          Effect.provide(simulate().layer)
+        )
       )
       const lines = events.map((event) => Progress.line(event))
       assert.isTrue(lines.every((line) => !line.includes("\n")))

@@ -24,7 +24,9 @@ describe("candidates", () => {
   it.effect("are the module as given, without demonstrations, labelled, bootstrapped, and 16 at random", () =>
     Effect.gen(function*() {
       const model = simulate()
-      const { compiled } = yield* run(RandomSearch.events(sort, options)).pipe(Effect.provide(model.layer))
+      const { compiled } = yield* run(RandomSearch.events(sort, { ...options, schedule: "classical" })).pipe(
+        Effect.provide(model.layer)
+      )
       const candidates = byIndex(compiled)
       assert.deepStrictEqual(candidates.map(({ seed }) => seed), [
         undefined,
@@ -64,10 +66,36 @@ describe("candidates", () => {
   it.effect("may be without bootstrapped demonstrations", () =>
     Effect.gen(function*() {
       const { all, compiled } = yield* run(
-        RandomSearch.events(sort, { ...options, maxBootstrappedDemos: 0, maxLabeledDemos: 2, numCandidatePrograms: 3 })
+        RandomSearch.events(sort, {
+          ...options,
+          maxBootstrappedDemos: 0,
+          maxLabeledDemos: 2,
+          numCandidatePrograms: 3,
+          schedule: "classical"
+        })
       ).pipe(Effect.provide(simulate().layer))
       assert.deepStrictEqual(byIndex(compiled).map(kinds), ["", "", "ll", "ll", "ll", "ll", "ll"])
       assert.isFalse(all.some(({ _tag }) => _tag === "Attempt"))
+    }))
+
+  it.effect("have each a teacher that is shown other labels, classically", () =>
+    Effect.gen(function*() {
+      const taught = (schedule: "racing" | "classical") =>
+        Effect.gen(function*() {
+          const model = simulate()
+          yield* RandomSearch.compile(sort, { ...options, schedule, maxLabeledDemos: 4, numCandidatePrograms: 4 }).pipe(
+            Effect.provide(model.layer)
+          )
+          const asked = new Set(trainset.map(({ inputs }) => inputs.item))
+          return new Set(model.requests.flatMap((request) =>
+            asked.has(field(textOf(request.messages.at(-1)), "item") ?? "")
+              ? [JSON.stringify(request.messages.slice(0, -1))]
+              : []
+          ))
+        })
+      // The labels of the example itself are left out, so that there may be more prompts than teachers.
+      assert.isBelow((yield* taught("racing")).size, 6)
+      assert.isAtLeast((yield* taught("classical")).size, 5)
     }))
 
   it.effect("take labelled examples from the start if they are not to be sampled", () =>
@@ -156,12 +184,33 @@ describe("cost", () => {
       const { all, compiled, done } = yield* run(
         RandomSearch.events(sort, { ...search, concurrency: 24 })
       ).pipe(Effect.provide(model.layer))
-      // The program as given has no demonstrations, so that it is not measured twice.
       const attempts = new Set(all.flatMap((event) => event._tag === "Attempt" ? [event.example] : []))
-      assert.strictEqual(model.requests.length, 19 * 30 + attempts.size)
       assert.isBelow(attempts.size, 40)
+      const measured = compiled.candidates.reduce((sum, { score }) => sum + score.known, 0)
+      assert.strictEqual(model.requests.length, measured + attempts.size)
       assert.strictEqual(compiled.spend.calls, model.requests.length)
       assert.deepInclude(done, { discarded: { calls: 0, usage: {} } })
+    }))
+
+  it.effect("is two thirds of what it takes to measure every candidate on every example", () =>
+    Effect.gen(function*() {
+      const [racing, classical] = yield* Effect.forEach(["racing", "classical"] as const, (schedule) =>
+        Effect.gen(function*() {
+          const model = simulate()
+          const result = yield* run(RandomSearch.events(sort, { ...search, schedule, concurrency: 8 })).pipe(
+            Effect.provide(model.layer)
+          )
+          return { ...result, requests: model.requests }
+        }))
+      assert.isBelow(racing!.requests.length, 0.75 * classical!.requests.length)
+      assert.isTrue(racing!.all.some(({ _tag }) =>
+        _tag === "Retired"
+      ))
+      // Those that are not drawn at random are measured in full.
+      for (const { complete, seed } of racing!.compiled.candidates) if ((seed ?? -1) < 0) assert.isTrue(complete)
+      assert.isTrue(classical!.compiled.candidates.every(({ complete }) => complete))
+      // The program as given has no demonstrations, so that it is not measured twice.
+      assert.isAtLeast(classical!.requests.length, 19 * 30)
     }))
 
   it.effect("of runs that turn out not to be needed is told", () =>

@@ -131,24 +131,36 @@ export const bare = (parameters: Parameters.Parameters): Parameters.Parameters =
 // Bootstrapping
 // -----------------------------------------------------------------------------
 
+/** What the teacher is shown. */
+interface Shown {
+  readonly parameters: Parameters.Parameters
+  readonly hash: string
+}
+
 interface Attempted {
   readonly runs: ReadonlyArray<Run>
   readonly demos: ReadonlyMap<string, Parameters.Demo> | undefined
 }
 
-/** Makes candidates; an example that several of them need is run once. */
+/**
+ * Makes candidates. An example that several of them need is run once, unless the teacher is shown labels drawn at a
+ * place of its own.
+ */
 export interface Bootstrapper {
   readonly propose: (options: {
     readonly order: ReadonlyArray<AnyExample>
     readonly size: number
     readonly place: string
+    readonly teacher?: string | undefined
   }) => Effect.Effect<Proposed, Optimizer.OptimizerError | Exhausted>
 }
 
+/** With the `classical` schedule the teacher makes one run after the other, as in DSPy. */
 export const bootstrapper = <In, Out, R>(
   search: Search<In, Out, R>,
   trainset: ReadonlyArray<AnyExample>,
-  options: Bootstrapping<In, Out, R>
+  options: Bootstrapping<In, Out, R>,
+  schedule: "parallel" | "classical" = "parallel"
 ): Bootstrapper => {
   const teacher = options.teacher ?? search.module
   const own: Parameters.Parameters = Object.fromEntries(
@@ -156,10 +168,13 @@ export const bootstrapper = <In, Out, R>(
   )
   // A teacher that has demonstrations already was compiled before and knows better.
   const compiled = Object.values(own).some(({ demos }) => demos.length > 0)
-  const parameters = compiled
-    ? own
-    : labeled(search, { parameters: own, trainset, k: options.maxLabeledDemos, sample: true, place: "teacher" })
-  const candidate = Parameters.hash(parameters)
+  const shownAt = (place: string): Shown => {
+    const parameters = compiled
+      ? own
+      : labeled(search, { parameters: own, trainset, k: options.maxLabeledDemos, sample: true, place })
+    return { parameters, hash: Parameters.hash(parameters) }
+  }
+  const shared = shownAt("teacher")
   const sober = search.evaluator("teacher", teacher)
   // Asked again, a model gives another answer only if it may choose.
   const warm = search.evaluator("teacher, warm", Module.withSettings(teacher, { temperature: 1 }))
@@ -185,7 +200,10 @@ export const bootstrapper = <In, Out, R>(
     return chosen
   }
 
-  const attempt = (example: AnyExample): Effect.Effect<Attempted, Optimizer.OptimizerError | Exhausted> =>
+  const attempt = (
+    { hash, parameters }: Shown,
+    example: AnyExample
+  ): Effect.Effect<Attempted, Optimizer.OptimizerError | Exhausted> =>
     Effect.gen(function*() {
       const runs: Array<Run> = []
       for (let round = 0; round < options.maxRounds; round++) {
@@ -194,7 +212,7 @@ export const bootstrapper = <In, Out, R>(
           example: example.id,
           ...(round === 0 ? undefined : { rollout: `round ${round}` }),
           trace: true
-        }, candidate)
+        }, hash)
         runs.push(run)
         const demos = demosOf(run.scored, example.id)
         if (demos !== undefined) return { runs, demos }
@@ -203,8 +221,9 @@ export const bootstrapper = <In, Out, R>(
     })
 
   return {
-    propose: ({ order, place, size }) =>
+    propose: ({ order, place, size, teacher: drawn }) =>
       Effect.gen(function*() {
+        const shown = drawn === undefined ? shared : shownAt(drawn)
         const runs: Array<Run> = []
         const passed: Array<ReadonlyMap<string, Parameters.Demo>> = []
         const used = new Set<string>()
@@ -215,10 +234,11 @@ export const bootstrapper = <In, Out, R>(
             window: search.window,
             // No more than could still be needed if all succeed, so that none is in vain; beyond that only what would
             // otherwise be idle. Later examples may succeed first, but more successes than are wanted are never needed.
-            wanted: (running) => successes < size && successes + running < size + search.idle,
+            wanted: (running) =>
+              schedule === "classical" ? running === 0 : successes < size && successes + running < size + search.idle,
             task: (index) =>
               search.purse.admit(
-                attempt(order[index]!).pipe( // within, by the count
+                attempt(shown, order[index]!).pipe( // within, by the count
                   Effect.tap(({ demos }) => {
                     if (demos !== undefined) successes++
                   }),

@@ -1,6 +1,7 @@
 /**
- * One process at a time: a file beside what it guards, which its holder touches every second. That of a process which was
- * killed is touched no more, and whoever comes next takes it over.
+ * One process at a time: a file beside what it guards, which its holder touches twice a second. That of a process which was
+ * killed is touched no more, and whoever comes next takes it over. It may have been alive, only slow: so it writes nothing
+ * once it has not seen its own name there for a moment, and who takes over waits for longer than that.
  */
 import type { PlatformError } from "@effect/platform/Error"
 import * as FileSystem from "@effect/platform/FileSystem"
@@ -16,11 +17,14 @@ import type * as Scope from "effect/Scope"
 /** Another process holds it, or has taken it over. */
 export class Held extends Data.TaggedError("Held") {}
 
-const beat = 1000
+const beat = 500
 // A process that is busy may miss some beats.
-const stale = 5 * beat
-// All who find it stale at the same moment have written their name by then, and the last one stays.
-const settling = 250
+const stale = 10 * beat
+// How long its holder trusts what it last saw there.
+const lease = beat
+// By then who held it has seen that it is lost, and all who found it stale at the same moment have written their name, of
+// whom the last one stays.
+const settling = 3 * lease
 
 // So many holders in a row may leave at the very moment when they are looked at.
 const mostLeft = 100
@@ -54,7 +58,7 @@ export const acquire = (
             // The clock of another machine may be ahead of ours.
             const fresh = Math.min(touched, since) + stale - now
             if (fresh > 0) {
-              yield* Effect.sleep(Math.min(fresh, 1.5 * beat))
+              yield* Effect.sleep(Math.min(fresh, 2 * beat))
               return yield* take({ touched, since })
             }
             yield* fs.writeFileString(path, name)
@@ -69,13 +73,13 @@ export const acquire = (
     )
     yield* take()
 
-    let touched = yield* Clock.currentTimeMillis
+    let seen = yield* Clock.currentTimeMillis
     let lost = false
     const touch = Effect.gen(function*() {
       const now = yield* Clock.currentTimeMillis
       if (yield* mine) {
         yield* fs.utimes(path, now / 1000, now / 1000)
-        touched = now
+        seen = now
       } else lost = true
     }).pipe(
       Effect.catchAll((error) => {
@@ -86,9 +90,9 @@ export const acquire = (
     )
     yield* Effect.forkScoped(Effect.repeat(touch, Schedule.spaced(beat)))
     return Effect.gen(function*() {
-      // Somebody may have come while this process was suspended.
-      if ((yield* Clock.currentTimeMillis) - touched >= stale) yield* touch
-      if (lost) return yield* new Held()
+      const now = yield* Clock.currentTimeMillis
+      if (now - seen >= lease) yield* touch
+      if (lost || now - seen >= stale) return yield* new Held()
     })
   })
 

@@ -30,6 +30,32 @@ const reach = (plan: ReadonlyArray<Racing.Round>, round: number, staying: number
   return (later ?? plan[round])?.examples ?? met
 }
 
+// Positions in the selection; the same ones first in every race of a run, since what was measured is free.
+const orderOf = <In, Out, R>(search: Search<In, Out, R>): ReadonlyArray<number> =>
+  rng.at(search.seed, "race").shuffle(search.selection.map((_, index) => index))
+
+const cellsOf = <In, Out, R>(
+  search: Search<In, Out, R>,
+  contenders: ReadonlyArray<Contender>,
+  positions: ReadonlyArray<number>
+): ReadonlyArray<Cell> =>
+  contenders.flatMap((contender) => positions.map((position) => ({ contender, example: search.selection[position]! })) // its positions
+  )
+
+/** Starts what a race will begin with, if the window has room for all of it beside so many other runs. */
+export const ahead = <In, Out, R>(
+  search: Search<In, Out, R>,
+  challengers: ReadonlyArray<Contender>,
+  beside: number
+): Effect.Effect<void> => {
+  const racers = Array.from(new Set(challengers))
+  const room = search.window - beside
+  const first = reach(rounds(racers.length, search.selection.length), 0, racers.length, room)
+  return racers.length * first > room
+    ? Effect.void
+    : search.ahead(cellsOf(search, racers, orderOf(search).slice(0, first)))
+}
+
 /** The new leader; who leads must have been settled. */
 export const run = <In, Out, R>(
   search: Search<In, Out, R>,
@@ -38,8 +64,7 @@ export const run = <In, Out, R>(
 ): Effect.Effect<Contender, Optimizer.OptimizerError | Exhausted> =>
   Effect.gen(function*() {
     const total = search.selection.length
-    // Positions in the selection; the same ones first in every race of a run, since what was measured is free.
-    const order = rng.at(search.seed, "race").shuffle(search.selection.map((_, index) => index))
+    const order = orderOf(search)
     const inOrder = (contender: Contender) => {
       const scores = search.scores(contender)
       return order.map((index) => scores[index])
@@ -52,10 +77,7 @@ export const run = <In, Out, R>(
       if (round.examples === total) return yield* final(search, racers, round.contenders, leader)
       const staying = racers.slice(0, round.contenders)
       for (const one of racers.slice(round.contenders)) yield* search.retire(one, "behind the others")
-      const cells = (from: number, to: number): ReadonlyArray<Cell> =>
-        staying.flatMap((contender) =>
-          order.slice(from, to).map((position) => ({ contender, example: search.selection[position]! })) // its positions
-        )
+      const cells = (from: number, to: number) => cellsOf(search, staying, order.slice(from, to))
       const reached = reach(plan, index, staying.length, search.window)
       if (reached > round.examples) yield* search.ahead(cells(plan[index - 1]?.examples ?? 0, reached))
       yield* search.measure(cells(0, round.examples))
