@@ -261,8 +261,9 @@ export * as Racing from "./Racing.ts"
  * random order, of random number.
  *
  * After DSPy's BootstrapFewShotWithRandomSearch. Candidates are made and
- * measured side by side, and a training example that several candidates need
- * is run once: the teacher has the same demonstrations for all of them.
+ * measured side by side; a training example that several candidates need is run
+ * once, since the teacher has the same demonstrations for all of them; and a
+ * candidate that will not win is not measured to the end.
  *
  * @since 0.1.0
  */
