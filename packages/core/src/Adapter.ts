@@ -88,8 +88,9 @@ export interface Parsed {
 
 /**
  * One thing that is wrong with an answer. `description` has nothing of what was
- * said, so that it can go into logs and spans; `got` is what stood there, cut off
- * where it is long.
+ * said, so that it can go into logs and spans, unless the `message` that a schema
+ * is annotated with has; `got` is what stood there, cut off where it is long, and
+ * in brackets what the schema says of it.
  *
  * @since 0.1.0
  * @category errors
@@ -427,9 +428,17 @@ export const encodeInputs = (
 export const describe = ({ description, got }: Problem): string =>
   got === undefined ? description : `${description}, got ${got}`
 
+// A list of which every item is wrong can have more problems than a model needs to see, or a log.
+const maxListed = 20
+
+const listed = (problems: ReadonlyArray<Problem>, text: (problem: Problem) => string): ReadonlyArray<string> => {
+  const more = problems.length - maxListed
+  return [...problems.slice(0, maxListed).map(text), ...(more > 0 ? [`and ${more} more`] : [])]
+}
+
 /**
  * What to say to a model whose answer could not be used, so that it can do
- * better.
+ * better. Of many problems it names the first 20 and how many more there are.
  *
  * @since 0.1.0
  * @category destructors
@@ -437,7 +446,7 @@ export const describe = ({ description, got }: Problem): string =>
 export const feedback = (signature: Signature.Any, problems: ReadonlyArray<Problem>): string =>
   [
     "Your answer could not be used:",
-    ...problems.map((problem) => `- ${describe(problem)}`),
+    ...listed(problems, describe).map((text) => `- ${text}`),
     "",
     `Answer again in the same format, with ${
       Signature.fields(signature).outputs.map((field) => `\`${field.name}\` (${field.type})`).join(", ")
@@ -450,7 +459,8 @@ export const feedback = (signature: Signature.Any, problems: ReadonlyArray<Probl
 
 /**
  * An answer that is not what the signature asks for. The message has nothing of
- * what was said; `text` is the answer as it came, `found` the fields that could be told apart; `previous` holds the
+ * what was said, and of many problems the first 20; `text` is the answer as it
+ * came, `found` the fields that could be told apart; `previous` holds the
  * failures before a fallback or a repeated question, oldest first. A free answer
  * from which fields were to be extracted stands among them without problems.
  *
@@ -477,7 +487,7 @@ export class AdapterParseError
     return `The answer${
       this.path === "" ? "" : ` at "${this.path}"`
     } could not be read by the ${this.adapter} adapter: ${
-      this.problems.map((problem) => problem.description).join("; ")
+      listed(this.problems, ({ description }) => description).join("; ")
     }. Expected fields: ${this.expected.join(", ")}; found: ${this.found.length === 0 ? "none" : this.found.join(", ")}`
   }
 }

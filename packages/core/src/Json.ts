@@ -29,22 +29,26 @@ export interface JsonRecord {
 
 /**
  * Whether a value survives `JSON.stringify` unchanged: finite numbers, strings,
- * booleans, `null`, arrays and plain objects of these.
+ * booleans, `null`, arrays and plain objects of these, at most 1,000 inside of
+ * one another. What contains itself is none.
  *
  * @since 0.1.0
  * @category guards
  */
-export const isJson = (u: unknown): u is Json => {
+export const isJson = (u: unknown): u is Json => isWithin(u, 1000)
+
+const isWithin = (u: unknown, levels: number): boolean => {
   switch (typeof u) {
     case "string":
     case "boolean":
       return true
     case "number":
       return Number.isFinite(u)
-    case "object":
+    case "object": {
       if (u === null) return true
-      if (Array.isArray(u)) return u.every(isJson)
-      return isPlain(u) && Object.values(u).every(isJson)
+      const members = Array.isArray(u) ? u : isPlain(u) ? Object.values(u) : undefined
+      return members !== undefined && levels > 0 && members.every((member) => isWithin(member, levels - 1))
+    }
     default:
       return false
   }

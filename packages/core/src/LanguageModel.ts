@@ -701,7 +701,8 @@ export class Folder {
       case "TextDelta": {
         const output = this.#output(delta.index)
         output.text += delta.text
-        if (delta.logprobs !== undefined) (output.logprobs ??= []).push(...delta.logprobs)
+        // One by one: there may be more than a call takes arguments.
+        for (const token of delta.logprobs ?? []) (output.logprobs ??= []).push(token)
         return
       }
       case "ReasoningDelta":

@@ -4,7 +4,7 @@ import type { Json } from "@effect-dspy/core/Json"
 import * as JsonAdapter from "@effect-dspy/core/JsonAdapter"
 import * as Signature from "@effect-dspy/core/Signature"
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Either, ParseResult, Schema } from "effect"
+import { Duration, Effect, Either, Option, ParseResult, Schema } from "effect"
 import { decodeFields } from "./adapters.ts"
 
 type Field = Parameters<typeof Signature.make>[0]["output"][string]
@@ -293,8 +293,96 @@ describe("Adapter", () => {
       })
       assert.deepStrictEqual((yield* Adapter.decode(one(Slow), fields("a"))).value, { x: "A" })
       const [problem] = yield* Effect.flip(Adapter.decode(one(Slow), fields("")))
-      assert.strictEqual(problem?.description, "field \"x\": nothing to look up")
+      assert.deepStrictEqual(problem, {
+        kind: "type",
+        field: "x",
+        description: "field \"x\": expected string that can be decoded",
+        got: "\"\" (nothing to look up)"
+      })
     }))
+
+  it("keeps what was said out of descriptions, also where a schema quotes it, and passes on what the schema says", () => {
+    const Span = Schema.Struct({ from: Schema.Int, to: Schema.Int })
+    const cases: ReadonlyArray<readonly [field: Field, written: string, description: string, got: string]> = [
+      [
+        Schema.NumberFromString,
+        "s3cret",
+        "field \"x\": expected string that can be decoded as NumberFromString",
+        "\"s3cret\" (Unable to decode \"s3cret\" into a number)"
+      ],
+      [
+        Schema.String.pipe(Schema.filter((text) => text === "" ? undefined : `${text} is not empty`)),
+        "s3cret",
+        "field \"x\": expected string",
+        "\"s3cret\" (s3cret is not empty)"
+      ],
+      [
+        Span.pipe(Schema.filter(({ from, to }) => from <= to || { path: ["to"], message: "ends before it begins" })),
+        "{\"from\":2,\"to\":1}",
+        "field \"x.to\": is refused by a check of its schema",
+        "{\"from\":2,\"to\":1} (ends before it begins)"
+      ]
+    ]
+    for (const [field, written, description, got] of cases) {
+      assert.deepStrictEqual(text(field, written), Either.left([{ kind: "type", field: "x", description, got }]))
+    }
+  })
+
+  describe("recursive types", () => {
+    type List = number | ReadonlyArray<List>
+    const List: Schema.Schema<List> = Schema.Union(Schema.Number, Schema.Array(Schema.suspend(() => List)))
+    type Sum = { readonly op: "add" | "subtract"; readonly left: Sum | number; readonly right: number }
+    const side = Schema.suspend((): Schema.Schema<Sum | number> => Schema.Union(Schema.Number, Sum))
+    const operation = <const Op extends string>(op: Op) =>
+      Schema.Struct({ op: Schema.Literal(op), left: side, right: Schema.Number })
+    const Sum: Schema.Schema<Sum> = Schema.Union(operation("add"), operation("subtract"))
+
+    it("of lists are mended inside, and nothing is wrapped in lists without end", () => {
+      assert.deepStrictEqual(value(json(List, [["1"], "2"])), [[1], 2])
+      assert.deepStrictEqual(value(text(List, "three")), ["type"])
+      assert.deepStrictEqual(value(json(List, ["three"])), ["type"])
+    })
+
+    it("of several alternatives are mended at every depth, with time for each level once", () => {
+      let written: Json = "1"
+      let expected: Sum | number = 1
+      for (let depth = 0; depth < 100; depth++) {
+        const op = depth % 3 === 0 ? "add" : "subtract"
+        written = { op, left: written, right: depth }
+        expected = { op, left: expected, right: depth }
+      }
+      const decoded = json(Sum, written)
+      assert.deepStrictEqual(value(decoded), expected)
+      assert.strictEqual(repairs(decoded), 1)
+    })
+  })
+
+  it("notes as many repairs and problems as there are, and tells a model of the first ones", () => {
+    const signature = one(Schema.Array(Schema.Int))
+    const many = (count: number, item: string) => Array.from({ length: count }, () => item)
+    const numbers = many(300_000, "1")
+    assert.strictEqual(repairs(text(Schema.Array(Schema.Int), JSON.stringify(numbers))), 300_000)
+    assert.strictEqual(repairs(json(Schema.NullOr(Schema.Array(Schema.Int)), numbers)), 300_000)
+
+    const found = Either.getLeft(json(Schema.Array(Schema.Int), many(1000, "one"))).pipe(Option.getOrThrow)
+    assert.strictEqual(found.length, 1000)
+    const lines = Adapter.feedback(signature, found).split("\n")
+    assert.strictEqual(lines.length, 24)
+    assert.deepStrictEqual(lines.slice(20, 22), [
+      "- field \"x[19]\": expected number, got \"one\"",
+      "- and 980 more"
+    ])
+    const error = new Adapter.AdapterParseError({
+      adapter: "chat",
+      path: "",
+      problems: found,
+      expected: ["x"],
+      found: [],
+      text: "",
+      previous: []
+    })
+    assert.include(error.message, "field \"x[19]\": expected number; and 980 more. Expected fields: x; found: none")
+  })
 
   it("keeps the remarks of the parser before its own", () => {
     const decoded = Effect.runSync(
@@ -343,6 +431,22 @@ describe("Adapter", () => {
         Either.left([{ kind: "missing", field: "q", description: "field \"q\": is missing, expected string" }])
       )
       assert.isTrue(Either.isLeft(encode(signature, "question")))
+    })
+
+    it("refuses what contains itself, is too deep for JSON, or has no text", () => {
+      const anything = Signature.make({ input: { x: Schema.Unknown }, output: { answer: Schema.String } })
+      const loop: { self?: unknown } = {}
+      loop.self = loop
+      let deep: unknown = []
+      for (let depth = 0; depth < 100_000; depth++) deep = [deep]
+      const bare: { [key: string]: unknown } = Object.create(null)
+      bare["n"] = 1n
+      for (const x of [loop, deep, bare, Symbol("x")]) {
+        assert.deepStrictEqual(
+          Either.mapLeft(encode(anything, { x }), (all) => all.map(({ field, kind }) => [field, kind])),
+          Either.left([["x", "type"]])
+        )
+      }
     })
 
     it("refuses what JSON does not have", () => {

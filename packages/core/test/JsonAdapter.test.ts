@@ -440,6 +440,14 @@ Do it.`,
       ])
     })
 
+    it("as many pieces as come before the object turns out to be the answer", () => {
+      const signature = Signature.make({ input: { q: Schema.String }, output: { type: Schema.String } })
+      const pieces = Array.from(JSON.stringify({ type: "x".repeat(300_000) }))
+      const { events, parsed } = read(adapter, signature, pieces)
+      assert.deepStrictEqual(events.map(({ _tag }) => _tag), ["FieldStart", "FieldDelta", "FieldEnd"])
+      assert.isTrue(Either.isRight(parsed))
+    })
+
     it("states are values: an older one goes on as if the newer one had never been", () => {
       adapter.parser(qa, (parser) => {
         const [a] = parser.step(parser.initial, "{\"answer\": \"ab")

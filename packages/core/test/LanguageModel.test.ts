@@ -38,6 +38,18 @@ describe("LanguageModel", () => {
       )
     ))
 
+  it.effect("an answer of as many tokens as a model writes folds back", () =>
+    Effect.gen(function*() {
+      const logprobs = Array.from({ length: 300_000 }, () => ({ token: "x", logprob: -1 }))
+      const response: LanguageModel.Response = {
+        outputs: [{ text: "x".repeat(300_000), toolCalls: [], finishReason: "stop", logprobs }],
+        usage: {},
+        model: "m"
+      }
+      const { outputs } = yield* LanguageModel.fold(LanguageModel.unfold(response), "m")
+      assert.strictEqual(outputs[0]?.logprobs?.length, 300_000)
+    }))
+
   it.effect("a stream that ends without Completed is truncated, not an answer", () =>
     Effect.gen(function*() {
       const model = LanguageModel.make({

@@ -34,7 +34,7 @@ export const read = (adapter: Adapter.Adapter, signature: Signature.Any, pieces:
     for (const piece of pieces) {
       const [next, found] = parser.step(state, piece)
       state = next
-      events.push(...found)
+      for (const event of found) events.push(event)
     }
     const [rest, parsed] = parser.end(state)
     return { events: merged([...events, ...rest]), parsed }

@@ -60,7 +60,7 @@ export const of = (signature: Signature.Any): Codec => {
 }
 
 const wire = (field: Signature.Field): Wire => {
-  const ast = withoutUndefined(AST.encodedBoundAST(field.schema.ast))
+  const ast = withoutUndefined(coerce.written(field.schema.ast))
   const isNullable = coerce.guard(ast)(null)
   // For an optional field the words that mean null elsewhere mean that it is absent.
   const readable = field.optional && !isNullable ? AST.Union.make([ast, AST.null]) : ast
@@ -252,9 +252,14 @@ export const issues = (issue: ParseResult.ParseIssue, wires: ReadonlyArray<Wire>
         return only !== undefined && more.length === 0 ? visit(only, path) : mismatch(issue, path)
       }
       case "Refinement":
-        return issue.kind === "From" ? visit(issue.issue, path) : mismatch(issue, path)
+        // A filter may say what is wrong in words, or at which place.
+        return issue.kind === "From" || issue.issue._tag !== "Type"
+          ? visit(issue.issue, path)
+          : mismatch(issue, path, issue.issue.message)
       case "Transformation":
-        return visit(issue.issue, path)
+        return issue.kind === "Transformation" && issue.issue._tag === "Type"
+          ? mismatch(issue, path, issue.issue.message)
+          : visit(issue.issue, path)
       case "Missing":
         return add("missing", path, `is missing${expectation(issue.ast.type, path, ", expected ")}`)
       case "Unexpected":
@@ -262,20 +267,21 @@ export const issues = (issue: ParseResult.ParseIssue, wires: ReadonlyArray<Wire>
       case "Forbidden":
         return add("type", path, issue.message ?? "cannot be read")
       case "Type":
-        return issue.message === undefined ? mismatch(issue, path) : add("type", path, issue.message)
+        return AST.isRefinement(issue.ast)
+          ? add("type", path, "is refused by a check of its schema", saying(issue.actual, issue.message))
+          : mismatch(issue, path, issue.message)
     }
   }
   const mismatch = (
-    issue: ParseResult.Composite | ParseResult.Refinement | ParseResult.Type,
-    path: ReadonlyArray<PropertyKey>
+    issue: ParseResult.Composite | ParseResult.Refinement | ParseResult.Transformation | ParseResult.Type,
+    path: ReadonlyArray<PropertyKey>,
+    said?: string
   ): void => {
     const custom = Option.getOrUndefined(AST.getMessageAnnotation(issue.ast))?.(issue)
-    add(
-      "type",
-      path,
-      typeof custom === "string" ? custom : expectation(issue.ast, path, "expected "),
-      got(issue.actual)
-    )
+    const expected = typeof custom === "string"
+      ? custom
+      : expectation(issue.ast, path, "expected ") + (AST.isTransformation(issue.ast) ? decodable(issue.ast) : "")
+    add("type", path, expected, saying(issue.actual, said))
   }
   const expectation = (ast: AST.AST, path: ReadonlyArray<PropertyKey>, lead: string): string => {
     const wire = path.length === 1 ? wires.find(({ name }) => name === path[0]) : undefined
@@ -289,6 +295,15 @@ export const issues = (issue: ParseResult.ParseIssue, wires: ReadonlyArray<Wire>
   return problems
 }
 
+const decodable = (ast: AST.Transformation): string =>
+  ` that can be decoded${
+    Option.match(AST.getIdentifierAnnotation(ast), { onNone: () => "", onSome: (id) => ` as ${id}` })
+  }`
+
+// What a schema says of a value may quote it, so it stands with it.
+const saying = (value: unknown, said: string | undefined): string =>
+  said === undefined ? got(value) : `${got(value)} (${said})`
+
 const pathText = (path: ReadonlyArray<PropertyKey>): string =>
   path.reduce<string>(
     (text, key) => text === "" ? String(key) : typeof key === "number" ? `${text}[${key}]` : `${text}.${String(key)}`,
@@ -296,6 +311,15 @@ const pathText = (path: ReadonlyArray<PropertyKey>): string =>
   )
 
 const got = (value: unknown): string => {
-  const text = Json.isJson(value) ? JSON.stringify(value) : String(value)
+  const text = textOf(value)
   return text.length > 80 ? `${text.slice(0, 79)}…` : text
+}
+
+const textOf = (value: unknown): string => {
+  if (Json.isJson(value)) return JSON.stringify(value)
+  try {
+    return String(value)
+  } catch {
+    return typeof value // an object may be made so that it has no text
+  }
 }

@@ -7,7 +7,7 @@ import * as Either from "effect/Either"
 import * as ParseResult from "effect/ParseResult"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
-import type * as AST from "effect/SchemaAST"
+import * as AST from "effect/SchemaAST"
 import type { Problem } from "../Adapter.ts"
 import * as Json from "../Json.ts"
 import * as code from "./code.ts"
@@ -31,8 +31,19 @@ export interface Reader {
 
 export const notes = (): Notes => ({ repairs: [], problems: [] })
 
+// One by one: there may be more than a call takes arguments.
+const append = (notes: Notes, { problems = [], repairs }: {
+  readonly repairs: ReadonlyArray<string>
+  readonly problems?: Notes["problems"]
+}): void => {
+  for (const repair of repairs) notes.repairs.push(repair)
+  for (const problem of problems) notes.problems.push(problem)
+}
+
 /**
- * The reader of a type on the encoded side.
+ * The reader of the encoded side of a type. It goes by the type as it was
+ * declared, in which what is recursive comes back to itself: Effect's encoded
+ * side of it is another one at every level.
  */
 export const reader = (ast: AST.AST): Reader => {
   let known = readers.get(ast)
@@ -44,6 +55,22 @@ export const reader = (ast: AST.AST): Reader => {
 }
 
 const readers = new WeakMap<AST.AST, Reader>()
+
+/**
+ * The type that is written for a type: where its transformations begin.
+ */
+export const written = (ast: AST.AST): AST.AST => {
+  switch (ast._tag) {
+    case "Transformation":
+      return written(ast.from)
+    case "Refinement": {
+      const from = written(ast.from)
+      return from === ast.from ? ast : from
+    }
+    default:
+      return ast
+  }
+}
 
 const build = (ast: AST.AST): Reader => {
   switch (ast._tag) {
@@ -304,7 +331,8 @@ interface Alternative extends Reader {
 const alternatives = (ast: AST.AST): ReadonlyArray<Alternative> => {
   const members: Array<Member> = []
   const others: Array<Alternative> = []
-  const visit = (ast: AST.AST): void => {
+  const visit = (type: AST.AST): void => {
+    const ast = written(type)
     switch (ast._tag) {
       case "Union":
         return ast.types.forEach(visit)
@@ -328,12 +356,19 @@ const alternatives = (ast: AST.AST): ReadonlyArray<Alternative> => {
 }
 
 /**
- * Whether a value is of a type as it stands.
+ * Whether a value is of the encoded side of a type as it stands.
  */
 export const guard = (ast: AST.AST): (value: unknown) => boolean => {
-  let is: ((value: unknown) => boolean) | undefined
-  return (value) => (is ??= ParseResult.is(Schema.make(ast)))(value)
+  let known = guards.get(ast)
+  if (known === undefined) {
+    let is: ((value: unknown) => boolean) | undefined
+    known = (value) => (is ??= ParseResult.is(Schema.make(AST.encodedBoundAST(ast))))(value)
+    guards.set(ast, known)
+  }
+  return known
 }
+
+const guards = new WeakMap<AST.AST, (value: unknown) => boolean>()
 
 const union = (members: ReadonlyArray<Alternative>): Reader => {
   const [only] = members
@@ -342,19 +377,26 @@ const union = (members: ReadonlyArray<Alternative>): Reader => {
   const hasString = others.length < members.length
   const one = (
     read: (member: Alternative, notes: Notes) => Json.Json,
-    notes: Notes,
     otherwise: Json.Json
-  ): Json.Json => {
-    const found = new Map<string, readonly [Json.Json, Notes]>()
+  ): readonly [Json.Json, Notes] => {
+    let found: readonly [Json.Json, Notes] | undefined
     for (const member of others) {
-      const own: Notes = { repairs: [], problems: [] }
+      const own = notes()
       const value = read(member, own)
-      if (member.is(value)) found.set(Json.canonical(value), [value, own])
+      if (!member.is(value)) continue
+      if (found === undefined) found = [value, own]
+      else if (Json.canonical(found[0]) !== Json.canonical(value)) return [otherwise, notes()]
     }
-    const [first] = found.values()
-    if (found.size !== 1 || first === undefined) return otherwise
-    notes.repairs.push(...first[1].repairs)
-    return first[0]
+    return found === undefined ? [otherwise, notes()] : [found[0], { ...found[1], problems: [] }]
+  }
+  // What several types around this one have in common is read once, not once for each: that would double at every level.
+  const known = new WeakMap<object, readonly [Json.Json, Notes]>()
+  const inside = (value: Json.Json): readonly [Json.Json, Notes] => {
+    const before = typeof value === "object" && value !== null ? known.get(value) : undefined
+    if (before !== undefined) return before
+    const found = one((member, notes) => member.json(value, notes), value)
+    if (typeof value === "object" && value !== null) known.set(value, found)
+    return found
   }
   // A text is a string here unless it is exactly another member. A string that would be misread stands in quotes.
   const mixed = (text: string): Json.Json => {
@@ -365,17 +407,21 @@ const union = (members: ReadonlyArray<Alternative>): Reader => {
     if (typeof value === "string") return mixed(value) === value ? text : value
     return others.some((member) => member.is(value)) ? value : text
   }
+  const noted = ([value, own]: readonly [Json.Json, Notes], notes: Notes): Json.Json => {
+    append(notes, own)
+    return value
+  }
   return {
     text: (text, notes) => {
       if (hasString) return mixed(text)
       const value = jsonText.strict(text.trim())
       if (value !== undefined && members.some((member) => member.is(value))) return value
-      return one((member, notes) => member.text(text, notes), notes, text)
+      return noted(one((member, notes) => member.text(text, notes), text), notes)
     },
     json: (value, notes) => {
       if (members.some((member) => member.is(value))) return value
       const onlyText = hasString && others.every((member) => member.is === Predicate.isNull)
-      return onlyText ? string.json(value, notes) : one((member, notes) => member.json(value, notes), notes, value)
+      return onlyText ? string.json(value, notes) : noted(inside(value), notes)
     }
   }
 }
@@ -391,7 +437,7 @@ const structured = (text: string, notes: Notes, json: Reader["json"], is: (value
     if (/^[[{`]/.test(trimmed)) notes.problems.push(found.left)
     return text
   }
-  notes.repairs.push(...found.right.repairs)
+  append(notes, found.right)
   return json(found.right.value, notes)
 }
 
@@ -399,17 +445,16 @@ const array = (ast: AST.TupleType): Reader => {
   const is = guard(ast)
   const elements = ast.elements.map((element) => reader(element.type))
   const [rest, ...trailing] = ast.rest.map((type) => reader(type.type))
-  // Only where all items are alike can one value stand for an array of one.
-  const item = trailing.length === 0 && rest !== undefined && elements.every((element) => element === rest)
-    ? rest
-    : undefined
+  // Only where all items are alike can one value stand for an array of one, and only where it is known of how many.
+  const alike = trailing.length === 0 && elements.every((element) => element === rest)
+  const item = () => alike && !ast.rest.some(({ type }) => isEndless(type)) ? rest : undefined
   const single = (value: Json.Json, read: Json.Json | undefined, notes: Notes): Json.Json => {
     if (read === undefined || read === null || !is([read])) return value
     notes.repairs.push("a single value was read as an array of one")
     return [read]
   }
   const json: Reader["json"] = (value, notes) => {
-    if (!Array.isArray(value)) return single(value, item?.json(value, notes), notes)
+    if (!Array.isArray(value)) return single(value, item()?.json(value, notes), notes)
     const after = value.length - trailing.length
     return value.map((element: Json.Json, index) => {
       const found = elements[index] ?? (index < after ? rest : trailing[index - after])
@@ -421,13 +466,30 @@ const array = (ast: AST.TupleType): Reader => {
       const own: Notes = { repairs: [], problems: [] }
       const read = structured(text, own, json, is)
       // Prose is not an array of one string: it may as well be a list in another notation.
-      const alone = read === text && item !== undefined && item !== string ? item.text(text, notes) : text
+      const one = read === text ? item() : undefined
+      const alone = one !== undefined && one !== string ? one.text(text, notes) : text
       if (alone !== text) return single(text, alone, notes)
-      notes.repairs.push(...own.repairs)
-      notes.problems.push(...own.problems)
+      append(notes, own)
       return read
     },
     json
+  }
+}
+
+// Whether a value of a type may be an array in an array, and so on without end.
+const isEndless = (ast: AST.AST, suspended = false): boolean => {
+  const type = written(ast)
+  switch (type._tag) {
+    case "Suspend":
+      return isEndless(type.f(), true)
+    case "Union":
+      return type.types.some((member) => isEndless(member, suspended))
+    case "TupleType":
+      return suspended || type.rest.some((item) => isEndless(item.type))
+    case "Refinement":
+      return isEndless(type.from, suspended)
+    default:
+      return false
   }
 }
 

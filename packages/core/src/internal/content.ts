@@ -25,7 +25,7 @@ export const isOne = (ast: AST.AST): boolean => showOf(ast) !== undefined
 /** What a value is shown as, if it is of a type that is shown as parts. */
 export const partsOf = (ast: AST.AST, value: Json): ReadonlyArray<Part> | undefined => {
   const show = showOf(ast)
-  return show !== undefined && coerce.guard(AST.encodedBoundAST(ast))(value) ? show(value) : undefined
+  return show !== undefined && coerce.guard(ast)(value) ? show(value) : undefined
 }
 
 /** Whether values of a type are shown as parts, or have some inside. */
@@ -110,7 +110,7 @@ export const write = (ast: AST.AST | undefined, value: Json, out: Writer): void 
     case "Suspend":
       return write(ast.f(), value, out)
     case "Union":
-      return write(ast.types.find((type) => coerce.guard(AST.encodedBoundAST(type))(value)), value, out)
+      return write(ast.types.find((type) => coerce.guard(type)(value)), value, out)
     case "TupleType":
       if (!isList(value)) break
       out.text("[")

@@ -58,7 +58,8 @@ export class JsonFields implements Machine {
     }
     this.#flush()
     if (this.#events.length > 0 && this.#state !== "searching") {
-      events.push(...this.#events)
+      // One by one: there may be more than a call takes arguments.
+      for (const event of this.#events) events.push(event)
       this.#events = []
     }
   }
