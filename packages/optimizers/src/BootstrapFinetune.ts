@@ -4,8 +4,9 @@
  * conversation that ends with its answer.
  *
  * After DSPy's BootstrapFinetune. What a model is shown to be tuned on is exactly
- * what the program will send it. Calls are told apart by the path of their
- * predictor, so that loops and branches are no problem.
+ * what the program will send to one without native tools or reasoning: an agent's
+ * rounds are text, as with `toolCalls: "text"`. Calls are told apart by the path
+ * of their predictor, so that loops and branches are no problem.
  *
  * @since 0.1.0
  */
@@ -36,17 +37,54 @@ import * as Optimizer from "./Optimizer.ts"
 // Data
 // =============================================================================
 
+const TextPart = Schema.Struct({ type: Schema.Literal("text"), text: Schema.String })
+
+const ImagePart = Schema.Struct({
+  type: Schema.Literal("image_url"),
+  image_url: Schema.Struct({ url: Schema.String, detail: Schema.optional(Schema.Literal("low", "high", "auto")) })
+})
+
+const Said = Schema.Union(Schema.String, Schema.NonEmptyArray(TextPart))
+
+const ToolCall = Schema.Struct({
+  id: Schema.String,
+  type: Schema.Literal("function"),
+  function: Schema.Struct({ name: Schema.String, arguments: Schema.String })
+})
+
+const Message = Schema.Union(
+  Schema.Struct({ role: Schema.Literal("system"), content: Said }),
+  Schema.Struct({
+    role: Schema.Literal("user"),
+    content: Schema.Union(Schema.String, Schema.NonEmptyArray(Schema.Union(TextPart, ImagePart)))
+  }),
+  Schema.Struct({ role: Schema.Literal("assistant"), content: Said }),
+  Schema.Struct({
+    role: Schema.Literal("assistant"),
+    content: Schema.NullOr(Said),
+    tool_calls: Schema.NonEmptyArray(ToolCall)
+  }),
+  Schema.Struct({ role: Schema.Literal("tool"), content: Said, tool_call_id: Schema.String })
+)
+
 /**
- * One conversation to learn from, as fine-tuning services read it: nothing but
- * `messages`, with texts only, the last one the answer to be learnt.
+ * One conversation to learn from, as fine-tuning services read it: the last of
+ * `messages` is the answer to be learnt. Texts are texts, and parts where there
+ * are images, which only users show; `tools` are those that were offered.
  *
  * @since 0.1.0
  * @category models
  */
 export const Chat = Schema.Struct({
-  messages: Schema.NonEmptyArray(
-    Schema.Struct({ role: Schema.Literal("system", "user", "assistant"), content: Schema.String })
-  )
+  messages: Schema.NonEmptyArray(Message),
+  tools: Schema.optional(Schema.NonEmptyArray(Schema.Struct({
+    type: Schema.Literal("function"),
+    function: Schema.Struct({
+      name: Schema.String,
+      description: Schema.optional(Schema.String),
+      parameters: Json.JsonRecord
+    })
+  })))
 })
 
 /**
@@ -78,18 +116,19 @@ export interface Dataset {
 export const toJsonl = (dataset: Dataset): string => dataset.chats.map((chat) => `${JSON.stringify(chat)}\n`).join("")
 
 /**
- * A call that shows the model something that is no text, such as an image, which
- * the format has no place for.
+ * A call that chat data for fine-tuning have no place for: `what` it is that it
+ * shows, such as a sound; `path` its predictor, and `example` the id of the
+ * training example.
  *
  * @since 0.1.0
  * @category errors
  */
-export class NotText extends Schema.TaggedError<NotText>("@effect-dspy/optimizers/BootstrapFinetune/NotText")(
-  "NotText",
-  { path: Schema.String }
+export class NotInChat extends Schema.TaggedError<NotInChat>("@effect-dspy/optimizers/BootstrapFinetune/NotInChat")(
+  "NotInChat",
+  { path: Schema.String, example: Schema.String, what: Schema.String }
 ) {
   override get message(): string {
-    return `A call of the predictor "${this.path}" shows the model more than text, which chat data for fine-tuning cannot hold. Leave the predictor out by Module.freeze`
+    return `On the training example ${this.example} the predictor "${this.path}" is shown ${this.what}, which chat data for fine-tuning cannot hold. Leave the predictor out by Module.freeze, or such examples`
   }
 }
 
@@ -161,7 +200,7 @@ export interface Collected {
  * @since 0.1.0
  * @category errors
  */
-export type FinetuneError = Optimizer.OptimizerError | NotText
+export type FinetuneError = Optimizer.OptimizerError | NotInChat
 
 // =============================================================================
 // Running
@@ -237,7 +276,7 @@ const collect = <M extends Module.Any, In, Out, Labels, E, R, R2>(
       teacher: Math.floor(index / data.trainset.length),
       example: data.trainset[index % data.trainset.length]! // within, by the remainder
     })
-    const passed: Array<Trace.Trace> = []
+    const passed: Array<{ readonly example: string; readonly trace: Trace.Trace }> = []
     let done = 0
     let spend: Optimizer.Spend = { calls: 0, usage: {} }
     const end = yield* ordered.run({
@@ -258,10 +297,10 @@ const collect = <M extends Module.Any, In, Out, Labels, E, R, R2>(
           const { calls, scored, usage } = made.value
           const passes = scored._tag === "Scored" &&
             (metricThreshold === undefined ? scored.score > 0 : scored.score >= metricThreshold)
-          if (passes) passed.push(scored.trace ?? [])
           done++
           spend = { calls: spend.calls + calls, usage: LanguageModel.addUsage(spend.usage, usage) }
           const { example, teacher } = place(index)
+          if (passes) passed.push({ example: example.id, trace: scored.trace ?? [] })
           yield* mailbox.offer({
             _tag: "Attempt",
             example: example.id,
@@ -276,10 +315,10 @@ const collect = <M extends Module.Any, In, Out, Labels, E, R, R2>(
     })
 
     const chats = new Map<string | undefined, Array<Chat>>()
-    for (const call of passed.flat()) {
+    for (const { call, example } of passed.flatMap(({ example, trace }) => trace.map((call) => ({ call, example })))) {
       const predictor = call.listed ? module.predictors.find(({ path }) => path === call.path) : undefined
       if (predictor === undefined) continue
-      const chat = yield* conversation(adapter, predictor, excludeDemos, call)
+      const chat = yield* conversation(adapter, predictor, excludeDemos, call, example)
       const file = multitask ? undefined : call.path
       chats.set(file, [...chats.get(file) ?? [], chat])
     }
@@ -302,8 +341,9 @@ const conversation = (
   adapter: Adapter.Adapter,
   { parameters, path, signature }: Module.Predictor,
   excludeDemos: boolean,
-  { inputs, outputs }: Trace.Call
-): Effect.Effect<Chat, NotText> => {
+  { inputs, outputs }: Trace.Call,
+  example: string
+): Effect.Effect<Chat, NotInChat> => {
   const format = (demos: ReadonlyArray<Parameters.Demo>) =>
     adapter.format({
       signature,
@@ -311,15 +351,59 @@ const conversation = (
       demos,
       inputs,
       capabilities: LanguageModel.defaultCapabilities
-    }).messages
+    })
   // An adapter writes answers where it shows them.
-  const answer = format([Parameters.augmented({ ...inputs, ...outputs })]).findLast(({ role }) => role === "assistant")
-  const messages = [...format(excludeDemos ? [] : parameters?.demos ?? []), ...answer === undefined ? [] : [answer]]
-  return Effect.mapError(
-    Schema.decodeUnknown(Chat)({ messages: messages.map(({ content, role }) => ({ role, content })) }),
-    () => new NotText({ path })
+  const answer = format([Parameters.augmented({ ...inputs, ...outputs })]).messages.findLast(({ role }) =>
+    role === "assistant"
+  )
+  const { messages, tools = [] } = format(excludeDemos ? [] : parameters?.demos ?? [])
+  const all = [...messages, ...answer === undefined ? [] : [answer]]
+  const refused = (what: string) => new NotInChat({ path, example, what })
+  const foreign = all.map(foreignTo).find((what) => what !== undefined)
+  return foreign !== undefined ? refused(foreign) : Effect.mapError(
+    Schema.decodeUnknown(Chat)({
+      messages: all.map(written),
+      ...(tools.length === 0 ? undefined : {
+        tools: tools.map((tool) => ({ type: "function", function: tool }))
+      })
+    }),
+    // An adapter of one's own may write anything.
+    () => refused("turns of no known form")
   )
 }
+
+const foreignTo = ({ content, role }: LanguageModel.Message): string | undefined => {
+  if (typeof content === "string") return undefined
+  for (const { _tag } of content) {
+    if (_tag === "Audio") return "a sound"
+    if (_tag === "File") return "a document"
+    if (_tag === "Image" && role !== "user") return `an image in a turn of the ${role}`
+  }
+  return undefined
+}
+
+const written = ({ content, role, toolCallId, toolCalls }: LanguageModel.Message): unknown => ({
+  role,
+  content: content === "" && toolCalls !== undefined ? null : typeof content === "string" ? content : content.map(part),
+  ...(toolCalls === undefined ? undefined : {
+    tool_calls: toolCalls.map((call) => ({
+      id: call.id,
+      type: "function",
+      function: { name: call.name, arguments: call.arguments }
+    }))
+  }),
+  ...(toolCallId === undefined ? undefined : { tool_call_id: toolCallId })
+})
+
+const part = (part: LanguageModel.Part): unknown =>
+  part._tag === "Text"
+    ? { type: "text", text: part.text }
+    : part._tag === "Image"
+    ? {
+      type: "image_url",
+      image_url: { url: part.url, ...(part.detail === undefined ? undefined : { detail: part.detail }) }
+    }
+    : part
 
 /**
  * The data that the teachers' accepted runs make. Nothing is tuned here: a

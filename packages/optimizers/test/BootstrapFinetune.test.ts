@@ -1,11 +1,15 @@
 import * as Adapter from "@effect-dspy/core/Adapter"
 import * as ChatAdapter from "@effect-dspy/core/ChatAdapter"
+import * as Example from "@effect-dspy/core/Example"
 import * as Json from "@effect-dspy/core/Json"
 import * as JsonAdapter from "@effect-dspy/core/JsonAdapter"
 import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import * as Module from "@effect-dspy/core/Module"
 import * as Parameters from "@effect-dspy/core/Parameters"
 import * as Predict from "@effect-dspy/core/Predict"
+import * as ReAct from "@effect-dspy/core/ReAct"
+import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
+import * as Tool from "@effect-dspy/core/Tool"
 import * as BootstrapFinetune from "@effect-dspy/optimizers/BootstrapFinetune"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Either, Schema, Stream } from "effect"
@@ -23,6 +27,26 @@ const answer = (request: LanguageModel.Request) => {
 const lines = (dataset: BootstrapFinetune.Dataset | undefined) =>
   BootstrapFinetune.toJsonl(dataset!).trimEnd().split("\n").map((line) => JSON.parse(line))
 
+/** What services check before they train on a line, beyond the form: OpenAI's rules for supervised fine-tuning. */
+const assertChat = (chat: BootstrapFinetune.Chat) => {
+  Schema.decodeUnknownSync(BootstrapFinetune.Chat)(chat, { onExcessProperty: "error" })
+  const { messages, tools = [] } = chat
+  assert.strictEqual(messages.at(-1)?.role, "assistant")
+  assert.isTrue(messages.slice(1).every(({ role }) => role !== "system"))
+  const offered = new Set(tools.map(({ function: { name } }) => name))
+  const open = new Set<string>()
+  for (const message of messages) {
+    if ("tool_call_id" in message) assert.isTrue(open.delete(message.tool_call_id))
+    else assert.strictEqual(open.size, 0, "a call that is not answered by the next turns")
+    if (!("tool_calls" in message)) continue
+    for (const call of message.tool_calls) {
+      assert.isTrue(offered.has(call.function.name))
+      JSON.parse(call.function.arguments)
+      open.add(call.id)
+    }
+  }
+}
+
 describe("BootstrapFinetune", () => {
   it.effect("writes what the program sends, and the answer that was right", () =>
     Effect.gen(function*() {
@@ -37,6 +61,7 @@ describe("BootstrapFinetune", () => {
       assert.strictEqual(chats.length, 9)
       const sent = new Set(model.requests.map(({ messages }) => Json.canonical(messages)))
       for (const chat of chats) {
+        assertChat(chat)
         assert.deepStrictEqual(Object.keys(chat), ["messages"])
         assert.isTrue(chat.messages.every((message: object) => Object.keys(message).join() === "role,content"))
         const answered = chat.messages.at(-1)
@@ -188,26 +213,117 @@ describe("BootstrapFinetune", () => {
       assert.strictEqual(error.message, "concurrency must be at least 1")
     }).pipe(Effect.provide(simulate({ answer }).layer)))
 
-  it.effect("says that a picture has no place in it", () =>
+  const looking = Predict.make("photo: Image, question -> answer")
+  const photos = ["a", "b"].map((name) =>
+    Example.make({
+      inputs: { photo: { url: `https://example.com/${name}.png`, detail: "low" as const }, question: "What is it?" },
+      labels: { answer: name }
+    })
+  )
+
+  it.effect("shows images as parts, where they stood", () =>
     Effect.gen(function*() {
-      const pictures = Adapter.make({
-        name: "pictures",
-        format: (input) => {
-          const { messages } = ChatAdapter.adapter.format(input)
-          return {
-            messages: messages.map((message) =>
-              message.role === "user"
-                ? { ...message, content: [{ _tag: "Image" as const, url: "https://example.com/a.png" }] }
-                : message
-            )
-          }
-        },
-        parser: ChatAdapter.adapter.parser
+      const { datasets } = yield* BootstrapFinetune.compile(looking, { trainset: photos })
+      const [first] = lines(datasets[0]).toSorted((a, b) => JSON.stringify(a) < JSON.stringify(b) ? -1 : 1)
+      assertChat(first)
+      const [, asked, answered] = first.messages
+      assert.deepStrictEqual(asked.content.filter(({ type }: { type: string }) => type === "image_url"), [
+        { type: "image_url", image_url: { url: "https://example.com/a.png", detail: "low" } }
+      ])
+      assert.include(asked.content[0].text, "[[ ## photo ## ]]")
+      assert.include(answered.content, "[[ ## answer ## ]]\na cat")
+    }).pipe(Effect.provide(
+      TestLanguageModel.layer(() => TestLanguageModel.fields({ answer: "a cat" }), { capabilities: { images: true } })
+    )))
+
+  /** Chat, and every turn of it changed. */
+  const changing = (
+    name: string,
+    change: (message: LanguageModel.Message) => LanguageModel.Message,
+    tools: LanguageModel.Request["tools"] = []
+  ) =>
+    Adapter.make({
+      name,
+      format: (input) => ({ tools, messages: ChatAdapter.adapter.format(input).messages.map(change) }),
+      parser: ChatAdapter.adapter.parser
+    })
+
+  it.effect("keeps tools and calls of them", () =>
+    Effect.gen(function*() {
+      const call = { id: "1", name: "lookup", arguments: `{"item":"kind0"}` }
+      const tool = { name: "lookup", description: "Looks it up.", parameters: { type: "object" } }
+      const { datasets } = yield* BootstrapFinetune.compile(sort, {
+        trainset,
+        metric: exact,
+        adapter: changing(
+          "calling",
+          (message) => message.role === "assistant" ? { ...message, content: "", toolCalls: [call] } : message,
+          [tool]
+        )
       })
-      const error = yield* Effect.flip(BootstrapFinetune.compile(sort, { trainset, adapter: pictures }))
-      assert.strictEqual(error._tag, "NotText")
-      assert.include(error.message, "Module.freeze")
+      for (const chat of lines(datasets[0])) {
+        assertChat(chat)
+        assert.deepStrictEqual(chat.tools, [{ type: "function", function: tool }])
+        assert.deepStrictEqual(chat.messages.at(-1), {
+          role: "assistant",
+          content: null,
+          tool_calls: [{ id: "1", type: "function", function: { name: "lookup", arguments: call.arguments } }]
+        })
+      }
     }).pipe(Effect.provide(simulate({ answer }).layer)))
+
+  it.effect("names the example that has no place in it", () =>
+    Effect.gen(function*() {
+      const refused = (adapter: Adapter.Adapter) =>
+        Effect.gen(function*() {
+          const error = yield* Effect.flip(BootstrapFinetune.compile(sort, { trainset, metric: exact, adapter }))
+          if (error._tag !== "NotInChat") return assert.fail(error._tag)
+          assert.isTrue(trainset.some(({ id }) => id === error.example))
+          return error.message.replace(error.example, "<id>")
+        })
+      const turned = (role: string, part: LanguageModel.Part) =>
+        refused(changing("parts", (message) => message.role === role ? { ...message, content: [part] } : message))
+      const hint =
+        "which chat data for fine-tuning cannot hold. Leave the predictor out by Module.freeze, or such examples"
+      const on = "On the training example <id> the predictor \"\" is shown"
+      assert.strictEqual(
+        yield* turned("user", { _tag: "Audio", url: "data:audio/wav;base64,AA==" }),
+        `${on} a sound, ${hint}`
+      )
+      assert.strictEqual(
+        yield* turned("user", { _tag: "File", url: "https://example.com/a.pdf" }),
+        `${on} a document, ${hint}`
+      )
+      assert.strictEqual(
+        yield* turned("system", { _tag: "Image", url: "https://example.com/a.png" }),
+        `${on} an image in a turn of the system, ${hint}`
+      )
+      assert.strictEqual(
+        yield* refused(changing("tool", (message) => message.role === "user" ? { ...message, role: "tool" } : message)),
+        `${on} turns of no known form, ${hint}`
+      )
+    }).pipe(Effect.provide(simulate({ answer }).layer)))
+
+  it.effect("has the rounds of an agent as text, tools that the model called by itself among them", () =>
+    Effect.gen(function*() {
+      const lookup = Tool.make("lookup", {
+        description: "Looks up a box.",
+        parameters: { item: Schema.String },
+        run: ({ item }) => Effect.succeed(boxOf(item))
+      })
+      const { datasets } = yield* BootstrapFinetune.compile(ReAct.make("item -> box", { tools: [lookup] }), {
+        trainset: examples(1, 1),
+        metric: exact
+      }).pipe(Effect.provide(TestLanguageModel.layer([
+        TestLanguageModel.toolCalls([{ name: "lookup", arguments: { item: "kind0" } }]),
+        TestLanguageModel.toolCalls([{ name: "submit", arguments: { box: boxOf("kind0") } }])
+      ])))
+      const chats = lines(datasets[0])
+      chats.forEach(assertChat)
+      const asked = chats.map(({ messages }) => messages.at(-2).content).toSorted((a, b) => a.length - b.length)
+      assert.strictEqual(asked.length, 2)
+      assert.include(asked[1], boxOf("kind0"))
+    }))
 
   it("has lines that its schema reads", () => {
     const chat = Schema.decodeUnknownEither(BootstrapFinetune.Chat)
