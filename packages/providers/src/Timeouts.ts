@@ -10,19 +10,26 @@ import * as Chunk from "effect/Chunk"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
+import { identity } from "effect/Function"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { failure } from "./internal/failure.ts"
+import { saying, sayingInStream, type Sideband } from "./internal/sideband.ts"
 import { spanEvent } from "./internal/spanEvent.ts"
+import { type Deadline, Watch } from "./internal/watch.ts"
 
 /**
  * How long to wait for what; `Duration.infinity` is no limit.
  *
+ * - `connect`: for a connection, with its handshakes; default 10 seconds. Only
+ *   `UndiciClient` says when it has one, so that this holds with no other
+ *   client: `fetch` and undici by themselves have a limit of 10 seconds.
  * - `firstByte`: for the first bytes of a stream, whether they say something or
- *   not; default 2 minutes.
+ *   not; default 2 minutes. The time to connect is part of it.
  * - `idle`: for further bytes of it; default 1 minute.
  * - `contentIdle`: for further deltas of it, since comments and pings keep a
  *   connection alive that brings no answer; default 5 minutes.
@@ -33,6 +40,7 @@ import { spanEvent } from "./internal/spanEvent.ts"
  * @category models
  */
 export interface Options {
+  readonly connect?: Duration.DurationInput | undefined
   readonly firstByte?: Duration.DurationInput | undefined
   readonly idle?: Duration.DurationInput | undefined
   readonly contentIdle?: Duration.DurationInput | undefined
@@ -60,11 +68,6 @@ export const timeouts = Metric.counter("effect_dspy_timeouts", {
  * keeps a stream, and, applied to the model before all other policies, not that
  * of their queues.
  *
- * How long connecting may take is for the HTTP client to say, which alone sees
- * it: 10 seconds with `fetch` and undici, unless undici's dispatcher is given
- * another limit (docs/providers.md shows how). That is a `Timeout` too, of the
- * phase `connect`. To `firstByte` and `total` the time to connect counts.
- *
  * @example
  * ```ts
  * import * as LanguageModel from "@effect-dspy/core/LanguageModel"
@@ -87,133 +90,165 @@ export const timeouts = Metric.counter("effect_dspy_timeouts", {
  * @since 0.1.0
  * @category constructors
  */
-export const make = (options: Options = {}): Policy.Policy => {
+export const make = (options: Options = {}): Policy.Policy<never, Scope.Scope> => {
+  const connect = Duration.toMillis(options.connect ?? "10 seconds")
   const total = Duration.toMillis(options.total ?? "10 minutes")
-  const limits: Limits = {
+  const whole: Limits = { connect, firstByte: Infinity, idle: Infinity, contentIdle: Infinity, total }
+  const streamed: Limits = {
+    connect,
     firstByte: Duration.toMillis(options.firstByte ?? "2 minutes"),
     idle: Duration.toMillis(options.idle ?? "1 minute"),
     contentIdle: Duration.toMillis(options.contentIdle ?? "5 minutes"),
     total: Duration.toMillis(options.streamTotal ?? total)
   }
-  return (inner) => {
-    // An answer that is not really streamed comes whole: its first byte is its last.
-    const own = inner.capabilities.streaming ? limits : { ...limits, firstByte: Infinity }
-    return Effect.succeed({
-      ...inner,
-      generate: (request) =>
-        within(inner.generate(request), total, () => passed(inner.id, { phase: "total", limit: total }, total)),
-      stream: (request) =>
-        Stream.unwrapScoped(Effect.map(
-          Effect.flatMap(Stream.toPull(inner.stream(request)), (pull) => timed(inner.id, pull, own)),
-          Stream.repeatEffectChunkOption
-        ))
+  return (inner) =>
+    Effect.map(Watch.make, (watch) => {
+      // An answer that is not really streamed comes whole: its first byte is its last.
+      const own = inner.capabilities.streaming ? streamed : { ...streamed, firstByte: Infinity }
+      return {
+        ...inner,
+        generate: (request) =>
+          Effect.flatMap(Effect.runtime<never>(), (runtime) => {
+            const call = new Call(inner.id, whole, watch, runtime)
+            return call.timed(saying(inner.generate(request), call.told), identity, () => {})
+          }),
+        stream: (request) =>
+          Stream.unwrapScoped(Effect.flatMap(Effect.runtime<never>(), (runtime) => {
+            const call = new Call(inner.id, own, watch, runtime)
+            return Effect.map(
+              Stream.toPull(sayingInStream(inner.stream(request), call.told)),
+              (pull) => Stream.repeatEffectChunkOption(call.timed(pull, Option.some, (chunk) => call.received(chunk)))
+            )
+          }))
+      }
     })
-  }
 }
 
-const within = <A, E>(
-  self: Effect.Effect<A, E>,
-  limit: number,
-  otherwise: () => Effect.Effect<never, E>
-): Effect.Effect<A, E> =>
-  limit === Infinity
-    ? self
-    : Effect.flatten(Effect.timeoutTo(self, { duration: limit, onSuccess: Effect.succeed, onTimeout: otherwise }))
-
-type Phase = keyof Limits
-
 interface Limits {
+  readonly connect: number
   readonly firstByte: number
   readonly idle: number
   readonly contentIdle: number
   readonly total: number
 }
 
-type Pull = Effect.Effect<Chunk.Chunk<LanguageModel.Delta>, Option.Option<LanguageModelError.LanguageModelError>>
+type Phase = keyof Limits
 
-// Each pull runs in a fiber of its own, which alone is interrupted. A timer for each of them would
-// cost more than all the rest, so that one fiber looks at the time for the whole stream.
-const timed = (id: string, pull: Pull, limits: Limits): Effect.Effect<Pull, never, Scope.Scope> =>
-  Effect.gen(function*() {
-    const run = Runtime.runFork(yield* Effect.runtime<never>())
-    const clock = yield* Effect.clock
-    const now = () => Number(clock.unsafeCurrentTimeNanos()) / 1e6
+// One call: the time in which its model is waited for. That which runs meanwhile has a fiber of its own, which alone is
+// interrupted; the timer is one for all calls, since one for each would cost more than all the rest.
+class Call implements Deadline {
+  readonly #id: string
+  readonly #limits: Limits
+  readonly #watch: Watch
+  readonly #run: ReturnType<typeof Runtime.runFork<never>>
 
-    // Milliseconds in which the model was waited for: in all, and since the last delta.
-    let waited = 0
-    let empty = 0
-    let begun = false
-    let partial = ""
+  // Milliseconds in which the model was waited for until now: in all, and since the last delta.
+  #waited = 0
+  #empty = 0
+  #begun = false
+  #partial = ""
+  #connecting: number | undefined
+  #since = 0
+  #waiting: Fiber.RuntimeFiber<unknown, unknown> | undefined
+  #passed: Phase | undefined
+  until = Infinity
 
-    const nearest = (): readonly [phase: Phase, left: number] => {
-      const left: ReadonlyArray<readonly [Phase, number]> = begun
-        ? [["idle", limits.idle], ["contentIdle", limits.contentIdle - empty], ["total", limits.total - waited]]
-        : [["firstByte", limits.firstByte], ["total", limits.total]]
-      return left.reduce((nearest, next) => next[1] < nearest[1] ? next : nearest)
-    }
+  constructor(id: string, limits: Limits, watch: Watch, runtime: Runtime.Runtime<never>) {
+    this.#id = id
+    this.#limits = limits
+    this.#watch = watch
+    this.#run = Runtime.runFork(runtime)
+  }
 
-    const received = (chunk: Chunk.Chunk<LanguageModel.Delta>, millis: number): void => {
-      waited += millis
-      empty = Chunk.isEmpty(chunk) ? empty + millis : 0
-      begun = true
-      for (const delta of chunk) {
-        if (delta._tag === "TextDelta" && delta.index === 0) partial += delta.text
-        else if (delta._tag === "Restarted") partial = ""
+  /** What a client that can tell says of its connection. */
+  readonly told: Sideband = {
+    onConnecting: () => {
+      const since = this.#watch.now()
+      this.#connecting = since
+      this.#aim()
+      return () => {
+        if (this.#connecting !== since) return
+        this.#connecting = undefined
+        this.#aim()
       }
     }
+  }
 
-    // The pull under way, and when the time will be looked at next.
-    let waiting: { readonly until: number; readonly expire: Effect.Effect<void> } | undefined
-    let nextLook = Infinity
-    const sooner = Effect.unsafeMakeLatch(false)
-
-    const look: Effect.Effect<void> = Effect.suspend(() => {
-      sooner.unsafeClose()
-      nextLook = waiting?.until ?? Infinity
-      const left = nextLook - now()
-      if (waiting !== undefined && left <= 0) return waiting.expire
-      const looked = left === Infinity ? sooner.await : Effect.raceFirst(sooner.await, Effect.sleep(Math.ceil(left)))
-      return Effect.zipRight(looked, look)
+  timed<A, E>(
+    self: Effect.Effect<A, E>,
+    failed: (error: LanguageModelError.LanguageModelError) => E,
+    received: (value: A) => void
+  ): Effect.Effect<A, E> {
+    return Effect.async<A, E>((resume) => {
+      this.#since = this.#watch.now()
+      const fiber = this.#run(self)
+      this.#waiting = fiber
+      fiber.addObserver((exit) => {
+        this.#over()
+        const passed = this.#passed
+        if (passed !== undefined && exit._tag === "Failure") return resume(Effect.mapError(this.#fail(passed), failed))
+        if (exit._tag === "Success") received(exit.value)
+        resume(exit)
+      })
+      if (this.#waiting === undefined) return
+      this.#aim()
+      return Effect.suspend(() => {
+        this.#over()
+        return Fiber.interrupt(fiber)
+      })
     })
-    yield* Effect.forkScoped(Effect.interruptible(look))
+  }
 
-    return Effect.async<Chunk.Chunk<LanguageModel.Delta>, Option.Option<LanguageModelError.LanguageModelError>>(
-      (resume) => {
-        const started = now()
-        const [phase, left] = nearest()
-        const fiber = run(Effect.interruptible(pull))
-        const stop = Effect.suspend(() => {
-          waiting = undefined
-          return Fiber.interrupt(fiber)
-        })
-        const failed = Effect.suspend(() =>
-          passed(id, { phase, limit: limits[phase], ...(begun ? { partial } : undefined) }, waited + now() - started)
-        )
-        const current = {
-          until: started + left,
-          expire: Effect.zipRight(stop, Effect.sync(() => resume(Effect.mapError(failed, Option.some))))
-        }
-        waiting = current
-        fiber.addObserver((exit) => {
-          if (waiting !== current) return
-          waiting = undefined
-          if (exit._tag === "Success") received(exit.value, now() - started)
-          resume(exit)
-        })
-        if (waiting !== undefined && current.until < nextLook) sooner.unsafeOpen()
-        return stop
-      }
-    )
-  })
+  received(chunk: Chunk.Chunk<LanguageModel.Delta>): void {
+    this.#begun = true
+    if (Chunk.isNonEmpty(chunk)) this.#empty = 0
+    for (const delta of chunk) {
+      if (delta._tag === "TextDelta" && delta.index === 0) this.#partial += delta.text
+      else if (delta._tag === "Restarted") this.#partial = ""
+    }
+  }
 
-const passed = (
-  id: string,
-  fields: { readonly phase: Phase; readonly limit: number; readonly partial?: string },
-  waited: number
-): Effect.Effect<never, LanguageModelError.LanguageModelError> =>
-  Metric.increment(Metric.tagged(Metric.tagged(timeouts, "model", id), "phase", fields.phase)).pipe(
-    Effect.zipRight(spanEvent("timeout", { phase: fields.phase, "limit.ms": fields.limit })),
-    Effect.zipRight(
-      Effect.fail(failure(id, new LanguageModelError.Timeout(fields), { elapsed: Math.round(waited) }))
+  expire(): void {
+    this.#passed = this.#nearest()[0]
+    this.#waiting?.unsafeInterruptAsFork(FiberId.none)
+  }
+
+  // Whatever has changed, the watch knows until when there is time.
+  #aim(): void {
+    if (this.#waiting === undefined) return
+    this.until = this.#nearest()[1]
+    this.#watch.add(this)
+  }
+
+  #over(): void {
+    if (this.#waiting === undefined) return
+    this.#waiting = undefined
+    this.#watch.delete(this)
+    const waited = this.#watch.now() - this.#since
+    this.#waited += waited
+    this.#empty += waited
+  }
+
+  #nearest(): readonly [phase: Phase, until: number] {
+    const { connect, contentIdle, firstByte, idle, total } = this.#limits
+    const ends: Array<readonly [Phase, number]> = this.#begun
+      ? [["idle", this.#since + idle], ["contentIdle", this.#since + contentIdle - this.#empty]]
+      : [["firstByte", this.#since + firstByte]]
+    if (this.#connecting !== undefined) ends.push(["connect", this.#connecting + connect])
+    ends.push(["total", this.#since + total - this.#waited])
+    return ends.reduce((nearest, next) => next[1] < nearest[1] ? next : nearest)
+  }
+
+  #fail(phase: Phase): Effect.Effect<never, LanguageModelError.LanguageModelError> {
+    const limit = this.#limits[phase]
+    const reason = new LanguageModelError.Timeout({
+      phase,
+      limit,
+      ...(this.#begun ? { partial: this.#partial } : undefined)
+    })
+    return Metric.increment(Metric.tagged(Metric.tagged(timeouts, "model", this.#id), "phase", phase)).pipe(
+      Effect.zipRight(spanEvent("timeout", { phase, "limit.ms": limit })),
+      Effect.zipRight(Effect.fail(failure(this.#id, reason, { elapsed: Math.round(this.#waited) })))
     )
-  )
+  }
+}

@@ -33,19 +33,19 @@ const after = (time: Duration.DurationInput, model: LanguageModel.Service, strea
   })
 
 describe("Timeouts", () => {
-  it.effect("a whole answer has 10 minutes", () =>
+  it.scoped("a whole answer has 10 minutes", () =>
     Effect.gen(function*() {
       const { model } = yield* policed(Timeouts.make(), [delayed(says("hello"), "1 hour")])
       assert.deepStrictEqual(yield* after("10 minutes", model, false), ["total", 600_000, undefined])
     }))
 
-  it.effect("a stream has 2 minutes for its first bytes", () =>
+  it.scoped("a stream has 2 minutes for its first bytes", () =>
     Effect.gen(function*() {
       const { model } = yield* policed(Timeouts.make(), [deltas(Stream.never)])
       assert.deepStrictEqual(yield* after("2 minutes", model), ["firstByte", 120_000, undefined])
     }))
 
-  it.effect("a minute for further bytes; the error has what had arrived", () =>
+  it.scoped("a minute for further bytes; the error has what had arrived", () =>
     Effect.gen(function*() {
       const { model } = yield* policed(Timeouts.make(), [
         deltas(Stream.concat(every("30 seconds", [text("he"), text("llo")]), Stream.never))
@@ -53,7 +53,7 @@ describe("Timeouts", () => {
       assert.deepStrictEqual(yield* after("2 minutes", model), ["idle", 60_000, "hello"])
     }))
 
-  it.effect("5 minutes for further deltas, however often it pings", () =>
+  it.scoped("5 minutes for further deltas, however often it pings", () =>
     Effect.gen(function*() {
       const { model } = yield* policed(Timeouts.make(), [
         deltas(Stream.concat(every("30 seconds", [text("he")]), pings("40 seconds")))
@@ -61,14 +61,14 @@ describe("Timeouts", () => {
       assert.deepStrictEqual(yield* after("330 seconds", model), ["contentIdle", 300_000, "he"])
     }))
 
-  it.effect("10 minutes in all, however steadily it drips", () =>
+  it.scoped("10 minutes in all, however steadily it drips", () =>
     Effect.gen(function*() {
       const drip = every("35 seconds", [text("a")]).pipe(Stream.repeat(Schedule.forever))
       const { model } = yield* policed(Timeouts.make(), [deltas(drip)])
       assert.deepStrictEqual(yield* after("10 minutes", model), ["total", 600_000, "a".repeat(17)])
     }))
 
-  it.effect("each limit can be set, and switched off", () =>
+  it.scoped("each limit can be set, and switched off", () =>
     Effect.gen(function*() {
       const slow = deltas(Stream.concat(every("3 minutes", [text("he")]), Stream.never))
       const off = { firstByte: Duration.infinity, idle: Duration.infinity, contentIdle: "7 minutes" } as const
@@ -77,7 +77,7 @@ describe("Timeouts", () => {
       assert.deepStrictEqual(yield* after("1 minute", model, false), ["total", 60_000, undefined])
     }))
 
-  it.effect("an answer that is not streamed has as long as a whole one", () =>
+  it.scoped("an answer that is not streamed has as long as a whole one", () =>
     Effect.gen(function*() {
       const { model } = yield* TestLanguageModel.make([delayed(says("hello"), "1 hour")], {
         capabilities: { streaming: false }
@@ -85,7 +85,7 @@ describe("Timeouts", () => {
       assert.deepStrictEqual(yield* after("10 minutes", yield* Timeouts.make()(model)), ["total", 600_000, undefined])
     }))
 
-  it.effect("the time a reader keeps a stream does not count", () =>
+  it.scoped("the time a reader keeps a stream does not count", () =>
     Effect.gen(function*() {
       const { model } = yield* policed(Timeouts.make(), [
         deltas(every("1 second", [text("a"), text("b"), text("c"), finish, completed()]))
@@ -99,7 +99,7 @@ describe("Timeouts", () => {
       assert.strictEqual(yield* Ref.get(seen), 5)
     }))
 
-  it.effect("what is cut is an event of the span and counts in a metric", () =>
+  it.scoped("what is cut is an event of the span and counts in a metric", () =>
     Effect.gen(function*() {
       const { model } = yield* policed(Timeouts.make(), [delayed(says("hello"), "1 hour")])
       const counter = Metric.tagged(Metric.tagged(Timeouts.timeouts, "model", "test/model"), "phase", "total")

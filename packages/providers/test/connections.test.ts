@@ -2,7 +2,7 @@ import * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import type { LanguageModelError } from "@effect-dspy/core/LanguageModelError"
 import { FetchHttpClient, type HttpClient } from "@effect/platform"
 import { NodeHttpClient } from "@effect/platform-node"
-import { Agent, type Dispatcher, EnvHttpProxyAgent } from "@effect/platform-node/Undici"
+import { Agent, EnvHttpProxyAgent } from "@effect/platform-node/Undici"
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Either, Fiber, Layer, Option, Stream } from "effect"
 import { spawn } from "node:child_process"
@@ -12,6 +12,7 @@ import * as net from "node:net"
 import type * as tls from "node:tls"
 import * as OpenAiCompatible from "../src/OpenAiCompatible.ts"
 import * as Timeouts from "../src/Timeouts.ts"
+import * as UndiciClient from "../src/UndiciClient.ts"
 import * as certificate from "./certificate.ts"
 import * as FaultServer from "./FaultServer.ts"
 
@@ -20,17 +21,6 @@ const question: LanguageModel.Request = { messages: [{ role: "user", content: "h
 const whole = { choices: [{ message: { content: "Paris" }, finish_reason: "stop" }] }
 
 const answer = FaultServer.json(200, whole)
-
-// undici with another dispatcher, as docs/providers.md shows it.
-const undici = (make: () => Dispatcher): Layer.Layer<HttpClient.HttpClient> =>
-  NodeHttpClient.layerUndiciWithoutDispatcher.pipe(
-    Layer.provide(
-      Layer.scoped(
-        NodeHttpClient.Dispatcher,
-        Effect.acquireRelease(Effect.sync(make), (dispatcher) => Effect.promise(() => dispatcher.destroy()))
-      )
-    )
-  )
 
 // Options of `node:tls`, which undici hands on and types in another way.
 const secure = (options: tls.ConnectionOptions): object => options
@@ -108,26 +98,53 @@ const blackHole = Effect.gen(function*() {
 })
 
 describe("a connection that is not made", () => {
-  it.scopedLive("how long connecting may take is the dispatcher's to say", () =>
-    Effect.gen(function*() {
-      const url = yield* blackHole
-      const patient = yield* ask(url, undici(() => new Agent({ connect: { timeout: 100 } })))
-      assert.strictEqual(said(patient), "Timeout connect")
-    }), 20_000)
+  const limited = (url: string, client: Layer.Layer<HttpClient.HttpClient>, options: Timeouts.Options) =>
+    Effect.flatMap(at(url), Timeouts.make(options)).pipe(
+      Effect.flatMap((model) => Effect.all([Effect.flip(text(model)), Effect.flip(model.generate(question))])),
+      Effect.provide(client)
+    )
 
-  it.scopedLive("without that the first byte, or the whole answer, bounds it", () =>
+  it.scopedLive(
+    "ends with the limit for that, whole and streamed, before and in the handshake",
+    () =>
+      Effect.gen(function*() {
+        const { port } = yield* listening(() => net.createServer((socket) => void socket.resume()))
+        for (const url of [yield* blackHole, `https://127.0.0.1:${port}`]) {
+          for (const { elapsed, reason, retryable } of yield* limited(url, UndiciClient.layer(), { connect: 150 })) {
+            assert.deepInclude(reason, { _tag: "Timeout", phase: "connect", limit: 150 })
+            assert.isTrue(retryable)
+            assert.isAtLeast(elapsed ?? 0, 150)
+          }
+        }
+      }),
+    20_000
+  )
+
+  it.scopedLive("what is connected has all the time that its answer may take", () =>
     Effect.gen(function*() {
-      const url = yield* blackHole
-      const timeouts = Timeouts.make({ firstByte: "50 millis", total: "100 millis" })
-      for (const client of [NodeHttpClient.layerUndici, FetchHttpClient.layer, NodeHttpClient.layer]) {
-        const phases = yield* Effect.flatMap(at(url), timeouts).pipe(
-          Effect.flatMap((model) => Effect.all([Effect.flip(text(model)), Effect.flip(model.generate(question))])),
-          Effect.map((errors) => errors.map((error) => said(Either.left(error)))),
-          Effect.provide(client)
-        )
-        assert.deepStrictEqual(phases, ["Timeout firstByte", "Timeout total"])
-      }
-    }), 20_000)
+      const server = yield* FaultServer.make(() => [FaultServer.delay(200), ...answer])
+      const model = yield* Effect.flatMap(at(server.url), Timeouts.make({ connect: 150 })).pipe(
+        Effect.provide(yield* Layer.build(UndiciClient.layer()))
+      )
+      for (let n = 0; n < 2; n++) assert.strictEqual((yield* model.generate(question)).outputs[0]?.text, "Paris")
+      assert.strictEqual(yield* text(model), "Paris")
+    }))
+
+  it.scopedLive(
+    "ends with the dispatcher's own limit, or with those of the first byte and the whole answer",
+    () =>
+      Effect.gen(function*() {
+        const url = yield* blackHole
+        const impatient = UndiciClient.layer(() => new Agent({ connect: { timeout: 100 } }))
+        assert.strictEqual(said(yield* ask(url, impatient)), "Timeout connect")
+        const options = { connect: 10, firstByte: 50, total: 100 }
+        for (const client of [NodeHttpClient.layerUndici, FetchHttpClient.layer, NodeHttpClient.layer]) {
+          const phases = (yield* limited(url, client, options)).map((error) => said(Either.left(error)))
+          assert.deepStrictEqual(phases, ["Timeout firstByte", "Timeout total"])
+        }
+      }),
+    20_000
+  )
 })
 
 // =============================================================================
@@ -144,7 +161,7 @@ const proxy = (answer: (socket: net.Socket, head: string) => void) =>
   )
 
 const through = (port: number, options: Partial<EnvHttpProxyAgent.Options> = {}) =>
-  undici(() => {
+  UndiciClient.layer(() => {
     const proxy = `http://user:s3cret@127.0.0.1:${port}`
     return new EnvHttpProxyAgent({ httpProxy: proxy, httpsProxy: proxy, noProxy: "", ...options })
   })
@@ -248,7 +265,7 @@ describe("TLS", () => {
   const expired = certificate.selfSigned({ host: "localhost", until: -1 })
   const other = certificate.selfSigned({ host: "other.example", until: 1 })
   const trusting = ({ cert }: certificate.Certificate) =>
-    undici(() => new Agent({ connect: secure({ ca: cert, servername: "localhost" }) }))
+    UndiciClient.layer(() => new Agent({ connect: secure({ ca: cert, servername: "localhost" }) }))
 
   const serving = (given: certificate.Certificate) =>
     Effect.map(
@@ -284,7 +301,7 @@ describe("TLS", () => {
     () =>
       Effect.gen(function*() {
         const silent = yield* listening(() => net.createServer((socket) => void socket.resume()))
-        const waiting = undici(() => new Agent({ connect: { timeout: 100 } }))
+        const waiting = UndiciClient.layer(() => new Agent({ connect: { timeout: 100 } }))
         assert.strictEqual(said(yield* ask(`https://127.0.0.1:${silent.port}`, waiting)), "Timeout connect")
         const broken = yield* listening(() =>
           net.createServer((socket) => void socket.once("data", () => socket.resetAndDestroy()))
@@ -298,7 +315,7 @@ describe("TLS", () => {
   it.scopedLive("a call that is interrupted in its handshake ends at once, its connection with the time to connect", () =>
     Effect.gen(function*() {
       // undici makes connections for whoever comes next, and does not stop when its caller leaves.
-      for (const client of [NodeHttpClient.layer, undici(() => new Agent({ connect: { timeout: 100 } }))]) {
+      for (const client of [NodeHttpClient.layer, UndiciClient.layer(() => new Agent({ connect: { timeout: 100 } }))]) {
         const arrived = yield* Deferred.make<Effect.Effect<void>>()
         const { port } = yield* listening(() =>
           net.createServer((socket) => {
@@ -341,7 +358,7 @@ describe("HTTP/2", () => {
       ({ port }) => `https://localhost:${port}`
     )
 
-  const client = undici(() => new Agent({ allowH2: true, connect: secure({ ca: good.cert }) }))
+  const client = UndiciClient.layer(() => new Agent({ allowH2: true, connect: secure({ ca: good.cert }) }))
 
   const respond = (stream: http2.ServerHttp2Stream, type: string) =>
     stream.respond({ ":status": 200, "content-type": type })

@@ -15,11 +15,15 @@ import * as Stream from "effect/Stream"
  *   it; to be sent as the header `idempotency-key`.
  * - `onHeaders`: to be run with the headers of every response, whatever its
  *   status, as soon as they are there and before the body is read.
+ * - `onConnecting`: to be called by a client that is going to send a request
+ *   and can tell when it has a connection for it, which it does by calling what
+ *   it gets.
  */
 export interface Sideband {
   readonly attempts?: number | undefined
   readonly idempotencyKey?: string | undefined
   readonly onHeaders?: ((headers: { readonly [name: string]: string | undefined }) => Effect.Effect<void>) | undefined
+  readonly onConnecting?: (() => () => void) | undefined
 }
 
 const silent: Sideband = {}
