@@ -6,15 +6,13 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import * as Schema from "effect/Schema"
-import type * as Types from "effect/Types"
+import type * as Agent from "./Agent.ts"
 import * as ChainOfThought from "./ChainOfThought.ts"
 import * as Code from "./Code.ts"
+import * as agent from "./internal/agent.ts"
 import * as coding from "./internal/coding.ts"
-import * as frame from "./internal/frame.ts"
 import { resolve } from "./internal/signatureSource.ts"
-import * as trajectory from "./internal/trajectory.ts"
 import type * as LanguageModel from "./LanguageModel.ts"
 import * as Module from "./Module.ts"
 import * as Predict from "./Predict.ts"
@@ -23,54 +21,22 @@ import * as Signature from "./Signature.ts"
 import type * as Tool from "./Tool.ts"
 
 /**
- * One round: a piece of code, and what it had to show.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Step {
-  readonly code: string
-  readonly output: string
-  /** Whether the code did not run to its end. */
-  readonly failed: boolean
-}
-
-/**
- * Why there were no more rounds: the model said that it is `finished`, there were
- * `maxIters`, what happened no longer fits into the model's context, or its
- * answer was `unreadable`. The outputs are made of what is known in all cases.
- *
- * @since 0.1.0
- * @category models
- */
-export type Termination = "finished" | "maxIters" | "contextWindow" | "unreadable"
-
-/**
  * What a CodeAct answers: the outputs of the signature, the reasoning that led to
- * them, and how it came to know.
+ * them, and how it came to know. It is never `submitted`: in DSPy's CodeAct the
+ * model says that it has `finished`, and the outputs are made after that.
  *
  * @since 0.1.0
  * @category models
  */
-export type Answer<S extends Signature.Any> = Types.Simplify<
-  { readonly reasoning: string } & Signature.Output<S> & {
-    readonly trajectory: ReadonlyArray<Step>
-    readonly termination: Termination
-  }
->
+export type Answer<S extends Signature.Any> = Agent.Answer<S, Agent.CodeStep>
 
 /**
- * - `tools`: what the code may call, each with one object; none by default. What
- *   they need and what ends the program appears in the type of the module.
- * - `maxIters`: how many rounds at most, 5 by default.
+ * `maxIters` is 5 by default.
  *
  * @since 0.1.0
  * @category models
  */
-export interface Options<Tools extends ReadonlyArray<Tool.Any> = readonly []> extends Predict.Options {
-  readonly tools?: Tools | undefined
-  readonly maxIters?: number | undefined
-}
+export interface Options<Tools extends ReadonlyArray<Tool.Any> = readonly []> extends Agent.CodeOptions<Tools> {}
 
 type CodeAct<S extends Signature.Any, Tools extends ReadonlyArray<Tool.Any>> = Module.Module<
   Signature.Input<S>,
@@ -78,9 +44,6 @@ type CodeAct<S extends Signature.Any, Tools extends ReadonlyArray<Tool.Any>> = M
   Predict.PredictError | Sandbox.SandboxError | Tool.Error<Tools[number]>,
   LanguageModel.LanguageModel | Sandbox.Sandbox | Tool.Requirements<Tools[number]>
 >
-
-// Of what one piece of code shows, the model reads this many characters.
-const maxOutput = 10_000
 
 /**
  * A module that may run code, and use tools in it, before it answers.
@@ -92,11 +55,11 @@ const maxOutput = 10_000
  *
  * Its predictors are `codeact`, which writes the next piece, and
  * `extractor.predict`, which makes the outputs of what happened; both are tuned
- * and saved as in DSPy. When the context of the model is full, the oldest rounds
- * are left out, up to three times.
+ * and saved as in DSPy. Answers that cannot be read, and a context that is full,
+ * are dealt with as in a `ReAct`.
  *
- * Throws a `RangeError` for tools that code could not call, and for outputs called
- * `trajectory` or `termination`.
+ * Throws a `RangeError` for tools that code could not call, and for fields of names
+ * that are needed here.
  *
  * @see Wang et al., "Executable Code Actions Elicit Better LLM Agents" (arXiv 2402.01030)
  *
@@ -124,7 +87,13 @@ const maxOutput = 10_000
  *
  * Effect.runPromise(program).then(({ answer, termination, trajectory }) => {
  *   assert.deepStrictEqual([answer, termination], [5050, "finished"])
- *   assert.deepStrictEqual(trajectory, [{ code: "100 * 101 / 2", output: "5050", failed: false }])
+ *   assert.deepStrictEqual(trajectory, [{
+ *     round: 1,
+ *     thought: "",
+ *     code: "100 * 101 / 2",
+ *     observation: "5050",
+ *     failed: false
+ *   }])
  * })
  * ```
  *
@@ -142,84 +111,62 @@ export const make: {
   ): CodeAct<Signature.Parse<S>, Tools>
 } = (
   source: Signature.Any | string,
-  { maxIters = 5, tools = [], ...options }: Options<ReadonlyArray<Tool.Any>> = {}
-): Module.Module<unknown, never, Predict.PredictError, LanguageModel.LanguageModel> => {
+  { maxIters = 5, maxOutput = 10_000, sandbox = {}, tools = [], ...options }: Options<ReadonlyArray<Tool.Any>> = {}
+): Module.Module<
+  unknown,
+  never,
+  Predict.PredictError | Sandbox.SandboxError,
+  LanguageModel.LanguageModel | Sandbox.Sandbox
+> => {
   const signature = resolve(source)
-  coding.callable("CodeAct", tools)
-  coding.answerable("CodeAct", Signature.fields(signature))
-  if (!Number.isInteger(maxIters) || maxIters < 1) {
-    throw new RangeError(`CodeAct: maxIters must be a whole number of at least 1, not ${maxIters}`)
-  }
-  const rules = rulesFor(tools)
-  const codeact = Predict.make(writing(signature), options)
-  const extractor = ChainOfThought.make(trajectory.extracting(signature), options)
-  const parts = {
-    // What goes in and comes out is known by the field names alone.
-    codeact: codeact as unknown as Module.Module<unknown, Piece, Predict.PredictError, LanguageModel.LanguageModel>,
-    extractor: extractor as unknown as Module.Module<unknown, object, Predict.PredictError, LanguageModel.LanguageModel>
-  }
-  const rounds = (m: typeof parts, input: unknown, session: Sandbox.Session<unknown, unknown>) =>
-    Effect.gen(function*() {
-      const inputs = input as object // the inputs of a signature
-      const steps: Array<Step> = []
-      const withRoom = trajectory.room(steps)
-      const write = Module.surrounded(
-        m.codeact,
-        (current) => Effect.succeed(frame.noted(current, frame.join(current.path, "codeact"), rules))
-      )
-      const ask = <A, E, R>(module: Module.Module<unknown, A, E, R>) =>
-        withRoom((steps) => module({ ...inputs, trajectory: told(steps) }))
-      let termination: Termination = "maxIters"
-      while (steps.length < maxIters) {
-        const written = yield* Effect.either(ask(write))
-        if (Either.isLeft(written)) {
-          termination = yield* trajectory.ending("CodeAct", written.left)
-          break
-        }
-        const { finished, generated_code } = written.right
-        const code = generated_code.trim()
-        if (code !== "" || !finished) {
-          const { failed, output } = yield* coding.ran(session, code)
-          steps.push({ code, output: coding.clipped(output, maxOutput), failed })
-        }
-        if (finished) {
-          termination = "finished"
-          break
-        }
-      }
-      return { ...yield* ask(m.extractor), trajectory: steps, termination }
-    })
-  return Module.make(parts, function*(m, input: unknown) {
-    let uses = 0
-    const functions = coding.functions(tools, () => ++uses)
-    return yield* Effect.scoped(Effect.flatMap(Sandbox.open({ functions }), (session) => rounds(m, input, session)))
-  }) as unknown as Module.Module<unknown, never, Predict.PredictError, LanguageModel.LanguageModel> // what the overloads say
+  coding.validate("CodeAct", { maxIters, maxOutput, sandbox, tools })
+  agent.free("CodeAct", signature, { inputs: ["trajectory", "generated_code", "finished"] })
+  return Module.make({
+    codeact: coding.ruled(Predict.make(writing(signature), options), rulesFor(tools)),
+    extractor: ChainOfThought.make(agent.extracting(signature), options)
+  }, function*(m, input: unknown) {
+    const inputs = input as object // the inputs of a signature
+    const asked = (rounds: ReadonlyArray<coding.Round>) => ({ ...inputs, trajectory: agent.told(rounds) })
+    const functions = coding.functions(tools, coding.numbering())
+    const answer = yield* Effect.scoped(
+      Effect.flatMap(Sandbox.open({ ...sandbox, functions }), (session) =>
+        agent.work({
+          module: "CodeAct",
+          maxIters,
+          ask: (rounds: ReadonlyArray<coding.Round>) => m.codeact(asked(rounds)),
+          act: ({ finished, generated_code }, round) => {
+            const code = generated_code.trim()
+            const step = { round, thought: "", code }
+            const end = finished ? "finished" : undefined
+            return code === "" && finished
+              ? Effect.succeed({ round: coding.round({ ...step, observation: "", failed: false }), end })
+              : Effect.map(coding.ran(session, code), ({ failed, observation }) => ({
+                round: coding.round({ ...step, observation: agent.clipped(observation, maxOutput), failed }),
+                end
+              }))
+          },
+          unread: coding.unread,
+          extract: (rounds) => m.extractor(asked(rounds))
+        }))
+    )
+    return answer as never // what the overloads say
+  })
 }
 
-interface Piece {
-  readonly generated_code: string
-  readonly finished: boolean
-}
+const rulesFor = (tools: ReadonlyArray<Tool.Any>): ReadonlyArray<string> => [
+  `In each round you write one piece of JavaScript. ${coding.where} What it declares is there for the next piece. You are then shown what it logged with console.log, and the value of its last expression.`,
+  ...(tools.length === 0 ? [] : ["It may call these functions:", ...coding.offered(tools)])
+]
 
-const told = (steps: ReadonlyArray<Step>): string =>
-  steps.map(({ code, output }, index) => `Round ${index + 1}\nCode:\n${code}\nOutput:\n${output}`).join("\n\n")
-
-const rulesFor = (tools: ReadonlyArray<Tool.Any>): string =>
-  [
-    "In each round you write one piece of JavaScript. It runs in a sandbox without network, files or modules, and its top level may use `await`. What it declares is there for the next piece. You are then shown what it logged with console.log, and the value of its last expression.",
-    ...(tools.length === 0 ? [] : ["It may call these functions:", ...coding.offered(tools)])
-  ].join("\n")
-
-const writing = (signature: Signature.Any): Signature.Any => {
+const writing = (signature: Signature.Any) => {
   const { inputs, outputs } = Signature.fields(signature)
   return Signature.make({
     instructions: `${signature.instructions}\n\nYou are given ${
-      trajectory.namesOf(inputs)
+      agent.namesOf(inputs)
     } and write code, piece by piece, to find out what is needed for ${
-      trajectory.namesOf(outputs)
+      agent.namesOf(outputs)
     }. In view of the trajectory so far, write the next piece, and say whether with it all is known.`,
-    // Of the inputs the compiler knows nothing, which `{}` says.
-    input: { ...signature.input.fields as {}, trajectory: trajectory.field },
+    input: { ...agent.inputsOf(signature), trajectory: agent.field },
     output: {
       generated_code: Code.make("javascript").annotations({ description: "the next piece" }),
       finished: Schema.Boolean.annotations({ description: "whether no further piece is needed after this one" })

@@ -7,14 +7,13 @@
  */
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import type * as Types from "effect/Types"
 import * as Adapter from "./Adapter.ts"
+import type * as Agent from "./Agent.ts"
 import * as ChainOfThought from "./ChainOfThought.ts"
 import * as Code from "./Code.ts"
+import * as agent from "./internal/agent.ts"
 import * as coding from "./internal/coding.ts"
-import * as frame from "./internal/frame.ts"
 import { resolve } from "./internal/signatureSource.ts"
-import { namesOf } from "./internal/trajectory.ts"
 import type * as Json from "./Json.ts"
 import type * as LanguageModel from "./LanguageModel.ts"
 import * as Module from "./Module.ts"
@@ -24,72 +23,28 @@ import * as Signature from "./Signature.ts"
 import type * as Tool from "./Tool.ts"
 
 /**
- * One program that was run.
- *
- * @since 0.1.0
- * @category models
- */
-export const Step = Schema.Struct({
-  code: Schema.String,
-  /** What it had to show, or why it did not run to its end. */
-  output: Schema.String,
-  failed: Schema.Boolean
-})
-
-/**
- * @since 0.1.0
- * @category models
- */
-export interface Step extends Schema.Schema.Type<typeof Step> {}
-
-/**
- * None of the programs ran to its end with something to show. `trajectory` has
- * all of them, the last one last.
- *
- * @since 0.1.0
- * @category errors
- */
-export class ProgramOfThoughtError
-  extends Schema.TaggedError<ProgramOfThoughtError>("@effect-dspy/core/ProgramOfThought/ProgramOfThoughtError")(
-    "ProgramOfThoughtError",
-    { trajectory: Schema.Array(Step) }
-  )
-{
-  override get message(): string {
-    return `ProgramOfThought: none of ${this.trajectory.length} programs gave a result; allow more of them with maxIters, or another model. The last one: ${
-      this.trajectory.at(-1)?.output ?? ""
-    }`
-  }
-}
-
-/**
  * What a ProgramOfThought answers: the outputs of the signature, the reasoning
- * that led to them, and the programs, of which the last one ran.
+ * that led to them, and the programs. It has `finished` if the last one gave a
+ * result, and is never `submitted`: what a program submits is its result, of which
+ * the outputs are made.
  *
  * @since 0.1.0
  * @category models
  */
-export type Answer<S extends Signature.Any> = Types.Simplify<
-  { readonly reasoning: string } & Signature.Output<S> & { readonly trajectory: ReadonlyArray<Step> }
->
+export type Answer<S extends Signature.Any> = Agent.Answer<S, Agent.CodeStep>
 
 /**
- * - `tools`: what the code may call, each with one object; none by default. What
- *   they need and what ends the program appears in the type of the module.
- * - `maxIters`: how many programs are tried, 3 by default.
+ * `maxIters`, how many programs are tried, is 3 by default.
  *
  * @since 0.1.0
  * @category models
  */
-export interface Options<Tools extends ReadonlyArray<Tool.Any> = readonly []> extends Predict.Options {
-  readonly tools?: Tools | undefined
-  readonly maxIters?: number | undefined
-}
+export interface Options<Tools extends ReadonlyArray<Tool.Any> = readonly []> extends Agent.CodeOptions<Tools> {}
 
 type ProgramOfThought<S extends Signature.Any, Tools extends ReadonlyArray<Tool.Any>> = Module.Module<
   Signature.Input<S>,
   Answer<S>,
-  Predict.PredictError | Sandbox.SandboxError | ProgramOfThoughtError | Tool.Error<Tools[number]>,
+  Predict.PredictError | Sandbox.SandboxError | Tool.Error<Tools[number]>,
   LanguageModel.LanguageModel | Sandbox.Sandbox | Tool.Requirements<Tools[number]>
 >
 
@@ -99,14 +54,24 @@ type ProgramOfThought<S extends Signature.Any, Tools extends ReadonlyArray<Tool.
  * The code finds the inputs, as JSON, in the variable `inputs`. Its result is
  * what it submits, or else what it logs and the value of its last statement, be
  * that an expression or a declaration. Code that does not run to its end, or has
- * nothing to show, is written again in view of what went wrong; if that is of no
- * use, the module fails with a {@link ProgramOfThoughtError}. Each program has a
- * session of the `Sandbox` to itself.
+ * nothing to show, is written again in view of what went wrong. Each program has a
+ * session of the `Sandbox` to itself, since it is to stand by itself.
+ *
+ * If none of the programs gives a result, the outputs are made of what is known
+ * then, where DSPy's module raises an error: `termination` says so, and whoever
+ * wants no outputs that were not computed filters by it.
+ *
+ * Answers that cannot be read are dealt with as in a `ReAct`. Of earlier programs
+ * the model sees the last one only, so that nothing is left out when its context
+ * is full: then the rounds are over.
  *
  * Its predictors are `code_generate.predict`, `code_regenerate.predict` and
  * `generate_output.predict`; all are tuned and saved as in DSPy. How code is to be
  * written is told beside their instructions, so that new instructions cannot
  * lose it.
+ *
+ * Throws a `RangeError` for tools that code could not call, and for fields of names
+ * that are needed here.
  *
  * @see Chen et al., "Program of Thoughts Prompting" (arXiv 2211.12588)
  *
@@ -132,9 +97,15 @@ type ProgramOfThought<S extends Signature.Any, Tools extends ReadonlyArray<Tool.
  *   ]))
  * )
  *
- * Effect.runPromise(program).then(({ answer, trajectory }) => {
- *   assert.strictEqual(answer, 5050)
- *   assert.deepStrictEqual(trajectory, [{ code: "submit(100 * 101 / 2)", output: "5050", failed: false }])
+ * Effect.runPromise(program).then(({ answer, termination, trajectory }) => {
+ *   assert.deepStrictEqual([answer, termination], [5050, "finished"])
+ *   assert.deepStrictEqual(trajectory, [{
+ *     round: 1,
+ *     thought: "There is a formula.",
+ *     code: "submit(100 * 101 / 2)",
+ *     observation: "5050",
+ *     failed: false
+ *   }])
  * })
  * ```
  *
@@ -152,29 +123,21 @@ export const make: {
   ): ProgramOfThought<Signature.Parse<S>, Tools>
 } = (
   source: Signature.Any | string,
-  { maxIters = 3, tools = [], ...options }: Options<ReadonlyArray<Tool.Any>> = {}
-): Module.Module<unknown, never, Predict.PredictError, LanguageModel.LanguageModel> => {
+  { maxIters = 3, maxOutput = 10_000, sandbox = {}, tools = [], ...options }: Options<ReadonlyArray<Tool.Any>> = {}
+): Module.Module<
+  unknown,
+  never,
+  Predict.PredictError | Sandbox.SandboxError,
+  LanguageModel.LanguageModel | Sandbox.Sandbox
+> => {
   const signature = resolve(source)
-  coding.callable("ProgramOfThought", tools, [variable])
-  if (!Number.isInteger(maxIters) || maxIters < 1) {
-    throw new RangeError(`ProgramOfThought: maxIters must be a whole number of at least 1, not ${maxIters}`)
-  }
-  for (const { name } of [...Signature.fields(signature).inputs, ...Signature.fields(signature).outputs]) {
-    if (own.has(name)) {
-      throw new RangeError(`ProgramOfThought: no field can be called "${name}", which its own predictors have`)
-    }
-  }
+  coding.validate("ProgramOfThought", { maxIters, maxOutput, sandbox, tools }, [variable])
+  agent.free("ProgramOfThought", signature, own)
   const rules = rulesFor(tools)
-  // What goes in and comes out is known by the field names alone.
-  const written = (signature: Signature.Any) =>
-    Module.surrounded(
-      ChainOfThought.make(signature, options) as unknown as Part<{ readonly generated_code: string }>,
-      (current) => Effect.succeed(frame.noted(current, frame.join(current.path, "predict"), rules))
-    )
   return Module.make({
-    code_generate: written(generating(signature)),
-    code_regenerate: written(regenerating(signature)),
-    generate_output: ChainOfThought.make(answering(signature), options) as unknown as Part<object>
+    code_generate: coding.ruled(ChainOfThought.make(generating(signature), options), rules, "predict"),
+    code_regenerate: coding.ruled(ChainOfThought.make(regenerating(signature), options), rules, "predict"),
+    generate_output: ChainOfThought.make(answering(signature), options)
   }, function*(m, input: unknown) {
     const path = yield* Module.path
     const inputs = input as object // the inputs of a signature
@@ -182,36 +145,45 @@ export const make: {
       Adapter.encodeInputs(signature, input),
       (problems) => new Predict.InvalidInput({ path, problems })
     )
-    let uses = 0
-    const functions = coding.functions(tools, () => ++uses)
-    const trajectory: Array<Step> = []
-    let { generated_code } = yield* m.code_generate(inputs)
-    while (true) {
-      const step = yield* Effect.scoped(
-        Effect.flatMap(Sandbox.open({ functions }), (session) => run(session, programOf(generated_code), encoded))
-      )
-      trajectory.push(step)
-      if (!step.failed) {
-        const outputs = yield* m.generate_output({
-          ...inputs,
-          final_generated_code: step.code,
-          code_output: step.output
-        })
-        return { ...outputs, trajectory }
+    const functions = coding.functions(tools, coding.numbering())
+    const answer = yield* agent.work({
+      module: "ProgramOfThought",
+      maxIters,
+      cuts: 0,
+      ask: (rounds: ReadonlyArray<coding.Round>) => {
+        const last = rounds.at(-1)?.steps[0]
+        return last === undefined
+          ? m.code_generate(inputs)
+          : m.code_regenerate({ ...inputs, previous_code: last.code || last.thought, error: last.observation })
+      },
+      act: ({ generated_code, reasoning: thought }, round) => {
+        const code = programOf(generated_code)
+        return Effect.map(
+          Effect.scoped(Effect.flatMap(
+            Sandbox.open({ ...sandbox, functions }),
+            (session) => run(session, code, encoded)
+          )),
+          ({ failed, observation }) => ({
+            round: coding.round({ round, thought, code, observation: agent.clipped(observation, maxOutput), failed }),
+            end: failed ? undefined : "finished"
+          })
+        )
+      },
+      unread: coding.unread,
+      extract: (rounds) => {
+        const last = rounds.findLast(({ steps: [step] }) => step?.code !== "") ?? rounds.at(-1)
+        const { code = "", observation = "" } = last?.steps[0] ?? {}
+        return m.generate_output({ ...inputs, final_generated_code: code, code_output: observation })
       }
-      if (trajectory.length === maxIters) return yield* new ProgramOfThoughtError({ trajectory })
-      generated_code =
-        (yield* m.code_regenerate({ ...inputs, previous_code: step.code, error: step.output })).generated_code
-    }
-  }) as unknown as Module.Module<unknown, never, Predict.PredictError, LanguageModel.LanguageModel> // what the overloads say
+    })
+    return answer as never // what the overloads say
+  })
 }
 
-// An output that is called `trajectory` would be lost.
-const own = new Set(
-  ["generated_code", "previous_code", "error", "final_generated_code", "code_output", "reasoning", "trajectory"]
-)
-
-type Part<Out> = Module.Module<unknown, Out, Predict.PredictError, LanguageModel.LanguageModel>
+const own = {
+  inputs: ["generated_code", "previous_code", "error", "final_generated_code", "code_output", "reasoning"],
+  outputs: ["final_generated_code", "code_output"]
+}
 
 // -----------------------------------------------------------------------------
 // Running programs
@@ -219,31 +191,26 @@ type Part<Out> = Module.Module<unknown, Out, Predict.PredictError, LanguageModel
 
 const variable = "inputs"
 
-// Of what a program shows, the model reads this many characters.
-const maxOutput = 10_000
-
 // Some models go on behind a line that ends the code.
 const programOf = (text: string): string => text.split(/^---+[ \t]*$/m, 1)[0]!.trim() // a split has a first piece
 
-const run = <E, R>(
-  session: Sandbox.Session<E, R>,
-  code: string,
-  inputs: Json.JsonRecord
-): Effect.Effect<Step, Sandbox.SandboxError | E, R> =>
+const run = (session: Sandbox.Session, code: string, inputs: Json.JsonRecord) =>
   Effect.gen(function*() {
-    const failure = (output: string): Step => ({ code, output: coding.clipped(output, maxOutput), failed: true })
     yield* session.set(variable, inputs)
     const ran = yield* coding.ran(session, code)
-    if (ran.result === undefined) return failure(ran.output)
+    if (ran.result === undefined) return ran
     let { result } = ran
     const declared = lastDeclared(code)
     // A declaration has no value, and is meant to be one if nothing else is.
     if (isEmpty(result) && declared !== undefined) result = (yield* coding.ran(session, declared)).result ?? result
     return isEmpty(result)
-      ? failure(
-        `${result.withheld === undefined ? "" : `The last value cannot be shown: it is ${result.withheld}. `}${nothing}`
-      )
-      : { code, output: coding.clipped(coding.shown(result), maxOutput), failed: false }
+      ? {
+        observation: `${
+          result.withheld === undefined ? "" : `The last value cannot be shown: it is ${result.withheld}. `
+        }${nothing}`,
+        failed: true
+      }
+      : { observation: coding.shown(result), failed: false }
   })
 
 const nothing = "The program has no result. End it with submit(value), where the value is JSON."
@@ -258,50 +225,47 @@ const lastDeclared = (code: string): string | undefined =>
 // What is asked
 // -----------------------------------------------------------------------------
 
-const rulesFor = (tools: ReadonlyArray<Tool.Any>): string =>
-  [
-    `The code is JavaScript. It runs in a sandbox without network, files or modules, and its top level may use \`await\`. It finds the inputs in the variable \`${variable}\`, by their names. It calls submit(value) once, with a result that is JSON.`,
-    ...(tools.length === 0 ? [] : ["It may call these functions:", ...coding.offered(tools)])
-  ].join("\n")
+const rulesFor = (tools: ReadonlyArray<Tool.Any>): ReadonlyArray<string> => [
+  `The code is JavaScript. ${coding.where} It finds the inputs in the variable \`${variable}\`, by their names. It calls submit(value) once, with a result that is JSON.`,
+  ...(tools.length === 0 ? [] : ["It may call these functions:", ...coding.offered(tools)])
+]
 
 const generated_code = Code.make("javascript").annotations({ description: "the whole program, and nothing else" })
 
 const told = (what: string) => Schema.String.annotations({ description: what })
 
-// Of the inputs the compiler knows nothing, which `{}` says.
-const inputsOf = (signature: Signature.Any): {} => signature.input.fields
-
 const task = (signature: Signature.Any): string => {
   const { inputs, outputs } = Signature.fields(signature)
   return `${signature.instructions}\n\nThis is not to be answered yet: a program is to find out what ${
-    namesOf(outputs)
-  } must be, given ${namesOf(inputs)}.`
+    agent.namesOf(outputs)
+  } must be, given ${agent.namesOf(inputs)}.`
 }
 
-const generating = (signature: Signature.Any): Signature.Any =>
+const generating = (signature: Signature.Any) =>
   Signature.make({
     instructions: `${task(signature)} Write that program.`,
-    input: inputsOf(signature),
+    input: agent.inputsOf(signature),
     output: { generated_code }
   })
 
-const regenerating = (signature: Signature.Any): Signature.Any =>
+const regenerating = (signature: Signature.Any) =>
   Signature.make({
     instructions: `${task(signature)} A program was written that does not work. Find out why, and write one that does.`,
     input: {
-      ...inputsOf(signature),
+      ...agent.inputsOf(signature),
       previous_code: told("the program that does not work"),
       error: told("what came of it")
     },
     output: { generated_code }
   })
 
-const answering = (signature: Signature.Any): Signature.Any => {
+const answering = (signature: Signature.Any) => {
   const { inputs, outputs } = Signature.fields(signature)
-  // The compiler cannot add a field to a signature it knows only by a variable.
-  return (signature as Signature.Signature<{}, {}>).pipe(
+  return agent.changeable(signature).pipe(
     Signature.appendInstructions(
-      `A program was run to find out about it. Of what it says, and of ${namesOf(inputs)}, make ${namesOf(outputs)}.`
+      `A program was run to find out about it. Of what it says, and of ${agent.namesOf(inputs)}, make ${
+        agent.namesOf(outputs)
+      }.`
     ),
     Signature.appendInput("final_generated_code", told("the program that was run")),
     Signature.appendInput("code_output", told("what it says"))

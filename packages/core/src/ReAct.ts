@@ -4,21 +4,20 @@
  *
  * @since 0.1.0
  */
-import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
-import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import type * as Types from "effect/Types"
 import * as Adapter from "./Adapter.ts"
+import type * as Agent from "./Agent.ts"
 import * as ChainOfThought from "./ChainOfThought.ts"
+import * as agent from "./internal/agent.ts"
 import * as codec from "./internal/codec.ts"
 import * as coerce from "./internal/coerce.ts"
-import * as frame from "./internal/frame.ts"
 import * as observation from "./internal/observation.ts"
 import { resolve } from "./internal/signatureSource.ts"
+import * as submission from "./internal/submission.ts"
 import * as toolCalls from "./internal/toolCalls.ts"
-import * as trajectory from "./internal/trajectory.ts"
+import * as toolUse from "./internal/toolUse.ts"
 import * as Json from "./Json.ts"
 import * as LanguageModel from "./LanguageModel.ts"
 import * as Module from "./Module.ts"
@@ -31,55 +30,26 @@ import * as Tool from "./Tool.ts"
 // =============================================================================
 
 /**
- * What was thought, what was done, and what came of it. Steps of one `round`,
- * counted from 1, were chosen at once: the thought stands with the first of them.
- *
- * The last step of a `finished` trajectory is `finish`, without an observation.
- * Where an answer could not be read, there is a step without a tool; its thought
- * is that answer.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Step {
-  readonly round: number
-  readonly thought: string
-  readonly tool: string
-  readonly arguments: Json.JsonRecord
-  readonly observation: string
-  /** Whether the tool was not there, not called rightly, or failed. */
-  readonly failed: boolean
-}
-
-/**
- * Why there were no more rounds: the model said that it is `finished`, there were
- * `maxIters`, what happened no longer fits into the model's context, or its answer
- * was `unreadable` twice in a row. The outputs are made of what is known in all
- * cases.
- *
- * @since 0.1.0
- * @category models
- */
-export type Termination = "finished" | "maxIters" | "contextWindow" | "unreadable"
-
-/**
  * What a ReAct answers: the outputs of the signature, the reasoning that led to
- * them, and how it came to know.
+ * them, and how it came to know. A step has `failed` if its tool was not there, not
+ * called rightly, or failed, and if what it submitted are not the outputs.
  *
  * @since 0.1.0
  * @category models
  */
-export type Answer<S extends Signature.Any> = Types.Simplify<
-  { readonly reasoning: string } & Signature.Output<S> & {
-    readonly trajectory: ReadonlyArray<Step>
-    readonly termination: Termination
-  }
->
+export type Answer<S extends Signature.Any> = Agent.Answer<S, Agent.ToolStep>
 
 /**
+ * `maxIters` is 20 by default. `maxOutput` has no default: a tool says what it was
+ * made to say, and knows best how to say less.
+ *
  * - `tools`: what may be used. What they need and what ends the program appears
  *   in the type of the module.
- * - `maxIters`: how many rounds at most, 20 by default.
+ * - `ending`: how the model ends the rounds. With `submit`, the default, it gives
+ *   the outputs as the arguments of a tool of that name. With `finish` it only says
+ *   that it knows enough, and is asked for the outputs after that, as by DSPy's
+ *   `ReAct`: one call more, in which it may reason about them, and which is tuned by
+ *   itself.
  * - `toolCalls`: whether tools are offered and called the way of the model's API
  *   (`native`) or in the text of the answer (`text`), which an adapter writes and
  *   reads. By default it is `native` if the model's capabilities say that it has
@@ -90,9 +60,9 @@ export type Answer<S extends Signature.Any> = Types.Simplify<
  * @since 0.1.0
  * @category models
  */
-export interface Options<Tools extends ReadonlyArray<Tool.Any>> extends Predict.Options {
+export interface Options<Tools extends ReadonlyArray<Tool.Any>> extends Agent.Options<Tools> {
   readonly tools: Tools
-  readonly maxIters?: number | undefined
+  readonly ending?: "submit" | "finish" | undefined
   readonly toolCalls?: "native" | "text" | undefined
   readonly concurrency?: number | undefined
 }
@@ -108,32 +78,40 @@ type ReAct<S extends Signature.Any, Tools extends ReadonlyArray<Tool.Any>> = Mod
 // The module
 // =============================================================================
 
-const finish = "finish"
-
 /**
  * A module that may use tools before it answers.
  *
+ * It ends with the tool `submit`, whose arguments are the outputs of the signature,
+ * read as any answer is; with arguments that are not the outputs, the model is told
+ * what is wrong and may submit again. Other tools called beside it are used first,
+ * and if one of them fails, the outputs are not taken: the model had not seen that
+ * when it wrote them. Where nothing is submitted, since there were `maxIters` or
+ * the model just stopped using tools, the outputs are asked for after the rounds.
+ *
  * Its predictors are `react`, which chooses the next tools, and `extract.predict`,
  * which makes the outputs of what happened; both are tuned and saved as in DSPy.
- * The list of tools is told to the model beside its instructions, so that new
- * instructions cannot lose it.
+ * State files of DSPy's, whose models call `finish`, work: `finish` is understood
+ * whatever the `ending`. The list of tools is told to the model beside its
+ * instructions, so that new instructions cannot lose it. The outputs stream from
+ * `extract.predict`, also while they are written as arguments of `submit`.
  *
  * A model that has tools is offered them in its own way, and what they say
  * becomes part of one conversation, which providers can cache from its beginning;
- * it may call several at once. An answer without a call is the end, as `finish`
- * is. Any other model is told of them in the prompt, and calls one in each round
- * by fields of its answer. Demonstrations and instructions serve both ways; of an
- * answer with several calls a demonstration keeps the first one.
+ * it may call several at once. Any other model is told of them in the prompt, and
+ * calls one in each round by fields of its answer. Demonstrations and instructions
+ * serve both ways; of an answer with several calls a demonstration keeps the first
+ * one.
  *
  * A tool that fails, breaks, is not there or is called wrongly is an observation
  * like any other, unless it was made with `failureMode: "error"`. So is an answer
  * that cannot be read, once. When the context of the model is full, the oldest
  * rounds are left out, up to three times for each question to the model, and the
  * latest one never; if that is not enough for the outputs, it fails with
- * `ContextWindowExceeded`.
+ * `ContextWindowExceeded`. Other failures of the model, a budget that is used up
+ * among them, are those of the module.
  *
- * Throws a `RangeError` for tools that cannot be told apart or are called
- * `finish`, and for a signature with fields of names that are needed here.
+ * Throws a `RangeError` for tools that cannot be told apart or are called `submit`
+ * or `finish`, and for a signature with fields of names that are needed here.
  *
  * @see Yao et al., "ReAct: Synergizing Reasoning and Acting in Language Models" (arXiv 2210.03629)
  *
@@ -158,13 +136,12 @@ const finish = "finish"
  *       { name: "weather", arguments: { city: "Rome" } },
  *       { name: "weather", arguments: { city: "Oslo" } }
  *     ]),
- *     TestLanguageModel.toolCalls([{ name: "finish", arguments: {} }]),
- *     TestLanguageModel.fields({ reasoning: "The sun shines in both.", answer: "No." })
+ *     TestLanguageModel.toolCalls([{ name: "submit", arguments: { answer: "No." } }], "The sun shines in both.")
  *   ]))
  * )
  *
- * Effect.runPromise(program).then(({ answer, termination, trajectory }) => {
- *   assert.deepStrictEqual([answer, termination], ["No.", "finished"])
+ * Effect.runPromise(program).then(({ answer, reasoning, termination, trajectory }) => {
+ *   assert.deepStrictEqual([answer, reasoning, termination], ["No.", "The sun shines in both.", "submitted"])
  *   assert.deepStrictEqual(trajectory.map((step) => step.observation), ["sunny in Rome", "sunny in Oslo", ""])
  * })
  * ```
@@ -183,12 +160,13 @@ export const make: {
   ): ReAct<Signature.Parse<S>, Tools>
 } = (
   source: Signature.Any | string,
-  { concurrency = 8, maxIters = 20, toolCalls: way, tools, ...options }: Options<ReadonlyArray<Tool.Any>>
+  { concurrency = 8, ending = "submit", maxIters = 20, maxOutput, toolCalls: way, tools, ...options }: Options<
+    ReadonlyArray<Tool.Any>
+  >
 ): Module.Module<unknown, never, Predict.PredictError, LanguageModel.LanguageModel> => {
   const signature = resolve(source)
-  whole("maxIters", maxIters)
-  whole("concurrency", concurrency)
-  const about = questions(signature, tools)
+  agent.limits("ReAct", { concurrency, maxIters, ...(maxOutput === undefined ? undefined : { maxOutput }) })
+  const about = questions(signature, tools, ending)
   return Module.make({
     react: Predict.conversing(about.signature, options),
     extract: Module.make(
@@ -200,51 +178,51 @@ export const make: {
   }, function*(m, input: unknown) {
     const { capabilities } = yield* LanguageModel.LanguageModel
     const choose = way === "native" || (way === undefined && capabilities.tools) ? about.natively : about.inText
-    const rounds: Array<Round> = []
-    const ask = trajectory.room(rounds)
+    const telling = yield* ending === "submit"
+      ? submission.telling(signature, "extract.predict")
+      : Effect.succeed(submission.silent)
     let uses = 0
-    let unreadable = 0
-    let termination: Termination = "maxIters"
-    while (rounds.length < maxIters) {
-      const chosen = yield* Effect.either(ask((rounds) => m.react(choose.turn(input, rounds))))
-      const number = rounds.length + 1
-      if (Either.isLeft(chosen)) {
-        const error = chosen.left
-        if (error._tag === "AdapterParseError") {
-          rounds.push(unread(number, error))
-          if (++unreadable < 2) continue
-          termination = "unreadable"
-        } else if (trajectory.isFull(error)) termination = "contextWindow"
-        else return yield* error
-        yield* Effect.logWarning(`A ReAct chose no further tool: ${error.message}`)
-        break
-      }
-      unreadable = 0
-      const decision = choose.decision(chosen.right, rounds)
-      const doing = decision.calls.filter((call) => call.name !== finish)
-      const seen = yield* use(about.tools, doing, uses, concurrency)
-      uses += doing.length
-      rounds.push(round(number, decision, seen, capabilities))
-      if (doing.length < decision.calls.length) {
-        termination = "finished"
-        break
-      }
-    }
-    const outputs = yield* ask((rounds) => m.extract(about.extract(input, rounds)))
-    // The overloads say what it answers.
-    return { ...outputs, trajectory: rounds.flatMap(({ steps }) => steps), termination } as never
-  }) as Module.Module<unknown, never, Predict.PredictError, LanguageModel.LanguageModel> // and what tools need and fail with
+    const answer = yield* agent.work({
+      module: "ReAct",
+      maxIters,
+      ask: (rounds: ReadonlyArray<Round>) =>
+        Effect.map(
+          telling.watched(m.react(choose.turn(input, rounds))),
+          (answered) => choose.decision(answered, rounds)
+        ),
+      act: (decision, number) =>
+        Effect.gen(function*() {
+          const { calls } = decision
+          const used = yield* use(about, calls, { before: uses, concurrency, maxOutput })
+          uses += used.size
+          const submission = yield* submitted(about, calls, used)
+          if (submission !== undefined) {
+            yield* Either.match(submission, {
+              onLeft: telling.refused,
+              onRight: ({ encoded }) => telling.taken(encoded)
+            })
+          }
+          const end = submission === undefined
+            ? calls.some(({ name }) => name === finish) ? "finished" : undefined
+            : Either.isRight(submission)
+            ? { outputs: submission.right.value }
+            : undefined
+          const seen = submission !== undefined && Either.isLeft(submission)
+            ? new Map([...used, ...refused(about, calls, submission.left)])
+            : used
+          return { round: round(number, decision, seen, capabilities), end }
+        }),
+      unread,
+      extract: (rounds) => m.extract(about.extract(input, rounds))
+    })
+    return answer as never // what the overloads say
+  })
 }
-
-const whole = (name: string, value: number): void => {
-  if (!Number.isInteger(value) || value < 1) {
-    throw new RangeError(`ReAct: ${name} must be a whole number of at least 1, not ${value}`)
-  }
-}
-
 // =============================================================================
 // Rounds
 // =============================================================================
+
+const { finish, submit } = agent
 
 // What the model wants done; `arguments` that are none are a text that says why.
 interface Call {
@@ -264,8 +242,7 @@ interface Seen extends observation.Observation {
   readonly failed: boolean
 }
 
-interface Round {
-  readonly steps: ReadonlyArray<Step>
+interface Round extends agent.Round<Agent.ToolStep> {
   /** How a conversation goes on with it. */
   readonly turns: ReadonlyArray<LanguageModel.Message>
   /** What was seen that is no text. */
@@ -275,19 +252,20 @@ interface Round {
 const round = (
   number: number,
   { calls, thought, turn }: Decision,
-  seen: ReadonlyArray<Seen>,
+  seen: ReadonlyMap<Call, Seen>,
   capabilities: LanguageModel.Capabilities
 ): Round => {
-  const steps: Array<Step> = []
+  const steps: Array<Agent.ToolStep> = []
   const turns: Array<LanguageModel.Message> = turn === undefined ? [] : [turn]
   const parts: Array<LanguageModel.Part> = []
-  const ends: Array<Step> = []
-  let at = 0
-  for (const { arguments: args, id, name } of calls) {
+  // Of what says that this is the end, outputs say it best.
+  let end: Agent.ToolStep | undefined
+  for (const call of calls) {
+    const { arguments: args, id, name } = call
     const step = { round: number, thought: "", tool: name, arguments: Either.getOrElse(args, () => ({})) }
-    const used = name === finish ? undefined : seen[at++]
+    const used = seen.get(call)
     if (used === undefined) {
-      ends.push({ ...step, observation: "", failed: false })
+      if (end === undefined || name === submit) end = { ...step, observation: "", failed: false }
       continue
     }
     const shown = used.parts.filter((part) => isTaken(part, capabilities))
@@ -300,7 +278,7 @@ const round = (
   }
   // Not every service takes more than text as the answer of a tool.
   if (parts.length > 0) turns.push({ role: "user", content: parts })
-  const [first, ...more] = [...steps, ...ends.slice(0, 1)]
+  const [first, ...more] = end === undefined ? steps : [...steps, end]
   return { steps: first === undefined ? [] : [{ ...first, thought }, ...more], turns, parts }
 }
 
@@ -317,97 +295,92 @@ const isTaken = (part: LanguageModel.Part, { audio, files, images }: LanguageMod
   }
 }
 
-const unread = (number: number, { problems, text }: Adapter.AdapterParseError): Round => {
-  const observation = `Your answer could not be used: ${problems.map(({ description }) => description).join("; ")}`
-  return {
-    steps: [{ round: number, thought: text, tool: "", arguments: {}, observation, failed: true }],
-    turns: [{ role: "user", content: observation }],
-    parts: []
-  }
-}
-
-const told = (rounds: ReadonlyArray<Round>): string =>
-  rounds.map(({ steps }) =>
-    steps.flatMap(({ arguments: args, observation, round, thought, tool }, index) => [
-      ...(index === 0 ? [`Round ${round}`] : []),
-      ...(thought === "" ? [] : [`Thought: ${thought}`]),
-      ...(tool === "" ? [] : [`Tool: ${tool} ${JSON.stringify(args)}`]),
-      ...(tool === finish ? [] : [`Observation: ${observation}`])
-    ]).join("\n")
-  ).join("\n\n")
+const unread = (step: Agent.Step): Round => ({
+  steps: [{ ...step, tool: "", arguments: {} }],
+  turns: [{ role: "user", content: step.observation }],
+  parts: []
+})
 
 // =============================================================================
 // Using tools
 // =============================================================================
 
 const use = (
-  known: ReadonlyMap<string, Tool.Any>,
+  about: Questions,
   calls: ReadonlyArray<Call>,
-  before: number,
-  concurrency: number
-): Effect.Effect<ReadonlyArray<Seen>> => {
+  { before, concurrency, maxOutput = Infinity }: {
+    readonly before: number
+    readonly concurrency: number
+    readonly maxOutput: number | undefined
+  }
+): Effect.Effect<ReadonlyMap<Call, Seen>> => {
+  const used = (
+    call: Call,
+    number: number,
+    ready: Either.Either<Effect.Effect<unknown, Tool.ToolError>, Tool.ToolError>
+  ) =>
+    toolUse.heard(
+      { use: number, tool: call.name, arguments: Either.getOrElse(call.arguments, () => ({})) },
+      Effect.flatten(ready).pipe(
+        Effect.map((result): Seen => ({ ...observation.of(result), failed: false })),
+        Effect.catchTag("ToolError", (error) => Effect.succeed(failure(error.message))),
+        Effect.map((seen) => ({ ...seen, text: agent.clipped(seen.text, maxOutput) }))
+      ),
+      (seen) => seen
+    )
   // All are read before anything is done.
-  const read = Effect.forEach(
-    calls,
-    (call, index) => Effect.map(Effect.either(prepared(known, call)), (doing) => heard(call, before + index + 1, doing))
+  const ready = Effect.forEach(
+    calls.filter(({ name }) => !about.ends.has(name)),
+    (call, index) =>
+      Effect.map(
+        Effect.either(prepared(about, call)),
+        (ready) => Effect.map(used(call, before + index + 1, ready), (seen) => [call, seen] as const)
+      )
   )
-  return Effect.flatMap(read, (uses) => Effect.all(uses, { concurrency }))
+  return Effect.map(Effect.flatMap(ready, (uses) => Effect.all(uses, { concurrency })), (seen) => new Map(seen))
 }
 
-const prepared = (known: ReadonlyMap<string, Tool.Any>, { arguments: args, name }: Call) => {
-  const tool = known.get(name)
+const failure = (description: string): Seen => ({ text: `It did not work. ${description}`, parts: [], failed: true })
+
+const prepared = ({ ending, tools }: Questions, { arguments: args, name }: Call) => {
+  const tool = tools.get(name)
   if (tool === undefined) {
     return new Tool.ToolError({
       tool: name,
       reason: "UnknownTool",
-      description: `there is no such tool; there are ${[...known.keys(), finish].join(", ")}`
+      description: `there is no such tool; there are ${[...tools.keys(), ending].join(", ")}`
     })
   }
-  if (Either.isLeft(args)) {
-    return new Tool.ToolError({
-      tool: name,
-      reason: "InvalidArguments",
-      description: `these arguments do not fit: ${args.left}`
-    })
-  }
-  // It is run with what itself has read. What it fails with and needs is what the overloads of `make` say.
-  return Effect.map(
-    Tool.prepare(tool as Tool.Tool<string, unknown, unknown>, args.right),
-    Effect.map(observation.of)
-  )
+  return Either.isRight(args) ? toolUse.prepared(tool, args.right) : new Tool.ToolError({
+    tool: name,
+    reason: "InvalidArguments",
+    description: `these arguments do not fit: ${args.left}`
+  })
 }
 
-const heard = (
-  { arguments: args, name }: Call,
-  number: number,
-  doing: Either.Either<Effect.Effect<observation.Observation, Tool.ToolError>, Tool.ToolError>
-): Effect.Effect<Seen> =>
-  frame.with_(({ call, listener, path }) => {
-    const source = { path, call, use: number, tool: name }
-    const done: Effect.Effect<Seen> = Effect.flatten(doing).pipe(
-      Effect.map((observation) => ({ ...observation, failed: false })),
-      Effect.catchTag("ToolError", (error) =>
-        Effect.succeed({ text: `It did not work. ${error.message}`, parts: [], failed: true }))
-    )
-    if (listener === undefined) {
-      return done
-    }
-    const ended = (observation: string, failed: boolean) =>
-      listener.emit([{ _tag: "ToolEnd", ...source, observation, failed }])
-    return listener.emit([{ _tag: "ToolStart", ...source, arguments: Either.getOrElse(args, () => ({})) }]).pipe(
-      Effect.zipRight(done),
-      Effect.tap(({ failed, text }) =>
-        ended(text, failed)
-      ),
-      // What ends the program its type has forgotten.
-      Effect.tapErrorCause((cause) =>
-        Option.match(Cause.failureOption(cause), {
-          onNone: () => Effect.void,
-          onSome: (error) => ended(observation.failure(error), true)
-        })
-      )
-    )
-  })
+// What was submitted, if something was: the outputs, or why they are none.
+const submitted = (
+  { ends, task }: Questions,
+  calls: ReadonlyArray<Call>,
+  used: ReadonlyMap<Call, Seen>
+): Effect.Effect<Either.Either<Adapter.Decoded, string> | undefined> => {
+  const [first, ...more] = calls.filter(({ name }) => name === submit && ends.has(name))
+  if (first === undefined) return Effect.succeed(undefined)
+  const problem = more.length > 0
+    ? "call it once, with all outputs"
+    : Array.from(used.values()).some(({ failed }) => failed)
+    ? "what was called beside it failed; see what it says, and submit again"
+    : Either.isLeft(first.arguments)
+    ? `these arguments do not fit: ${first.arguments.left}`
+    : undefined
+  return problem === undefined
+    ? submission.read(task, Either.getOrElse(first.arguments, () => ({})))
+    : Effect.succeed(Either.left(problem))
+}
+
+// The rounds go on, and every call has an answer.
+const refused = ({ ends }: Questions, calls: ReadonlyArray<Call>, problem: string) =>
+  calls.filter(({ name }) => ends.has(name)).map((call) => [call, failure(`${call.name}: ${problem}`)] as const)
 
 // =============================================================================
 // What is asked
@@ -418,8 +391,14 @@ interface Way {
   readonly decision: (answered: Predict.Answered, before: ReadonlyArray<Round>) => Decision
 }
 
+type Ending = "submit" | "finish"
+
 interface Questions {
+  readonly task: Signature.Any
   readonly tools: ReadonlyMap<string, Tool.Any>
+  readonly ending: Ending
+  /** What calls nothing, but says that this is the end. */
+  readonly ends: ReadonlySet<string>
   readonly signature: Signature.Any
   readonly extraction: Signature.Any
   readonly natively: Way
@@ -427,15 +406,17 @@ interface Questions {
   readonly extract: (input: unknown, rounds: ReadonlyArray<Round>) => Predict.Turn
 }
 
-const questions = (signature: Signature.Any, list: ReadonlyArray<Tool.Any>): Questions => {
+const questions = (signature: Signature.Any, list: ReadonlyArray<Tool.Any>, ending: Ending): Questions => {
   const tools = new Map(list.map((tool) => [tool.name, tool]))
-  if (tools.has(finish)) throw new RangeError(`ReAct: no tool can be called "${finish}"; that is how the model ends`)
+  for (const name of [submit, finish]) {
+    if (tools.has(name)) throw new RangeError(`ReAct: no tool can be called "${name}"; that is how the model ends`)
+  }
   if (tools.size < list.length) throw new RangeError("ReAct: two tools have the same name")
-  free(signature)
+  agent.free("ReAct", signature, { inputs: ["trajectory", "next_thought", "next_tool_name", "next_tool_args"] })
 
   const choice = choosing(signature, {
     next_thought: Schema.String,
-    next_tool_name: Schema.Literal(...tools.keys(), finish),
+    next_tool_name: Schema.Literal(...tools.keys(), ending),
     next_tool_args: Json.JsonRecord
   })
   // What is read may name any tool, and the model learns that it is not there; `finish` needs no arguments.
@@ -446,18 +427,24 @@ const questions = (signature: Signature.Any, list: ReadonlyArray<Tool.Any>): Que
       default: () => ({})
     })
   })
-  const extraction = ChainOfThought.withReasoning(trajectory.extracting(signature))
-  const definitions = [...list.map(({ definition }) => definition), ending]
-  const offer = offered(definitions)
+  const extraction = ChainOfThought.withReasoning(agent.extracting(signature))
+  const definitions = [
+    ...list.map(({ definition }) => definition),
+    ending === "submit" ? submission.definition(signature) : finishing
+  ]
+  const offer = offered(definitions, ending)
   const name = codec.of(choice).outputs.find((wire) => wire.name === "next_tool_name")
 
   const asked = (input: unknown, rounds: ReadonlyArray<Round>) => ({
     ...input as object, // the inputs of a signature
-    trajectory: told(rounds)
+    trajectory: agent.told(rounds)
   })
 
   return {
+    task: signature,
     tools,
+    ending,
+    ends: new Set([ending, finish]),
     signature: choice,
     extraction,
     natively: {
@@ -469,7 +456,7 @@ const questions = (signature: Signature.Any, list: ReadonlyArray<Tool.Any>): Que
             task: signature,
             choice,
             tools: definitions,
-            finish,
+            ending,
             turns: rounds.flatMap(({ turns }) => turns)
           })
       }),
@@ -497,7 +484,7 @@ const questions = (signature: Signature.Any, list: ReadonlyArray<Tool.Any>): Que
                 ...input,
                 signature: choice,
                 instructions: `${input.instructions}\n\n${offer}`,
-                inputs: withPast(signature, input.inputs)
+                inputs: withPast(signature, input.inputs, ending)
               }),
               rounds
             ))
@@ -536,28 +523,17 @@ const withIds = (
   })
 }
 
-const ending: LanguageModel.ToolDefinition = {
+const finishing: LanguageModel.ToolDefinition = {
   name: finish,
   description: "Ends the rounds, once all that is needed is known.",
   parameters: { type: "object", properties: {}, additionalProperties: false }
 }
 
-// Names that this module gives to fields of its own.
-const inputNames = new Set(["trajectory", "next_thought", "next_tool_name", "next_tool_args"])
-const outputNames = new Set(["reasoning", "trajectory", "termination"])
-
-const free = (signature: Signature.Any): void => {
-  const { inputs, outputs } = Signature.fields(signature)
-  const taken = inputs.find(({ name }) => inputNames.has(name)) ??
-    outputs.find(({ name }) => outputNames.has(name))
-  if (taken !== undefined) {
-    throw new RangeError(`ReAct: no ${taken.kind} field can be called "${taken.name}"; give it another name`)
-  }
-}
-
-const offered = (tools: ReadonlyArray<LanguageModel.ToolDefinition>): string =>
+const offered = (tools: ReadonlyArray<LanguageModel.ToolDefinition>, ending: Ending): string =>
   [
-    "In each round you think, and name one of these tools with its arguments as a JSON object. You are then shown what it says:",
+    `In each round you think, and name one of these tools with its arguments as a JSON object. You are then shown what it says. When nothing is missing, ${
+      ending === "submit" ? "name `submit`, with the outputs as its arguments" : "name `finish`"
+    }:`,
     ...tools.map(({ description, name, parameters }, index) =>
       `${index + 1}. ${name}: ${description} Arguments: ${JSON.stringify(parameters)}`
     )
@@ -567,12 +543,11 @@ const choosing = (signature: Signature.Any, output: Signature.Fields): Signature
   const { inputs, outputs } = Signature.fields(signature)
   return Signature.make({
     instructions: `${signature.instructions}\n\nYou are given ${
-      trajectory.namesOf(inputs)
+      agent.namesOf(inputs)
     } and can use tools to find out what is needed for ${
-      trajectory.namesOf(outputs)
+      agent.namesOf(outputs)
     }. In view of the trajectory so far, decide what to do next.`,
-    // Of the inputs the compiler knows nothing, which `{}` says.
-    input: { ...signature.input.fields as {}, trajectory: trajectory.field },
+    input: { ...agent.inputsOf(signature), trajectory: agent.field },
     output
   })
 }
@@ -590,19 +565,24 @@ const changed = (
     Adapter.make({ ...self, format: (input) => change(self.format, input) })
   )
 
-// Earlier turns of a conversation end as rounds do, with what was answered then for a thought.
-const withPast = (signature: Signature.Any, inputs: Json.JsonRecord): Json.JsonRecord => {
+// Earlier turns of a conversation end as rounds do, with what was answered then.
+const withPast = (signature: Signature.Any, inputs: Json.JsonRecord, ending: Ending): Json.JsonRecord => {
   const { history, outputs } = codec.of(signature)
   const turns = history === undefined ? undefined : inputs[history.name]
   if (history === undefined || !Array.isArray(turns)) return inputs
+  const answered = (turn: Json.JsonRecord): Json.JsonRecord =>
+    ending === "submit"
+      ? {
+        next_thought: "",
+        next_tool_name: submit,
+        next_tool_args: Object.fromEntries(
+          outputs.flatMap(({ name }) => turn[name] === undefined ? [] : [[name, turn[name]]])
+        )
+      }
+      : { next_thought: toolCalls.said(outputs, turn), next_tool_name: finish, next_tool_args: {} }
   return {
     ...inputs,
-    [history.name]: turns.map((turn) => ({
-      ...turn,
-      next_thought: toolCalls.said(outputs, turn),
-      next_tool_name: finish,
-      next_tool_args: {}
-    }))
+    [history.name]: turns.map((turn) => Json.isJsonRecord(turn) ? { ...turn, ...answered(turn) } : turn)
   }
 }
 

@@ -9,7 +9,7 @@ import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"
@@ -19,6 +19,7 @@ import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as globalName from "./internal/globalName.ts"
+import * as sandboxLimits from "./internal/sandboxLimits.ts"
 import type * as Json from "./Json.ts"
 
 // =============================================================================
@@ -440,13 +441,6 @@ const nameable = (name: string): void => {
   if (problem !== undefined) throw new RangeError(`Sandbox: ${problem}`)
 }
 
-const positive = (what: string, value: number): number => {
-  if (!Number.isInteger(value) || value < 1) {
-    throw new RangeError(`Sandbox: ${what} must be a whole number of at least 1, not ${value}`)
-  }
-  return value
-}
-
 // Whatever an engine and the code in it have done: plain data, or a sign that something is wrong.
 const checked = (value: Json.Json): Json.Json => {
   const check = (value: Json.Json, depth: number): void => {
@@ -524,11 +518,7 @@ const opened = <E, R>(
   Effect.gen(function*() {
     const names = Object.keys(functions)
     names.forEach(nameable)
-    const limits = {
-      timeout: Duration.toMillis(options.timeout ?? "5 seconds"),
-      memory: positive("memory", options.memory ?? 2 ** 26),
-      calls: positive("calls", options.calls ?? 256)
-    }
+    const limits = sandboxLimits.of(options)
     const scope = yield* Effect.scope
     const turn = yield* Effect.makeSemaphore(1)
     const handedOver = new Map<string, string>()

@@ -9,6 +9,16 @@
 export * as Adapter from "./Adapter.ts"
 
 /**
+ * What `ReAct`, `ProgramOfThought`, `CodeAct` and `RLM` have in common: they work
+ * in rounds, in each of which the model says what to do and is shown what came of
+ * it, until it knows enough. Then there are outputs, and a typed account of how
+ * they came about.
+ *
+ * @since 0.1.0
+ */
+export * as Agent from "./Agent.ts"
+
+/**
  * `Assert` checks what a program answers, and asks again with what was wrong.
  *
  * @since 0.1.0

@@ -1,4 +1,5 @@
 import * as Adapter from "@effect-dspy/core/Adapter"
+import type * as Agent from "@effect-dspy/core/Agent"
 import * as ChatAdapter from "@effect-dspy/core/ChatAdapter"
 import type * as Json from "@effect-dspy/core/Json"
 import * as JsonAdapter from "@effect-dspy/core/JsonAdapter"
@@ -82,7 +83,7 @@ const toldTo = (request: LanguageModel.Request | undefined) => String(request?.m
 const asked = (request: LanguageModel.Request | undefined) =>
   (request?.messages ?? []).slice(1).map(contentOf).join("\n---\n")
 
-const observations = (output: { readonly trajectory: ReadonlyArray<ReAct.Step> }) =>
+const observations = (output: { readonly trajectory: ReadonlyArray<Agent.ToolStep> }) =>
   output.trajectory.map(({ observation }) => observation)
 
 const isFull = (error: unknown) =>
@@ -92,7 +93,7 @@ describe.each([native, text])("ReAct, $toolCalls", ({ step, toolCalls, unreadabl
   const make = <const Tools extends ReadonlyArray<Tool.Any>>(
     tools: Tools,
     options: Partial<Omit<ReAct.Options<Tools>, "tools">> = {}
-  ) => ReAct.make("question -> answer", { tools, toolCalls, ...options })
+  ) => ReAct.make("question -> answer", { tools, toolCalls, ending: "finish", ...options })
   const react = make([add, broken])
   const end = [step("finish", {}, "I know."), done]
 
@@ -651,7 +652,7 @@ describe.each([native, text])("ReAct, $toolCalls", ({ step, toolCalls, unreadabl
 })
 
 describe("ReAct of native calls", () => {
-  const react = ReAct.make("question -> answer", { tools: [add, broken] })
+  const react = ReAct.make("question -> answer", { tools: [add, broken], ending: "finish" })
   const finish = native.step("finish")
 
   it.effect("is what a model with tools gets, and text what another one gets", () =>
@@ -667,10 +668,10 @@ describe("ReAct of native calls", () => {
           Effect.map(() => requests[0]?.tools?.map(({ name }) => name))
         )
       }
-      assert.deepStrictEqual(yield* offered(true), ["add", "finish"])
+      assert.deepStrictEqual(yield* offered(true), ["add", "submit"])
       assert.isUndefined(yield* offered(false))
       assert.isUndefined(yield* offered(true, "text"))
-      assert.deepStrictEqual(yield* offered(false, "native"), ["add", "finish"])
+      assert.deepStrictEqual(yield* offered(false, "native"), ["add", "submit"])
     }))
 
   it.effect("sends the JSON Schemas of the parameters, and no trajectory but the conversation", () =>
@@ -1161,12 +1162,15 @@ describe("ReAct in text", () => {
 describe("ReAct", () => {
   const react = ReAct.make("question -> answer", { tools: [add, broken] })
 
-  it("has the predictors of DSPy", () => {
-    assert.deepStrictEqual(react.predictors.map(({ path }) => path), ["react", "extract.predict"])
-    assert.deepStrictEqual(react.predictors.map(({ signature }) => Signature.format(signature)), [
-      "question, trajectory -> next_thought, next_tool_name: \"add\" | \"broken\" | \"finish\", next_tool_args: JsonRecord",
-      "question, trajectory -> reasoning, answer"
-    ])
+  it("has the predictors of DSPy, however it ends", () => {
+    for (const ending of ["submit", "finish"] as const) {
+      const { predictors } = ReAct.make("question -> answer", { tools: [add, broken], ending })
+      assert.deepStrictEqual(predictors.map(({ path }) => path), ["react", "extract.predict"])
+      assert.deepStrictEqual(predictors.map(({ signature }) => Signature.format(signature)), [
+        `question, trajectory -> next_thought, next_tool_name: "add" | "broken" | "${ending}", next_tool_args: JsonRecord`,
+        "question, trajectory -> reasoning, answer"
+      ])
+    }
   })
 
   it("is saved under the keys of DSPy, and read back", () => {
@@ -1207,17 +1211,24 @@ describe("ReAct", () => {
 
   it("refuses tools that cannot be told apart, and limits that are none", () => {
     assert.throws(() => ReAct.make("question -> answer", { tools: [add, add] }), /two tools have the same name/)
-    const finish = Tool.make("finish", { description: "", parameters: {}, run: () => Effect.void })
-    assert.throws(() => ReAct.make("question -> answer", { tools: [finish] }), /no tool can be called "finish"/)
+    for (const name of ["finish", "submit"]) {
+      const tool = Tool.make(name, { description: "", parameters: {}, run: () => Effect.void })
+      for (const ending of ["submit", "finish"] as const) {
+        assert.throws(
+          () => ReAct.make("question -> answer", { tools: [tool], ending }),
+          RangeError,
+          `no tool can be called "${name}"`
+        )
+      }
+    }
     for (const limit of [0, 1.5, -1]) {
-      assert.throws(() => ReAct.make("question -> answer", { tools: [], maxIters: limit }), /maxIters/)
-      assert.throws(() => ReAct.make("question -> answer", { tools: [], concurrency: limit }), /concurrency/)
+      for (const name of ["maxIters", "maxOutput", "concurrency"]) {
+        assert.throws(() => ReAct.make("question -> answer", { tools: [], [name]: limit }), RangeError, name)
+      }
     }
   })
 
   it("refuses a signature with names it needs itself", () => {
-    assert.throws(() => ReAct.make("trajectory -> answer", { tools: [] }), /no input field can be called "trajectory"/)
-    assert.throws(() => ReAct.make("q -> termination", { tools: [] }), /no output field can be called "termination"/)
-    assert.throws(() => ReAct.make("q -> reasoning", { tools: [] }), /no output field can be called "reasoning"/)
+    assert.throws(() => ReAct.make("next_thought -> answer", { tools: [] }), /no input can be called "next_thought"/)
   })
 })

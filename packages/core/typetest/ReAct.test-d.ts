@@ -90,10 +90,6 @@ describe("ReAct", () => {
     expectTypeOf<Module.Error<typeof react>>().toEqualTypeOf<Predict.PredictError | Gone>()
     expectTypeOf<Module.Input<typeof react>>().toEqualTypeOf<{ readonly question: string }>()
     expectTypeOf<Module.Output<typeof react>["answer"]>().toEqualTypeOf<number>()
-    expectTypeOf<Module.Output<typeof react>["trajectory"]>().toEqualTypeOf<ReadonlyArray<ReAct.Step>>()
-    expectTypeOf<Module.Output<typeof react>["termination"]>().toEqualTypeOf<
-      "finished" | "maxIters" | "contextWindow" | "unreadable"
-    >()
   })
 
   it("needs nothing more than its tools do", () => {
@@ -106,5 +102,7 @@ describe("ReAct", () => {
     ReAct.make("question -> answer", { tools: [], toolCalls: "json" })
     // @ts-expect-error unknown type 'strin'
     ReAct.make("question -> answer: strin", { tools: [] })
+    // @ts-expect-error the tools are missing
+    ReAct.make("question -> answer")
   })
 })

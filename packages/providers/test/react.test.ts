@@ -66,9 +66,14 @@ const definitions = [
   {
     type: "function",
     function: {
-      name: "finish",
-      description: "Ends the rounds, once all that is needed is known.",
-      parameters: { type: "object", properties: {}, additionalProperties: false }
+      name: "submit",
+      description: "Gives the outputs, once all that is needed is known. That is the end of the rounds.",
+      parameters: {
+        type: "object",
+        required: ["answer"],
+        properties: { answer: { type: "string" } },
+        additionalProperties: false
+      }
     }
   }
 ]
@@ -92,18 +97,16 @@ describe("ReAct over an OpenAI-compatible server", () => {
             content: "I look at both.",
             tool_calls: [call("a", "weather", `{"city":"Rome"}`), call("b", "weather", `{"city":"Oslo"}`)]
           }, "tool_calls")
-          : n === 1
-          ? completion({ content: null, tool_calls: [call("c", "finish", "{}")] }, "tool_calls")
-          : completion({ content: outputs })
+          : completion({ content: "So it is.", tool_calls: [call("c", "submit", `{"answer":"both"}`)] }, "tool_calls")
       )
       const output = yield* Effect.provideService(advise(ask), LanguageModel.LanguageModel, model)
-      assert.deepStrictEqual([output.answer, output.termination], ["both", "finished"])
-      const [first, next, last] = server.requests.map(({ json }) => json)
+      assert.deepStrictEqual([output.answer, output.reasoning, output.termination], ["both", "So it is.", "submitted"])
+      const [first, next, ...more] = server.requests.map(({ json }) => json)
       assert.deepStrictEqual(first.tools, definitions)
       assert.deepStrictEqual(first.messages.map(({ role }: { readonly role: string }) => role), ["system", "user"])
       assert.deepStrictEqual(next.messages, [...first.messages, ...second])
       assert.deepStrictEqual(next.tools, definitions)
-      assert.notProperty(last, "tools")
+      assert.lengthOf(more, 0)
     }).pipe(Effect.scoped, Effect.provide(NodeHttpClient.layerUndici)))
 
   it.live("reads calls that arrive in pieces", () =>
@@ -166,6 +169,38 @@ describe("ReAct over an OpenAI-compatible server", () => {
         "sunny in Oslo",
         "next_thought: Both are fine."
       ])
+    }).pipe(Effect.scoped, Effect.provide(NodeHttpClient.layerUndici)))
+
+  it.live("streams what is submitted as the outputs, while it arrives", () =>
+    Effect.gen(function*() {
+      const piece = (args: string, more: object = {}) => ({
+        tool_calls: [{ index: 0, function: { arguments: args, ...more }, ...(args === "" ? { id: "a" } : {}) }]
+      })
+      const { model, server } = yield* openAi(() =>
+        FaultServer.sse(
+          chunk(piece("", { name: "submit" })),
+          chunk(piece(`{"ans`)),
+          chunk(piece(`wer":"bo`)),
+          chunk(piece(`th"}`)),
+          chunk({}, "tool_calls"),
+          FaultServer.event("[DONE]")
+        )
+      )
+      const heard: Array<string> = []
+      const output = yield* advise(ask).pipe(
+        ModuleEvent.listen({
+          deltas: true,
+          emit: (events) =>
+            Effect.sync(() => {
+              for (const event of events) {
+                if (event._tag === "FieldDelta" && event.field === "answer") heard.push(`${event.path}: ${event.text}`)
+              }
+            })
+        }),
+        Effect.provideService(LanguageModel.LanguageModel, model)
+      )
+      assert.deepStrictEqual([output.answer, server.requests.length], ["both", 1])
+      assert.deepStrictEqual(heard, ["extract.predict: bo", "extract.predict: th"])
     }).pipe(Effect.scoped, Effect.provide(NodeHttpClient.layerUndici)))
 
   it.live("goes on after arguments that are not JSON, and a context that is full", () =>

@@ -1,21 +1,67 @@
-/** What programs share whose model writes code for the sandbox. */
+/** What modules share whose model writes code for the sandbox. */
 import * as Effect from "effect/Effect"
+import type * as Agent from "../Agent.ts"
 import * as Json from "../Json.ts"
+import * as Module from "../Module.ts"
 import * as Sandbox from "../Sandbox.ts"
-import type * as Signature from "../Signature.ts"
-import * as Tool from "../Tool.ts"
+import type * as Tool from "../Tool.ts"
+import * as agent from "./agent.ts"
 import * as frame from "./frame.ts"
 import * as globalName from "./globalName.ts"
 import * as observation from "./observation.ts"
+import * as sandboxLimits from "./sandboxLimits.ts"
+import * as toolUse from "./toolUse.ts"
 
-/** Both ends of a text, and how much is missing between them. */
-export const clipped = (text: string, limit: number): string => {
-  if (text.length <= limit) return text
-  const head = Math.ceil(limit / 2)
-  return `${text.slice(0, head)}\n… ${text.length - limit} characters are left out here …\n${
-    text.slice(text.length - (limit - head))
-  }`
+// -----------------------------------------------------------------------------
+// Rounds of code
+// -----------------------------------------------------------------------------
+
+export type Round = agent.Round<Agent.CodeStep>
+
+export const round = (step: Agent.CodeStep): Round => ({ steps: [step] })
+
+/** A round without code, since the answer could not be read. */
+export const unread = (step: Agent.Step): Round => round({ ...step, code: "" })
+
+/** A predictor that is told these rules beside its instructions, so that new instructions cannot lose them. */
+export const ruled = <In, Out, E, R>(
+  self: Module.Module<In, Out, E, R>,
+  rules: ReadonlyArray<string>,
+  path = ""
+): Module.Module<In, Out, E, R> =>
+  Module.surrounded(
+    self,
+    (current) => Effect.succeed(frame.noted(current, frame.join(current.path, path), rules.join("\n")))
+  )
+
+/** Where code runs, in a rule. */
+export const where = "It runs in a sandbox without network, files or modules, and its top level may use `await`."
+
+/** Throws for what no module whose model writes code can have; `taken` are names that mean something in its code. */
+export const validate = (
+  module: string,
+  { maxIters, maxOutput, sandbox, tools }: {
+    readonly maxIters: number
+    readonly maxOutput: number
+    readonly sandbox: Sandbox.Options
+    readonly tools: ReadonlyArray<Tool.Any>
+  },
+  taken: ReadonlyArray<string> = []
+): void => {
+  agent.limits(module, { maxIters, maxOutput })
+  sandboxLimits.of(sandbox)
+  const names = new Set(taken)
+  for (const { name } of tools) {
+    const problem = globalName.problem(name)
+    if (problem !== undefined) throw new RangeError(`${module}: code cannot call a tool named "${name}": ${problem}`)
+    if (names.has(name)) throw new RangeError(`${module}: "${name}" is the name of another function`)
+    names.add(name)
+  }
 }
+
+// -----------------------------------------------------------------------------
+// What comes of code
+// -----------------------------------------------------------------------------
 
 /** What a run has to show. */
 export const shown = ({ logs, value, withheld }: Sandbox.Result): string =>
@@ -30,23 +76,27 @@ const failure = (error: Sandbox.SandboxError): string =>
   error.logs === "" ? error.message : `${error.logs}\n${error.message}`
 
 /** What came of a piece of code, as the model is told; only a sandbox that cannot be had is a failure. */
-export const ran = <E, R>(
-  session: Sandbox.Session<E, R>,
+export const ran = (
+  session: Sandbox.Session,
   code: string
 ): Effect.Effect<
-  { readonly output: string; readonly failed: boolean; readonly result?: Sandbox.Result },
-  Sandbox.SandboxError | E,
-  R
+  { readonly observation: string; readonly failed: boolean; readonly result?: Sandbox.Result },
+  Sandbox.SandboxError
 > =>
   code === ""
-    ? Effect.succeed({ output: "There was no code to run.", failed: true })
+    ? Effect.succeed({ observation: "There was no code to run.", failed: true })
     : session.run(code).pipe(
-      Effect.map((result) => ({ output: shown(result), failed: false, result })),
+      Effect.map((result) => ({ observation: shown(result), failed: false, result })),
       Effect.catchIf(
-        (error): error is Sandbox.SandboxError => Sandbox.isSandboxError(error) && error.recoverable,
-        (error) => Effect.succeed({ output: failure(error), failed: true })
+        // A tool may end the program with anything, of which the type here says nothing.
+        (error) => Sandbox.isSandboxError(error) && error.recoverable,
+        (error) => Effect.succeed({ observation: failure(error), failed: true })
       )
     )
+
+// -----------------------------------------------------------------------------
+// Tools as functions
+// -----------------------------------------------------------------------------
 
 /** A use of a function that code calls, told as the use of a tool is. */
 export const heard = <A, E, R>(
@@ -55,18 +105,10 @@ export const heard = <A, E, R>(
   args: Json.JsonRecord,
   self: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E, R> =>
-  frame.with_(({ call, listener, path }) => {
-    if (listener === undefined) return self
-    const source = { path, call, use, tool }
-    const ended = (observation: string, failed: boolean) =>
-      listener.emit([{ _tag: "ToolEnd", ...source, observation, failed }])
-    return Effect.zipRight(listener.emit([{ _tag: "ToolStart", ...source, arguments: args }]), self).pipe(
-      Effect.tapBoth({
-        onSuccess: (result) => ended(observation.of(result).text, false),
-        onFailure: (error) => ended(observation.failure(error), true)
-      })
-    )
-  })
+  toolUse.heard({ use, tool, arguments: args }, self, (result) => ({
+    text: observation.of(result).text,
+    failed: false
+  }))
 
 /**
  * Tools as functions of a sandbox, which take one object each; what is told to the model is thrown in the code. `next`
@@ -75,7 +117,7 @@ export const heard = <A, E, R>(
 export const functions = (
   tools: ReadonlyArray<Tool.Any>,
   next: () => number
-): { readonly [name: string]: Sandbox.HostFunction<unknown, unknown> } =>
+): { readonly [name: string]: Sandbox.HostFunction } =>
   Object.fromEntries(tools.map((tool) => [tool.name, (...given) => {
     const [args = {}] = given
     if (given.length > 1 || !Json.isJsonRecord(args)) {
@@ -84,10 +126,8 @@ export const functions = (
         message: `${tool.name} takes one object with its arguments: ${signatureOf(tool)}`
       })
     }
-    // It takes what itself has read. What it fails with and needs is in the type of the module.
-    const used = Tool.prepare(tool as Tool.Tool<string, unknown, unknown>, args)
     return Effect.catchTag(
-      heard(next(), tool.name, args, Effect.flatten(used)),
+      heard(next(), tool.name, args, Effect.flatten(toolUse.prepared(tool, args))),
       "ToolError",
       (error) => new Sandbox.Exception({ name: "ToolError", message: error.message })
     )
@@ -102,22 +142,8 @@ export const offered = (tools: ReadonlyArray<Tool.Any>): ReadonlyArray<string> =
     `${signatureOf(tool)}: ${tool.definition.description} Its argument: ${JSON.stringify(tool.definition.parameters)}`
   )
 
-/** Throws for tools that code could not call. */
-export const callable = (what: string, tools: ReadonlyArray<Tool.Any>, taken: ReadonlyArray<string> = []): void => {
-  const names = new Set(taken)
-  for (const { name } of tools) {
-    const problem = globalName.problem(name)
-    if (problem !== undefined) throw new RangeError(`${what}: code cannot call a tool named "${name}": ${problem}`)
-    if (names.has(name)) throw new RangeError(`${what}: "${name}" is the name of another function`)
-    names.add(name)
-  }
-}
-
-/** Throws for outputs that would be lost beside what every answer has. */
-export const answerable = (what: string, { outputs }: ReturnType<typeof Signature.fields>): void => {
-  for (const { name } of outputs) {
-    if (name === "trajectory" || name === "termination") {
-      throw new RangeError(`${what}: no output can be called "${name}"; that is part of every answer`)
-    }
-  }
+/** Numbers, from 1. */
+export const numbering = (): () => number => {
+  let last = 0
+  return () => ++last
 }

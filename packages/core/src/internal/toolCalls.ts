@@ -21,8 +21,8 @@ export interface Round {
   /** The same with the trajectory, as demonstrations have it. */
   readonly choice: Signature.Any
   readonly tools: ReadonlyArray<LanguageModel.ToolDefinition>
-  /** The tool that ends the rounds. An answer without a call does so too. */
-  readonly finish: string
+  /** The tool that ends the rounds. An answer without a call does so too, as `finish` would. */
+  readonly ending: "submit" | "finish"
   /** What was said after the first question. */
   readonly turns: ReadonlyArray<LanguageModel.Message>
 }
@@ -31,11 +31,11 @@ export interface Round {
  * Asks for calls of tools. What is read of the answer is its text as
  * `next_thought`, and its first call.
  */
-export const adapter = ({ choice, finish, task, tools, turns }: Round): Adapter.Adapter =>
+export const adapter = ({ choice, ending, task, tools, turns }: Round): Adapter.Adapter =>
   Adapter.make({
     name: "tools",
     format: (input) => {
-      const [system, ...question] = messages({ ...input, signature: task, demos: [] })
+      const [system, ...question] = messages[ending]({ ...input, signature: task, demos: [] })
       return {
         messages: [
           ...(system === undefined ? [] : [system]),
@@ -46,15 +46,21 @@ export const adapter = ({ choice, finish, task, tools, turns }: Round): Adapter.
         tools
       }
     },
-    parser: (_, use) => use(parser(finish))
+    parser: (_, use) => use(parser)
   })
 
-const messages = prompt.messages({
-  structure: () =>
-    "Find out with tools what the output fields need. Say in a sentence what you think, then call a tool, or several at once if none needs what another one says. Call `finish` when nothing is missing: the output fields are asked for after that, not now.",
-  answer: ({ outputs }, values) => said(outputs, values), // of earlier turns: demonstrations are calls here
-  reminder: () => "Use the tools, then call `finish`."
-})
+const asking = (ending: Round["ending"], last: string) =>
+  prompt.messages({
+    structure: () =>
+      `Find out with tools what the output fields need. Say in a sentence what you think, then call a tool, or several at once if none needs what another one says. When nothing is missing, call \`${ending}\`${last}.`,
+    answer: ({ outputs }, values) => said(outputs, values), // of earlier turns: demonstrations are calls here
+    reminder: () => `Use the tools, then call \`${ending}\`.`
+  })
+
+const messages = {
+  submit: asking("submit", " with the output fields as its arguments"),
+  finish: asking("finish", ": the output fields are asked for after that, not now")
+}
 
 /**
  * What was answered once, as a text.
@@ -125,7 +131,7 @@ const ended = ({ at }: State): ReadonlyArray<Adapter.FieldEvent> => {
   return field === undefined ? [] : [{ _tag: "FieldEnd", field }]
 }
 
-const parser = (finish: string): Adapter.Parser<State> => ({
+const parser: Adapter.Parser<State> = {
   initial,
   step: (state, text) => text === "" ? [state, []] : written({ ...state, text: state.text + text }, 0, text),
   beside: (state, delta) => {
@@ -147,14 +153,14 @@ const parser = (finish: string): Adapter.Parser<State> => ({
         Either.right({
           fields: new Map<string, Adapter.Raw>([
             ["next_thought", { _tag: "Text", text: thought }],
-            ["next_tool_name", { _tag: "Text", text: name ?? finish }],
+            ["next_tool_name", { _tag: "Text", text: name ?? "finish" }],
             ["next_tool_args", { _tag: "Json", value: Either.getOrElse(read(args), () => ({})) }]
           ]),
           repairs: []
         })
       ]
   }
-})
+}
 
 const maxLength = 10 * 1024 * 1024
 
