@@ -52,10 +52,10 @@ export interface Citation extends Schema.Schema.Type<typeof Citation> {}
  *
  * const answer = Predict.make("source: Document, question -> answer, citations: Citations")
  *
- * // Of a model that does not cite by itself.
+ * // A model that does not cite by itself.
  * const model = TestLanguageModel.layer([
  *   TestLanguageModel.fields({ answer: "blue", citations: [{ quote: "The kettle is blue." }] })
- * ], { capabilities: { citations: false } })
+ * ])
  *
  * const program = answer({ source: Document.fromText("The kettle is blue."), question: "Which colour?" })
  *

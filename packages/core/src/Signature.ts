@@ -340,7 +340,7 @@ export type Parse<S extends string, T extends CustomTypes = {}> = signatureParse
  * @category utility types
  */
 export type Check<S extends string, T extends CustomTypes = {}> = string extends S
-  ? "Signature: a text known only at run time is read by Signature.fromString"
+  ? "Signature: expected a signature, as Signature.make makes it, or a literal text; Signature.fromString reads other texts"
   : signatureParse.Parsed<S, T> extends infer Problem extends string ? `Signature: ${Problem}`
   : S
 

@@ -475,7 +475,8 @@ export class TestLanguageModel
 
 /**
  * How the model presents itself: `test/model`, and able to do everything that
- * a request can ask for but several outputs, unless said otherwise.
+ * a request can ask for but several outputs, unless said otherwise. It does not
+ * cite by itself: `Citations` are a field of its answers like any other.
  *
  * @since 0.1.0
  * @category models
@@ -516,7 +517,6 @@ export const make = (script: Script, options: Options = {}): Effect.Effect<Servi
           audio: true,
           files: true,
           reasoning: true,
-          citations: true,
           ...options.capabilities
         },
         generate: (request) =>

@@ -28,6 +28,8 @@ const from = {
   title: "Inventory"
 }
 
+const cites = { capabilities: { citations: true } }
+
 describe("Citations", () => {
   it.effect("are what the provider says, with the words of the answer they are of", () =>
     Effect.gen(function*() {
@@ -46,19 +48,19 @@ describe("Citations", () => {
       })
     }).pipe(Effect.provide(TestLanguageModel.layer([
       citing(said, from, { url: "https://example.org", location: { page: 3 } })
-    ]))))
+    ], cites))))
 
   it.effect("are none where nothing is cited", () =>
     Effect.gen(function*() {
       assert.deepStrictEqual(yield* answer(input), { answer: "It is blue.", citations: [] })
-    }).pipe(Effect.provide(TestLanguageModel.layer([citing(said)]))))
+    }).pipe(Effect.provide(TestLanguageModel.layer([citing(said)], cites))))
 
   it.effect("keep an answer from being held to a schema, in which nothing could be cited", () =>
     Effect.gen(function*() {
       const output = yield* Module.withAdapter(answer, JsonAdapter.adapter)(input)
       assert.deepStrictEqual(output, { answer: "blue", citations: [{ text: "blue" }] })
       assert.isUndefined((yield* TestLanguageModel.requests)[0]!.responseFormat)
-    }).pipe(Effect.provide(TestLanguageModel.layer([citing("{\"answer\":\"blue\"}", { start: 11, end: 15 })]))))
+    }).pipe(Effect.provide(TestLanguageModel.layer([citing("{\"answer\":\"blue\"}", { start: 11, end: 15 })], cites))))
 
   it.effect("are written as a field where the model does not cite by itself", () =>
     Effect.gen(function*() {
@@ -67,5 +69,5 @@ describe("Citations", () => {
       assert.include(String((yield* TestLanguageModel.requests)[0]!.messages[0]!.content), "- `citations` (Citations)")
     }).pipe(Effect.provide(TestLanguageModel.layer([
       TestLanguageModel.fields({ answer: "blue", citations: [{ quote: "The kettle is blue.", title: "Inventory" }] })
-    ], { capabilities: { citations: false } }))))
+    ]))))
 })

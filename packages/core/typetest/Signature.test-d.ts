@@ -125,7 +125,7 @@ describe("Signature.parse", () => {
   it("says what is wrong", () => {
     expectTypeOf<Problem<"a -> b">>().toEqualTypeOf<"a -> b">()
     expectTypeOf<Problem<string>>().toEqualTypeOf<
-      "Signature: a text known only at run time is read by Signature.fromString"
+      "Signature: expected a signature, as Signature.make makes it, or a literal text; Signature.fromString reads other texts"
     >()
     expectTypeOf<Problem<"">>().toEqualTypeOf<"Signature: expected a field name, found the end">()
     expectTypeOf<Problem<"a, b">>().toEqualTypeOf<"Signature: field 'b': expected ',' or '->', found the end">()
