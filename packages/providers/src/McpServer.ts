@@ -27,6 +27,7 @@ import * as Exit from "effect/Exit"
 import * as FiberId from "effect/FiberId"
 import * as FiberSet from "effect/FiberSet"
 import * as Logger from "effect/Logger"
+import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
@@ -140,18 +141,22 @@ export const stdio = <const Tools extends ReadonlyArray<Tool.Any>>(
   )
 
 /**
+ * - `auth`: a token that clients must bring with every request, as `Authorization:
+ *   Bearer …`; without it, or with another, they get 401. Whoever connects may use
+ *   all tools, so give one unless something in front asks who they are.
  * - `hosts`: the names by which the server is reached, without port; those of
  *   this machine (`localhost`, `127.0.0.1`, `[::1]`) by default.
  * - `origins`: the web pages that may connect, such as `https://example.com`;
  *   none by default. A client that is no web page sends no origin.
  *
- * Anything else is refused with 403, so that no page of another site reaches a
+ * Other hosts and origins are refused with 403, so that no page of another site reaches a
  * server on this machine.
  *
  * @since 0.1.0
  * @category models
  */
 export interface HttpOptions<Tools extends ReadonlyArray<Tool.Any>> extends Options<Tools> {
+  readonly auth?: Redacted.Redacted | undefined
   readonly hosts?: ReadonlyArray<string> | undefined
   readonly origins?: ReadonlyArray<string> | undefined
 }
@@ -162,8 +167,7 @@ const idle = "30 minutes"
 
 /**
  * What answers the requests of Streamable HTTP, to be put under a path of a
- * server of `@effect/platform`, behind whatever says who may use it. Each client
- * has a session, which ends with its `DELETE`, after half an hour without a
+ * server of `@effect/platform`. Each client has a session, which ends with its `DELETE`, after half an hour without a
  * request, or with the scope; at most 1000 of them, and 1 MiB in a request.
  *
  * @example
@@ -239,9 +243,17 @@ export const http = <const Tools extends ReadonlyArray<Tool.Any>>(
 
     return Effect.gen(function*() {
       const request = yield* HttpServerRequest.HttpServerRequest
-      const { host, "mcp-session-id": id, origin } = request.headers
+      const { authorization = "", host, "mcp-session-id": id, origin } = request.headers
       if (!hosts.has(hostname(host))) return refused(403, "this host is not served here")
       if (origin !== undefined && !origins.has(origin)) return refused(403, "pages of this origin may not connect")
+      const token = /^Bearer +(\S+)$/i.exec(authorization)?.[1]
+      if (options.auth !== undefined && (token === undefined || !isSame(token, Redacted.value(options.auth)))) {
+        return HttpServerResponse.setHeader(
+          refused(401, "a token is needed: `Authorization: Bearer …`"),
+          "www-authenticate",
+          "Bearer"
+        )
+      }
       const known = id === undefined ? undefined : sessions.get(id)
       if (id !== undefined && known === undefined) return refused(404, "there is no such session; begin a new one")
       if (known === undefined && request.method !== "POST") return refused(400, "a session begins with POST")
@@ -269,6 +281,14 @@ interface Session {
 
 const hostname = (host: string | undefined): string =>
   host !== undefined && URL.canParse(`http://${host}`) ? new URL(`http://${host}`).hostname : ""
+
+// What is compared are hashes, to their end: the time it takes does not tell how much of a token is right.
+const isSame = (left: string, right: string): boolean => {
+  const [one, other] = [Json.hash(left), Json.hash(right)]
+  let difference = 0
+  for (let at = 0; at < one.length; at++) difference |= one.charCodeAt(at) ^ other.charCodeAt(at)
+  return difference === 0
+}
 
 const refused = (status: number, message: string) =>
   HttpServerResponse.unsafeJson({ jsonrpc: "2.0", id: null, error: { code: -32000, message } }, { status })

@@ -18,8 +18,10 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import * as FiberId from "effect/FiberId"
 import * as FiberSet from "effect/FiberSet"
 import * as Redacted from "effect/Redacted"
+import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -32,7 +34,8 @@ import * as Subprocess from "./Subprocess.ts"
 /**
  * - `Unreachable`: there is no server, or it is not one of MCP.
  * - `Unauthorized`: it wants to know who asks.
- * - `Closed`: the connection has ended; connect again.
+ * - `Closed`: the connection has ended. What was under way may have been done, or
+ *   not.
  * - `TimedOut`: it did not answer in time.
  * - `Protocol`: it answered by an error, or by what it should not.
  *
@@ -74,7 +77,12 @@ export type Answer = Json.Json | ReadonlyArray<LanguageModel.Part>
 export type McpTool = Tool.Tool<string, Json.JsonRecord, Answer>
 
 /**
- * A connection to a server.
+ * A connection to a server, which is made again when it is lost.
+ *
+ * A call that was under way then fails, as nobody knows what has become of it. One
+ * that comes meanwhile waits for the new connection, up to the `patience`, and so
+ * does one that certainly has not arrived: it is sent again. Tools stay what they
+ * are over all connections.
  *
  * @since 0.1.0
  * @category models
@@ -83,9 +91,12 @@ export interface Connection {
   readonly server: { readonly name: string; readonly version: string }
   /** How the server wants to be used, in its words. */
   readonly instructions: string | undefined
-  /** All its tools. They are asked for again only once the server has said that they have changed. */
+  /**
+   * All its tools. They are asked for again only once the server has said that they have changed, and when the connection
+   * was made again.
+   */
   readonly tools: Effect.Effect<ReadonlyArray<McpTool>, McpError>
-  /** Waits until the connection ends before its scope does, and says why. */
+  /** Waits until the connection is given up before its scope ends, and says why. */
   readonly closed: Effect.Effect<McpError>
 }
 
@@ -99,6 +110,8 @@ export interface Connection {
  * - `timeout`: how long a call of a tool may take; a minute by default.
  * - `patience`: how long the server may take to answer to anything else, its
  *   start included; 30 seconds by default.
+ * - `reconnect`: when a connection that is lost is made again, and when it is given
+ *   up; `Schedule.stop` never makes it again. By default {@link reconnect}.
  *
  * @since 0.1.0
  * @category models
@@ -107,7 +120,22 @@ export interface Options {
   readonly prefix?: string | undefined
   readonly timeout?: Duration.DurationInput | undefined
   readonly patience?: Duration.DurationInput | undefined
+  readonly reconnect?: Schedule.Schedule<unknown, McpError> | undefined
 }
+
+/**
+ * After 0.2 seconds, then twice as long each time, up to half a minute, for as long
+ * as it takes, unless the server wants to know who asks. After two minutes it begins
+ * anew.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const reconnect: Schedule.Schedule<unknown, McpError> = Schedule.exponential("200 millis").pipe(
+  Schedule.union(Schedule.spaced("30 seconds")),
+  Schedule.resetAfter("2 minutes"),
+  Schedule.whileInput((error: McpError) => error.reason !== "Unauthorized")
+)
 
 /**
  * Runs a server as a child process, and talks to it over its standard input and
@@ -120,19 +148,23 @@ export interface Options {
 export const stdio = (
   options: Subprocess.Options & Options
 ): Effect.Effect<Connection, McpError, Scope.Scope> =>
-  Effect.gen(function*() {
-    const child = yield* Effect.mapError(
-      Subprocess.start(options),
-      ({ description }) => new McpError({ server: options.executable, reason: "Unreachable", description })
-    )
-    const ending = Effect.zipWith(child.ended, child.complaints, ({ code, signal }, complaints) => {
-      const last = complaints.trim().slice(-500)
-      return `it ended ${signal === null ? `with code ${code}` : `by ${signal}`}${
-        last === "" ? "" : `, saying: ${last}`
-      }`
-    })
-    return yield* connect(options.executable, yield* overStdio(child), options, Effect.void, ending)
-  })
+  connect(
+    options.executable,
+    Effect.gen(function*() {
+      const child = yield* Effect.mapError(
+        Subprocess.start(options),
+        ({ description }) => new McpError({ server: options.executable, reason: "Unreachable", description })
+      )
+      const ending = Effect.zipWith(child.ended, child.complaints, ({ code, signal }, complaints) => {
+        const last = complaints.trim().slice(-500)
+        return `it ended ${signal === null ? `with code ${code}` : `by ${signal}`}${
+          last === "" ? "" : `, saying: ${last}`
+        }`
+      })
+      return { transport: yield* overStdio(child), goodbye: Effect.void, ending }
+    }),
+    options
+  )
 
 /**
  * Talks to a server over Streamable HTTP until the scope closes. Redirects are
@@ -169,50 +201,88 @@ export const http = (
         catch: () => refused(server, `the header ${JSON.stringify(name)} has a name or a value that no header can have`)
       })
     }
-    let ending = "it was closed"
-    const transport = new StreamableHTTPClientTransport(url, {
-      requestInit: { headers },
-      fetch: bounded(() => {
-        ending = `it sent a message of more than ${maxMessage} bytes, and was left`
+    const dial = Effect.sync((): Line => {
+      let ending: string | undefined
+      const leave = (why: string) => {
+        ending ??= why
         transport.close().catch(() => {})
+      }
+      const transport = new StreamableHTTPClientTransport(url, {
+        requestInit: { headers },
+        fetch: watched(leave),
+        // The stream of notifications tells that a server which was away has come back and knows nothing of us.
+        reconnectionOptions: {
+          initialReconnectionDelay: 1000,
+          reconnectionDelayGrowFactor: 1.5,
+          maxReconnectionDelay: 30_000,
+          maxRetries: Number.POSITIVE_INFINITY
+        }
       })
+      const goodbye = Effect.tryPromise(() => transport.terminateSession()).pipe(
+        Effect.timeout("1 second"),
+        Effect.ignore
+      )
+      return { transport, goodbye, ending: Effect.sync(() => ending ?? "it was closed") }
     })
-    const goodbye = Effect.tryPromise(() => transport.terminateSession()).pipe(
-      Effect.timeout("1 second"),
-      Effect.ignore
-    )
-    return yield* connect(server, transport, options, goodbye, Effect.sync(() => ending))
+    return yield* connect(server, dial, options)
   })
 
 // Of one message, which is held as a whole. In bytes, after decompression.
 const maxMessage = 16 * 1024 * 1024
 
-// A body of JSON is one message; in a stream of events each one ends with an empty line.
-const bounded = (exceeded: () => void): FetchLike => async (url, init) => {
+const [lineFeed, carriageReturn] = [10, 13]
+
+// What the client of the SDK lets pass: messages without a bound, the end of a session that nothing but its stream of
+// notifications tells of, and answers that break off, for which it would wait on.
+const watched = (leave: (why: string) => void): FetchLike => async (url, init) => {
   // oxlint-disable-next-line no-restricted-globals -- what the SDK uses by itself
   const response = await fetch(url, init)
-  const isStream = response.headers.get("content-type")?.startsWith("text/event-stream") === true
+  const { body, headers, status, statusText } = response
+  const isAnswer = init?.method === "POST"
+  if (status === 404 && init?.method === "GET" && new Headers(init.headers).has("mcp-session-id")) {
+    leave("it does not know the session any more")
+  }
+  if (body === null) return response
+  // A body of JSON is one message; in a stream of events each one ends with an empty line.
+  const isStream = headers.get("content-type")?.startsWith("text/event-stream") === true
+  const reader = body.getReader()
   let size = 0
-  let line = 0
-  const counted = response.body?.pipeThrough(
-    new TransformStream<Uint8Array, Uint8Array>({
-      transform: (bytes, controller) => {
-        size += bytes.length
-        const end = isStream ? bytes.length : 0
-        for (let at = 0; at < end; at++) {
-          if (bytes[at] === 10) {
-            if (line === 0) size = bytes.length - at
-            line = 0
-          } else if (bytes[at] !== 13) line++
-        }
-        if (size <= maxMessage) return controller.enqueue(bytes)
-        controller.error(new RangeError(`a message has more than ${maxMessage} bytes`))
-        exceeded()
+  let line = ""
+  // Where events have an id the SDK asks for the rest of a stream that broke off.
+  let hasIds = false
+  const measure = (bytes: Uint8Array): boolean => {
+    size += bytes.length
+    const end = isStream ? bytes.length : 0
+    for (let at = 0; at < end; at++) {
+      const byte = bytes[at]! // it is within
+      if (byte === lineFeed) {
+        if (line === "") size = bytes.length - at
+        line = ""
+      } else if (byte !== carriageReturn && line.length < 3) {
+        line += String.fromCharCode(byte)
+        if (line === "id:") hasIds = true
       }
-    })
-  )
-  const { headers, status, statusText } = response
-  return counted === undefined ? response : new Response(counted, { headers, status, statusText })
+    }
+    return size <= maxMessage
+  }
+  const counted = new ReadableStream<Uint8Array>({
+    pull: async (controller) => {
+      try {
+        const { done, value } = await reader.read()
+        if (done) return controller.close()
+        if (measure(value)) return controller.enqueue(value)
+      } catch (cause) {
+        controller.error(cause)
+        if (isAnswer && isStream && !hasIds) leave("its answer broke off")
+        return
+      }
+      controller.error(new RangeError(`a message has more than ${maxMessage} bytes`))
+      leave(`it sent a message of more than ${maxMessage} bytes, and was left`)
+      await reader.cancel()
+    },
+    cancel: (reason) => reader.cancel(reason)
+  })
+  return new Response(counted, { headers, status, statusText })
 }
 
 // Messages in lines; what is no message of the protocol is passed over, as servers do print other things.
@@ -249,49 +319,118 @@ const overStdio = (child: Subprocess.Subprocess): Effect.Effect<Transport, never
 
 const maxTools = 1000
 
+// What a connection is made of: how messages go, how it is ended, and how it has ended.
+interface Line {
+  readonly transport: Transport
+  readonly goodbye: Effect.Effect<void>
+  readonly ending: Effect.Effect<string>
+}
+
+// A connection as long as there is one. `lost` fails when there is none any more.
+interface Live {
+  readonly client: Client
+  readonly lost: Deferred.Deferred<never, McpError>
+  readonly failure: (cause: unknown) => Effect.Effect<McpError>
+}
+
 const connect = (
   server: string,
-  transport: Transport,
-  options: Options,
-  goodbye: Effect.Effect<void>,
-  ending: Effect.Effect<string>
+  dial: Effect.Effect<Line, McpError, Scope.Scope>,
+  options: Options
 ): Effect.Effect<Connection, McpError, Scope.Scope> =>
   Effect.gen(function*() {
     const patience = Duration.toMillis(options.patience ?? "30 seconds")
-    const failure = failureOf(server, ending)
-    const closed = yield* Deferred.make<void>()
-    const client = new Client({ name: "effect-dspy", version: "0.1.0" })
+    const closed = yield* Deferred.make<McpError>()
     let changes = 0
     let known: { readonly after: number; readonly tools: ReadonlyArray<McpTool> } | undefined
-    let ours = false
-    client.setNotificationHandler(Mcp.ToolListChangedNotificationSchema, () => {
-      changes += 1
-    })
-    // oxlint-disable-next-line unicorn/prefer-add-event-listener -- it has no events
-    client.onclose = () => {
-      if (!ours) Deferred.unsafeDone(closed, Effect.void)
+
+    // The connection, or what to wait for where there is none.
+    let current = Deferred.unsafeMake<Live, McpError>(FiberId.none)
+    let published: Client | undefined
+    let last: McpError | undefined
+    // The first connection is not tried again: whoever asks for it is told.
+    let begun = false
+    const withdraw = (client: Client): void => {
+      if (published !== client) return
+      published = undefined
+      current = Deferred.unsafeMake(FiberId.none)
     }
+
+    const open = Effect.gen(function*() {
+      const { ending, goodbye, transport } = yield* dial
+      const failure = failureOf(server, ending)
+      const client = new Client({ name: "effect-dspy", version: "0.1.0" })
+      const lost = yield* Deferred.make<never, McpError>()
+      client.setNotificationHandler(Mcp.ToolListChangedNotificationSchema, () => {
+        changes += 1
+      })
+      // oxlint-disable-next-line unicorn/prefer-add-event-listener -- it has no events
+      client.onclose = () => {
+        withdraw(client)
+        Deferred.unsafeDone(lost, Effect.flatMap(failure(connectionClosed), Effect.fail))
+      }
+      yield* Effect.acquireRelease(
+        // Not to be interrupted, it would go on; it ends in time.
+        Effect.interruptible(asked(failure, (signal) => client.connect(transport, { signal, timeout: patience }))),
+        () => Effect.zipRight(goodbye, Effect.promise(() => client.close()))
+      )
+      changes += 1
+      return { client, lost, failure }
+    })
+
+    const session = Effect.scoped(Effect.gen(function*() {
+      const live = yield* open
+      yield* Effect.addFinalizer(() => Effect.sync(() => withdraw(live.client)))
+      published = live.client
+      begun = true
+      Deferred.unsafeDone(current, Effect.succeed(live))
+      return yield* Deferred.await(live.lost)
+    }))
+
+    const giveUp = (error: McpError) => Effect.zipRight(Deferred.fail(current, error), Deferred.succeed(closed, error))
+    yield* session.pipe(
+      Effect.tapError((error) => Effect.sync(() => last = error)),
+      Effect.retry({ schedule: options.reconnect ?? reconnect, while: () => begun }),
+      Effect.catchAll((error) =>
+        giveUp(
+          begun
+            ? new McpError({ server, reason: error.reason, description: `${error.description}; connect again` })
+            : error
+        )
+      ),
+      Effect.onInterrupt(() =>
+        Deferred.fail(current, new McpError({ server, reason: "Closed", description: "its scope has ended" }))
+      ),
+      Effect.forkScoped
+    )
+    const { client: first } = yield* Deferred.await(current)
+
+    const available = Effect.suspend(() => Deferred.await(current)).pipe(
+      Effect.timeoutFail({
+        duration: patience,
+        onTimeout: () => last ?? new McpError({ server, reason: "TimedOut", description: "it is not connected yet" })
+      })
+    )
 
     const ask = <A>(
       timeout: number,
-      request: (options: { readonly signal: AbortSignal; readonly timeout: number }) => Promise<A>
+      request: (client: Client, options: { readonly signal: AbortSignal; readonly timeout: number }) => Promise<A>,
+      isRepeated = false
     ): Effect.Effect<A, McpError> =>
-      Effect.tryPromise({ try: (signal) => request({ signal, timeout }), catch: (cause) => cause }).pipe(
-        Effect.catchAll((cause) => Effect.flatMap(failure(cause), Effect.fail))
-      )
-
-    yield* Effect.acquireRelease(
-      // Not to be interrupted, it would go on; it ends in time.
-      Effect.interruptible(ask(patience, (options) => client.connect(transport, options))),
-      () =>
-        Effect.zipRight(
-          goodbye,
-          Effect.promise(() => {
-            ours = true
-            return client.close()
-          })
-        )
-    )
+      Effect.flatMap(available, ({ client, failure, lost }) =>
+        Effect.tryPromise({
+          try: (signal) => request(client, { signal, timeout }),
+          catch: (cause) => cause
+        }).pipe(
+          Effect.catchAll((cause) =>
+            Effect.flatMap(failure(cause), (error) => {
+              if (!hasNotArrived(cause)) return error
+              withdraw(client)
+              Deferred.unsafeDone(lost, error)
+              return isRepeated ? error : ask(timeout, request, true)
+            })
+          )
+        ))
 
     const list = Effect.gen(function*() {
       const after = changes
@@ -299,7 +438,7 @@ const connect = (
       const seen = new Set<string>()
       let cursor: string | undefined
       do {
-        const page = yield* ask(patience, (options) =>
+        const page = yield* ask(patience, (client, options) =>
           client.request(
             { method: "tools/list", params: cursor === undefined ? {} : { cursor } },
             Mcp.ListToolsResultSchema,
@@ -329,7 +468,7 @@ const connect = (
         parameters: jsonOf(inputSchema),
         timeout: options.timeout ?? "1 minute",
         run: (args) =>
-          ask(forever, (options) =>
+          ask(forever, (client, options) =>
             client.request(
               { method: "tools/call", params: { name, arguments: args } },
               Mcp.CallToolResultSchema,
@@ -341,14 +480,39 @@ const connect = (
             )
       })
 
-    const { name = server, version = "" } = client.getServerVersion() ?? {}
+    const { name = server, version = "" } = first.getServerVersion() ?? {}
     return {
       server: { name, version },
-      instructions: client.getInstructions(),
-      tools: Effect.suspend(() => known?.after === changes ? Effect.succeed(known.tools) : list),
-      closed: Effect.zipRight(Deferred.await(closed), failure(new Mcp.McpError(Mcp.ErrorCode.ConnectionClosed, "")))
+      instructions: first.getInstructions(),
+      tools: Effect.zipRight(
+        // What is known is of a connection that there is.
+        available,
+        Effect.suspend(() => known?.after === changes ? Effect.succeed(known.tools) : list)
+      ),
+      closed: Deferred.await(closed)
     }
   })
+
+const connectionClosed = new Mcp.McpError(Mcp.ErrorCode.ConnectionClosed, "")
+
+const asked = <A>(
+  failure: Live["failure"],
+  request: (signal: AbortSignal) => Promise<A>
+): Effect.Effect<A, McpError> =>
+  Effect.tryPromise({ try: request, catch: (cause) => cause }).pipe(
+    Effect.catchAll((cause) => Effect.flatMap(failure(cause), Effect.fail))
+  )
+
+// What the network says of a request that failed.
+const codeOf = ({ cause }: TypeError): string | undefined =>
+  cause instanceof Error && "code" in cause && typeof cause.code === "string" ? cause.code : undefined
+
+const brokenOff = new Set(["ECONNRESET", "EPIPE", "UND_ERR_SOCKET"])
+
+// Whether a request was certainly not heard: by a server that has forgotten the session, or is not there.
+const hasNotArrived = (cause: unknown): boolean =>
+  (cause instanceof StreamableHTTPError && cause.code === 404) ||
+  (cause instanceof TypeError && codeOf(cause) === "ECONNREFUSED")
 
 // The SDK has its own limit, which cannot be taken away; ours is that of the tool.
 const forever = 2 ** 31 - 1
@@ -363,7 +527,9 @@ const failureOf = (server: string, ending: Effect.Effect<string>) => (cause: unk
   const closed = ending.pipe(
     // What has closed its output may run on.
     Effect.timeoutTo({ duration: "1 second", onSuccess: (how) => how, onTimeout: () => "it closed the connection" }),
-    Effect.map((how) => new McpError({ server, reason: "Closed", description: `${how}; connect again` }))
+    Effect.map((how) =>
+      new McpError({ server, reason: "Closed", description: `${how}; what was asked may be done or not` })
+    )
   )
   if (cause instanceof Subprocess.SubprocessError) return closed
   if (cause instanceof Mcp.McpError) {
@@ -383,7 +549,7 @@ const failureOf = (server: string, ending: Effect.Effect<string>) => (cause: unk
       case 403:
         return error("Unauthorized", `it answered ${cause.code}; give it the headers that it wants`)
       case 404:
-        return error("Closed", "it knows no such address or session (404); see the URL, or connect again")
+        return error("Closed", "it knows no such address or session (404); see the URL")
       default:
         return error(
           "Unreachable",
@@ -393,7 +559,9 @@ const failureOf = (server: string, ending: Effect.Effect<string>) => (cause: unk
   }
   if (cause instanceof TypeError) {
     const why = cause.cause instanceof Error ? cause.cause.message : cause.message
-    return error("Unreachable", `it cannot be reached (${why}); see the URL, and that it runs`)
+    return brokenOff.has(codeOf(cause) ?? "")
+      ? error("Closed", `its answer broke off (${why}); what was asked may be done or not`)
+      : error("Unreachable", `it cannot be reached (${why}); see the URL, and that it runs`)
   }
   return error("Protocol", `it answered what is not of the protocol: ${String(cause).slice(0, 500)}`)
 }

@@ -5,7 +5,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Client } from "@modelcontextprotocol/sdk/client/index.js"
 import { StdioClientTransport } from "@modelcontextprotocol/sdk/client/stdio.js"
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js"
-import { Cause, Deferred, Effect, Exit, Fiber, Layer, Logger, Schema } from "effect"
+import { Cause, Deferred, Effect, Exit, Fiber, Layer, Logger, Redacted, Schema } from "effect"
 import * as http from "node:http"
 import * as path from "node:path"
 import * as McpServer from "../src/McpServer.ts"
@@ -147,8 +147,11 @@ describe("McpServer.http", () => {
     }).pipe(Effect.provide([model, quiet])))
 
   const post = (url: string, headers: { readonly [name: string]: string }, body: unknown = initialize) =>
+    Effect.map(answered(url, headers, body), ({ status }) => status)
+
+  const answered = (url: string, headers: { readonly [name: string]: string }, body: unknown) =>
     // `fetch` sets some headers itself.
-    Effect.async<number>((resume) => {
+    Effect.async<{ readonly status: number; readonly headers: http.IncomingHttpHeaders }>((resume) => {
       const request = http.request(url, {
         method: "POST",
         // Of its own, as one that was cut off is of no use.
@@ -160,10 +163,10 @@ describe("McpServer.http", () => {
         }
       }, (response) => {
         response.resume()
-        resume(Effect.succeed(response.statusCode ?? 0))
+        resume(Effect.succeed({ status: response.statusCode ?? 0, headers: response.headers }))
       })
       // Who is refused in the middle of a body may be cut off before it has read the answer.
-      request.on("error", () => resume(Effect.succeed(0)))
+      request.on("error", () => resume(Effect.succeed({ status: 0, headers: {} })))
       request.end(JSON.stringify(body))
     })
 
@@ -187,6 +190,37 @@ describe("McpServer.http", () => {
       assert.strictEqual(yield* post(open.url, { host: "mcp.example", origin: "https://app.example" }), 200)
       assert.strictEqual(yield* post(open.url, { host: "mcp.example", origin: "https://app.example.evil" }), 403)
       assert.strictEqual(yield* post(open.url, {}), 403)
+    }).pipe(Effect.provide(model)))
+
+  it.scopedLive("who has no token finds nothing, with or without a session", () =>
+    Effect.gen(function*() {
+      const { url } = yield* served({ auth: Redacted.make("s3cret") })
+      const authorization = "Bearer s3cret"
+      for (const wrong of [{}, { authorization: "Bearer s3cre" }, { authorization: "Basic s3cret" }]) {
+        assert.strictEqual(yield* post(url, wrong), 401)
+      }
+      assert.strictEqual(yield* post(url, { authorization }), 200)
+      assert.strictEqual(yield* post(url, { authorization: "bearer  s3cret" }), 200)
+      assert.strictEqual(yield* post(url, { authorization, origin: "https://evil.example" }), 403)
+      assert.strictEqual((yield* answered(url, {}, initialize)).headers["www-authenticate"], "Bearer")
+
+      const refused = yield* Effect.flip(McpTools.http({ url }))
+      assert.strictEqual(refused.reason, "Unauthorized")
+      const [divide] = yield* Effect.flatMap(
+        McpTools.http({ url, headers: { authorization: Redacted.make(authorization) } }),
+        ({ tools }) => tools
+      )
+      assert.strictEqual(yield* Tool.call(divide!, { dividend: 6, divisor: 3 }), `{"quotient":2}`)
+      const transport = new StreamableHTTPClientTransport(new URL(url), { requestInit: { headers: { authorization } } })
+      // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- it allows `undefined` where the other does not
+      yield* connected(transport as unknown as Transport)
+      const ping = { jsonrpc: "2.0", id: 9, method: "ping" }
+      const session = { "mcp-session-id": transport.sessionId ?? "" }
+      assert.strictEqual(yield* post(url, session, ping), 401)
+      assert.strictEqual(yield* post(url, { ...session, authorization }, ping), 200)
+
+      const empty = yield* served({ auth: Redacted.make("") })
+      assert.strictEqual(yield* post(empty.url, { authorization: "Bearer " }), 401)
     }).pipe(Effect.provide(model)))
 
   it.scopedLive("refuses what is no request, or too large", () =>

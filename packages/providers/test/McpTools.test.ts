@@ -4,16 +4,16 @@ import * as ReAct from "@effect-dspy/core/ReAct"
 import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
 import * as Tool from "@effect-dspy/core/Tool"
 import { assert, describe, it } from "@effect/vitest"
-import { StreamableHTTPServerTransport } from "@modelcontextprotocol/sdk/server/streamableHttp.js"
 import { AjvJsonSchemaValidator } from "@modelcontextprotocol/sdk/validation/ajv"
 import { Deferred, Effect, Exit, FastCheck, Fiber, Redacted, Schedule, Scope } from "effect"
+import { fork } from "node:child_process"
 import * as fs from "node:fs"
 import * as http from "node:http"
 import type { AddressInfo } from "node:net"
 import * as os from "node:os"
 import * as path from "node:path"
 import * as McpTools from "../src/McpTools.ts"
-import { makeServer } from "./mcp.ts"
+import { makeSessions } from "./mcp.ts"
 
 const program = {
   executable: process.execPath,
@@ -27,32 +27,15 @@ const named = (tools: ReadonlyArray<McpTools.McpTool>, name: string) =>
 const served = (options: { readonly authorization?: string } = {}) =>
   Effect.gen(function*() {
     const slow = { begun: yield* Deferred.make<void>(), cancelled: yield* Deferred.make<void>() }
-    const transports = new Map<string, StreamableHTTPServerTransport>()
+    const { forget, handle } = makeSessions((what) => Deferred.unsafeDone(slow[what], Effect.void))
     const deleted: Array<string> = []
     const server = http.createServer(async (request, response) => {
       if (options.authorization !== undefined && request.headers.authorization !== options.authorization) {
         response.writeHead(401).end()
         return
       }
-      const session = request.headers["mcp-session-id"]
-      if (request.method === "DELETE") deleted.push(String(session))
-      let transport = typeof session === "string" ? transports.get(session) : undefined
-      if (transport === undefined && session !== undefined) {
-        response.writeHead(404).end()
-        return
-      }
-      if (transport === undefined) {
-        const made = new StreamableHTTPServerTransport({
-          sessionIdGenerator: () => crypto.randomUUID(),
-          onsessioninitialized: (id) => {
-            transports.set(id, made)
-          }
-        })
-        // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- it allows `undefined` where the other does not
-        await makeServer((what) => Deferred.unsafeDone(slow[what], Effect.void)).connect(made as never)
-        transport = made
-      }
-      await transport.handleRequest(request, response)
+      if (request.method === "DELETE") deleted.push(String(request.headers["mcp-session-id"]))
+      await handle(request, response)
     })
     yield* Effect.acquireRelease(
       Effect.async<void>((resume) => {
@@ -65,7 +48,7 @@ const served = (options: { readonly authorization?: string } = {}) =>
         })
     )
     const { port } = server.address() as AddressInfo // of a server on TCP
-    return { url: `http://127.0.0.1:${port}/mcp`, slow, deleted, forget: () => transports.clear(), server }
+    return { url: `http://127.0.0.1:${port}/mcp`, slow, deleted, forget, server }
   })
 
 const waitFor = (holds: () => boolean) =>
@@ -174,16 +157,64 @@ describe("McpTools.stdio", () => {
 
   it.scopedLive("a server that dies says how, to every call and to whoever waits for it", () =>
     Effect.gen(function*() {
-      const connection = yield* McpTools.stdio(program)
+      const connection = yield* McpTools.stdio({ ...program, reconnect: Schedule.stop })
       const tools = yield* connection.tools
       const other = yield* Effect.fork(Effect.flip(Effect.flatMap(named(tools, "slow"), (tool) => Tool.call(tool, {}))))
-      const told = "it ended with code 7, saying: out of memory; connect again"
+      const told = "it ended with code 7, saying: out of memory; what was asked may be done or not"
       const error = yield* Effect.flip(Tool.call(yield* named(tools, "die"), {}))
       assert.deepStrictEqual([error.reason, error.description], ["Failed", told])
       assert.strictEqual((yield* Fiber.join(other)).description, told)
       const closed = yield* connection.closed
-      assert.deepStrictEqual([closed.reason, closed.description], ["Closed", told])
-      assert.strictEqual((yield* Effect.flip(Tool.call(yield* named(tools, "echo"), { text: "a" }))).reason, "Failed")
+      assert.deepStrictEqual([closed.reason, closed.description], ["Closed", `${told}; connect again`])
+      const later = yield* Effect.flip(Tool.call(yield* named(tools, "echo"), { text: "a" }))
+      assert.deepStrictEqual([later.reason, later.description], ["Failed", closed.description])
+    }))
+
+  it.scopedLive(
+    "a server that dies is started again: its tools stay, and are asked for anew",
+    () =>
+      Effect.gen(function*() {
+        const connection = yield* McpTools.stdio(program)
+        const tools = yield* connection.tools
+        yield* Tool.call(yield* named(tools, "grow"), {})
+        assert.lengthOf(yield* connection.tools, 14)
+        yield* Effect.flip(Tool.call(yield* named(tools, "die"), {}))
+        // At once, when there is no connection yet.
+        assert.strictEqual(yield* Tool.call(yield* named(tools, "echo"), { text: "again" }), "again")
+        // It is another process, which has not grown.
+        assert.lengthOf(yield* connection.tools, 13)
+        yield* Effect.flip(Tool.call(yield* named(tools, "die"), {}))
+        assert.lengthOf(yield* connection.tools, 13)
+      }),
+    20_000
+  )
+
+  it.scopedLive("a server that does not come back is given up as the schedule says", () =>
+    Effect.gen(function*() {
+      const home = fs.mkdtempSync(path.join(os.tmpdir(), "effect-dspy-mcp-"))
+      yield* Effect.addFinalizer(() => Effect.sync(() => fs.rmSync(home, { recursive: true, force: true })))
+      const starts = path.join(home, "starts")
+      const script = `echo x >> ${starts}; [ $(wc -l < ${starts}) -gt 1 ] && exit 3; exec "$@"`
+      const connection = yield* McpTools.stdio({
+        executable: "/bin/sh",
+        arguments: ["-c", script, "sh", program.executable, ...program.arguments],
+        reconnect: Schedule.intersect(Schedule.spaced("10 millis"), Schedule.recurs(3))
+      })
+      const tools = yield* connection.tools
+      yield* Effect.flip(Tool.call(yield* named(tools, "die"), {}))
+      const waiting = yield* Effect.flip(Tool.call(yield* named(tools, "echo"), { text: "a" }))
+      const closed = yield* connection.closed
+      assert.include(closed.description, "it ended with code 3")
+      assert.include(closed.description, "connect again")
+      assert.strictEqual(waiting.description, closed.description)
+      assert.strictEqual(fs.readFileSync(starts, "utf8"), "x\n".repeat(4))
+    }), 20_000)
+
+  it.scopedLive("who calls a tool after its scope is told so at once", () =>
+    Effect.gen(function*() {
+      const tools = yield* Effect.scoped(Effect.flatMap(McpTools.stdio(program), ({ tools }) => tools))
+      const error = yield* Effect.flip(Tool.call(yield* named(tools, "echo"), { text: "a" }))
+      assert.strictEqual(error.description, "its scope has ended")
     }))
 
   it.scopedLive("what is no server is an error in time", () =>
@@ -197,7 +228,7 @@ describe("McpTools.stdio", () => {
       )
       assert.deepStrictEqual([ends.reason, ends.description], [
         "Closed",
-        "it ended with code 2, saying: no such key; connect again"
+        "it ended with code 2, saying: no such key; what was asked may be done or not"
       ])
     }))
 
@@ -252,13 +283,65 @@ describe("McpTools.http", () => {
       const header = yield* Effect.flip(McpTools.http({ url: "http://127.0.0.1:1/mcp", headers: { authorization } }))
       assert.include(header.message, `the header "authorization" has`)
       for (const error of [user, header]) assert.notInclude(JSON.stringify(error), "hidden")
+    }))
 
+  it.scopedLive("a server that has forgotten the session is told what it had missed", () =>
+    Effect.gen(function*() {
       const { forget, url } = yield* served()
-      const tools = yield* Effect.flatMap(McpTools.http({ url }), ({ tools }) => tools)
+      const connection = yield* McpTools.http({ url })
+      const tools = yield* connection.tools
+      yield* Tool.call(yield* named(tools, "grow"), {})
       forget()
-      const error = yield* Effect.flip(Tool.call(yield* named(tools, "echo"), { text: "a" }))
+      // It was not heard there, and is said again to the session that takes the place of the other.
+      assert.strictEqual(yield* Tool.call(yield* named(tools, "echo"), { text: "again" }), "again")
+      assert.lengthOf(yield* connection.tools, 13)
+      forget()
+      const known = yield* Effect.flatMap(McpTools.http({ url, reconnect: Schedule.stop }), ({ tools }) => tools)
+      forget()
+      const error = yield* Effect.flip(Tool.call(yield* named(known, "echo"), { text: "a" }))
       assert.include(error.description, "connect again")
     }))
+
+  it.scopedLive("a server that is killed is connected to again when it is back", () =>
+    Effect.gen(function*() {
+      const start = (port: number) =>
+        Effect.async<{ readonly port: number; readonly kill: Effect.Effect<void> }>((resume) => {
+          const child = fork(path.join(import.meta.dirname, "fixtures/mcpHttp.ts"), [String(port)], {
+            execArgv: ["--import", "tsx"]
+          })
+          const kill = Effect.async<void>((resume) => {
+            child.once("exit", () => resume(Effect.void))
+            if (!child.kill("SIGKILL")) resume(Effect.void)
+          })
+          child.once("message", (port) => resume(Effect.succeed({ port: Number(port), kill })))
+        })
+      const running = (port: number) => Effect.acquireRelease(start(port), ({ kill }) => kill)
+      const { kill, port } = yield* running(0)
+      const connection = yield* McpTools.http({ url: `http://127.0.0.1:${port}/mcp` })
+      const tools = yield* connection.tools
+      const echo = yield* named(tools, "echo")
+      const under = yield* Effect.fork(Effect.flip(Effect.flatMap(named(tools, "slow"), (tool) => Tool.call(tool, {}))))
+      yield* kill
+      // Nobody knows whether it was done.
+      assert.match(
+        (yield* Fiber.join(under)).description,
+        /^its answer broke off.*; what was asked may be done or not$/
+      )
+      // There is no server, and then there is.
+      const waiting = yield* Effect.fork(Tool.call(echo, { text: "patient" }))
+      yield* Effect.sleep("300 millis")
+      const again = yield* running(port)
+      assert.strictEqual(yield* Fiber.join(waiting), "patient")
+      const known = yield* connection.tools
+      assert.notStrictEqual(known, tools, "they were asked for again")
+      // Nobody calls, but the stream of notifications finds out.
+      yield* again.kill
+      yield* running(port)
+      yield* Effect.retry(
+        Effect.filterOrFail(connection.tools, (tools) => tools !== known),
+        Schedule.spaced("50 millis").pipe(Schedule.upTo("15 seconds"))
+      )
+    }), 30_000)
 })
 
 describe("a hostile server", () => {
@@ -295,7 +378,10 @@ describe("a hostile server", () => {
           () => Effect.sync(() => server.close().closeAllConnections())
         )
         const { port } = server.address() as AddressInfo // of a server on TCP
-        const { closed, tools } = yield* McpTools.http({ url: `http://127.0.0.1:${port}/mcp` })
+        const { closed, tools } = yield* McpTools.http({
+          url: `http://127.0.0.1:${port}/mcp`,
+          reconnect: Schedule.stop
+        })
         yield* Effect.flip(tools)
         if (type === "text/event-stream") {
           const small = yield* McpTools.http({ url: `http://127.0.0.1:${port}/small` })

@@ -2,12 +2,14 @@
  * A server of MCP tools that behave in all the ways that they may, made with the SDK alone.
  */
 import { Server } from "@modelcontextprotocol/sdk/server/index.js"
+import { StreamableHTTPServerTransport } from "@modelcontextprotocol/sdk/server/streamableHttp.js"
 import {
   CallToolRequestSchema,
   type CallToolResult,
   ListToolsRequestSchema,
   type Tool
 } from "@modelcontextprotocol/sdk/types.js"
+import type { IncomingMessage, ServerResponse } from "node:http"
 
 const object = (properties: { readonly [name: string]: object } = {}) => ({
   type: "object" as const,
@@ -119,4 +121,30 @@ export const makeServer = (onSlow: (what: "begun" | "cancelled") => void = () =>
     ({ params }, { signal }) => tools[params.name]!.run(params.arguments ?? {}, signal)
   )
   return server
+}
+
+/** The same over HTTP, a server for each session. */
+export const makeSessions = (onSlow?: Parameters<typeof makeServer>[0]) => {
+  const transports = new Map<string, StreamableHTTPServerTransport>()
+  const handle = async (request: IncomingMessage, response: ServerResponse) => {
+    const session = request.headers["mcp-session-id"]
+    let transport = typeof session === "string" ? transports.get(session) : undefined
+    if (transport === undefined && session !== undefined) {
+      response.writeHead(404).end()
+      return
+    }
+    if (transport === undefined) {
+      const made = new StreamableHTTPServerTransport({
+        sessionIdGenerator: () => crypto.randomUUID(),
+        onsessioninitialized: (id) => {
+          transports.set(id, made)
+        }
+      })
+      // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- it allows `undefined` where the other does not
+      await makeServer(onSlow).connect(made as never)
+      transport = made
+    }
+    await transport.handleRequest(request, response)
+  }
+  return { handle, forget: () => transports.clear() }
 }
