@@ -14,7 +14,7 @@ export interface Delimiters {
   readonly end?: ((field: string) => string) | undefined
 }
 
-const step = 1024
+const step = 256
 
 /**
  * Reads the fields between delimiters. The text counts as if it stood between

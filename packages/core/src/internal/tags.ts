@@ -37,7 +37,7 @@ const referred = (name: string): string | undefined => {
 // `<name>`, `< name >`, `<name/>` and `<name a="b">`, none of them longer than this.
 const maxTag = 256
 
-const tag = /^<\s*(\/?)\s*([^\s/<>]+)(?:\s[^<>]*?)?(\/?)\s*>$/
+const tag = /^<\s*(?:(\/)\s*)?([^\s/<>]+)(\s[^<>]*|\/\s*)?>$/
 
 const LESS = 60
 const AND = 38
@@ -143,7 +143,7 @@ export class TagMachine implements Machine {
   }
 
   #markup(events: Array<FieldEvent>): void {
-    const [, closing, written = "", empty] = tag.exec(this.#held) ?? []
+    const [, closing, written = "", rest = ""] = tag.exec(this.#held) ?? []
     const name = written === "" ? undefined : this.#names.resolve(written)
     if (this.#field !== undefined) {
       if (closing !== "/" || name !== this.#field) return this.#release()
@@ -162,7 +162,7 @@ export class TagMachine implements Machine {
     this.#tag = written
     this.#fields.set(name, { _tag: "Text", text: "" })
     events.push({ _tag: "FieldStart", field: name })
-    if (empty === "/") this.#close(events)
+    if (rest.trimEnd().endsWith("/")) this.#close(events)
   }
 
   #content(text: string): void {
