@@ -96,6 +96,10 @@ export const instructionProposer: InstructionProposer = reflection.proposer
  *   with the selection examples and the predictors. The racing schedule makes do
  *   with four fifths of it.
  *
+ * The search ends before that when nothing new came up in as many iterations as go
+ * through the training examples once: the model that reflects repeats itself, or
+ * all these examples have the score 1.
+ *
  * The others:
  *
  * - `schedule`: `racing` (the default) accepts a child that did better on what it
