@@ -259,6 +259,8 @@ export const make = (options: Options, ticker: Ticker.Ticker): Effect.Effect<Run
         }
         run.trim()
         run.wake()
+        // Even an open latch suspends the fiber that asks, and nearly every event finds room.
+        if (!run.isFull) return Effect.void
         // What is said while the module is being interrupted must not wait for a reader who may have left.
         return Effect.checkInterruptible((isInterruptible) => isInterruptible ? run.room.await : Effect.void)
       })

@@ -41,6 +41,8 @@ export interface Duplex {
   readonly writableEnded: boolean
   readonly writableNeedDrain: boolean
   readonly write: (bytes: Uint8Array | string) => boolean
+  readonly cork: () => void
+  readonly uncork: () => void
   readonly end: () => void
   readonly destroy: () => void
   readonly pause: () => void
@@ -106,8 +108,21 @@ export const accept = (
       hasRoom.unsafeOpen()
       wake?.()
     }
+    let isGathering = false
+    // What is written in one turn of the event loop goes out at once: to hand it to the system costs more than to make it.
+    const gather = (): void => {
+      if (isGathering) return
+      isGathering = true
+      socket.cork()
+      setImmediate(() => {
+        isGathering = false
+        socket.uncork()
+      })
+    }
     const write = (bytes: Uint8Array): void => {
-      if (!socket.destroyed && !socket.writableEnded && !socket.write(bytes)) hasRoom.unsafeClose()
+      if (socket.destroyed || socket.writableEnded) return
+      gather()
+      if (!socket.write(bytes)) hasRoom.unsafeClose()
     }
     const goodbye = (code: number, reason: string): void => {
       if (isClosing) return
@@ -204,7 +219,7 @@ export const accept = (
       send: (text) =>
         Effect.suspend(() => {
           write(frames.text(text))
-          return hasRoom.await
+          return socket.writableNeedDrain ? hasRoom.await : Effect.void
         }),
       close,
       destroy: () => socket.destroy()
