@@ -10,6 +10,7 @@ import type { Combination } from "./surrogate.ts"
 interface Dimension {
   readonly name: string
   readonly path: string
+  readonly what: string
   readonly choices: ReadonlyArray<(entry: Parameters.Entry) => Parameters.Entry>
 }
 
@@ -40,11 +41,13 @@ export const make = (
       {
         name: `${predictor}_predictor_instruction`,
         path,
+        what: "instruction",
         choices: [kept, ...texts.map((instructions) => (entry: Parameters.Entry) => ({ ...entry, instructions }))]
       },
       {
         name: `${predictor}_predictor_demos`,
         path,
+        what: "demos",
         choices: [
           kept,
           ...Array.from(sets.values(), (demos) => (entry: Parameters.Entry) => ({ ...entry, demos }))
@@ -67,8 +70,8 @@ export const make = (
       return parameters
     },
     origin: (combination) =>
-      dimensions.flatMap(({ name }, dimension) =>
-        combination[dimension] === 0 ? [] : [`${name.replaceAll("_", " ")} ${combination[dimension]}`]
+      dimensions.flatMap(({ path, what }, dimension) =>
+        combination[dimension] === 0 ? [] : [`${path} ${what} ${combination[dimension]}`.trimStart()]
       ).join(", ") || "as given"
   }
 }
