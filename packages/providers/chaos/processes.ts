@@ -45,7 +45,7 @@ export const processes: ReadonlyArray<Scenario> = [
       tested(
         "providers/test/ResponseCache.test.ts",
         "killed at random",
-        { KILLS: String(times(500)) },
+        { KILLS: String(times(10_000)) },
         /\d+ killed, .* lost/
       )
   },
