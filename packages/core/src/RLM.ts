@@ -172,12 +172,13 @@ export const make: {
     if (problem !== undefined) throw new RangeError(`RLM: no input can be called "${name}"; ${problem}`)
   }
   agent.free("RLM", signature, { inputs: [], outputs: ["variables_info", "repl_history"] })
+  const extraction = extracting(signature)
   return Module.make({
     generate_action: coding.ruled(
       Predict.make(acting(signature), options),
       rulesFor(signature, tools, maxQueries)
     ),
-    extract: Predict.make(extracting(signature), options)
+    extract: Predict.make(extraction, options)
   }, function*(m, input: unknown) {
     const path = yield* Module.path
     const encoded = yield* Effect.mapError(
@@ -185,7 +186,7 @@ export const make: {
       (problems) => new Predict.InvalidInput({ path, problems })
     )
     const model = yield* LanguageModel.LanguageModel
-    const telling = yield* submission.telling(signature, "extract")
+    const telling = yield* submission.telling(signature, extraction, "extract")
     const values = inputs.map((field) => [field, encoded[field.name] ?? null] as const)
     const length = values.reduce((sum, [, value]) => sum + textOf(value).length, 0)
     const known = { variables_info: values.map(([field, value]) => described(field, value)).join("\n\n") }
@@ -205,7 +206,9 @@ export const make: {
         module: "RLM",
         maxIters,
         ask: (rounds: ReadonlyArray<coding.Round>, round) =>
-          m.generate_action({ ...known, repl_history: history(rounds), iteration: `${round}/${maxIters}` }),
+          telling.watched(
+            m.generate_action({ ...known, repl_history: history(rounds), iteration: `${round}/${maxIters}` })
+          ),
         act: ({ code: text, reasoning: thought }, round) =>
           Effect.gen(function*() {
             const code = text.trim()

@@ -179,7 +179,7 @@ export const make: {
     const { capabilities } = yield* LanguageModel.LanguageModel
     const choose = way === "native" || (way === undefined && capabilities.tools) ? about.natively : about.inText
     const telling = yield* ending === "submit"
-      ? submission.telling(signature, "extract.predict")
+      ? submission.telling(signature, about.extraction, "extract.predict")
       : Effect.succeed(submission.silent)
     let uses = 0
     const answer = yield* agent.work({
@@ -199,7 +199,7 @@ export const make: {
           if (submission !== undefined) {
             yield* Either.match(submission, {
               onLeft: telling.refused,
-              onRight: ({ encoded }) => telling.taken(encoded)
+              onRight: ({ encoded }) => telling.taken({ reasoning: decision.thought, ...encoded })
             })
           }
           const end = submission === undefined
@@ -213,7 +213,7 @@ export const make: {
           return { round: round(number, decision, seen, capabilities), end }
         }),
       unread,
-      extract: (rounds) => m.extract(about.extract(input, rounds))
+      extract: (rounds) => Effect.zipRight(telling.missed, m.extract(about.extract(input, rounds)))
     })
     return answer as never // what the overloads say
   })

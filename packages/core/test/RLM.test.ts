@@ -271,7 +271,7 @@ describe("RLM", () => {
       assert.include(trajectory[0]!.observation, `two?\nsubmit: what was submitted are not the outputs: field "errors"`)
       assert.include(trajectory[1]!.observation, "errors")
       assert.include(trajectory[2]!.observation, "warnings is no output")
-      assert.include(trajectory[3]!.observation, `submit takes one object, with "errors"`)
+      assert.include(trajectory[3]!.observation, `submit: it takes one object, with "errors"`)
       assert.include(asked()[1]!, "are not the outputs")
     }))
 

@@ -1,7 +1,6 @@
 import * as Adapter from "@effect-dspy/core/Adapter"
 import type * as Agent from "@effect-dspy/core/Agent"
 import * as ChatAdapter from "@effect-dspy/core/ChatAdapter"
-import type * as Json from "@effect-dspy/core/Json"
 import * as JsonAdapter from "@effect-dspy/core/JsonAdapter"
 import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
@@ -15,73 +14,7 @@ import * as Tool from "@effect-dspy/core/Tool"
 import * as Trace from "@effect-dspy/core/Trace"
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Context, Deferred, Effect, Either, Exit, FastCheck, Fiber, Ref, Schema, TestClock } from "effect"
-
-const add = Tool.make("add", {
-  description: "Adds two numbers.",
-  parameters: { a: Schema.Number, b: Schema.Number.annotations({ description: "the other one" }) },
-  run: ({ a, b }) => Effect.succeed(a + b)
-})
-
-const broken = Tool.make("broken", {
-  description: "Never works.",
-  parameters: {},
-  run: () => Effect.fail("out of order")
-})
-
-// -----------------------------------------------------------------------------
-// Both ways
-// -----------------------------------------------------------------------------
-
-interface Use {
-  readonly name: string
-  readonly arguments?: Json.JsonRecord | string
-}
-
-interface Way {
-  readonly toolCalls: "native" | "text"
-  /** An answer that uses one tool. */
-  readonly step: (name: string, args?: Json.JsonRecord, thought?: string) => TestLanguageModel.Answer
-  /** An answer that cannot be read. */
-  readonly unreadable: ReadonlyArray<TestLanguageModel.Answer>
-}
-
-const calls = (uses: ReadonlyArray<Use>, thought = "hm"): TestLanguageModel.Answer =>
-  TestLanguageModel.toolCalls(uses.map((use) => ({ arguments: {}, ...use })), thought)
-
-const native: Way = {
-  toolCalls: "native",
-  step: (name, args = {}, thought = "hm") => calls([{ name, arguments: args }], thought),
-  unreadable: [TestLanguageModel.text("")]
-}
-
-const text: Way = {
-  toolCalls: "text",
-  step: (name, args = {}, thought = "hm") =>
-    TestLanguageModel.fields({ next_thought: thought, next_tool_name: name, next_tool_args: args }),
-  // Not the fields, nor the JSON that is asked for then.
-  unreadable: [TestLanguageModel.text("I had better think."), TestLanguageModel.text("I think.")]
-}
-
-const done = TestLanguageModel.fields({ reasoning: "That is it.", answer: "done" })
-
-const ask = { question: "?" }
-
-const recording = (requests: Array<LanguageModel.Request>, answers: ReadonlyArray<TestLanguageModel.Step>) => {
-  let next = 0
-  return TestLanguageModel.layer((request) => {
-    requests.push(request)
-    return answers[next++] ?? TestLanguageModel.text("no more answers")
-  })
-}
-
-const contentOf = ({ content }: LanguageModel.Message): string =>
-  typeof content === "string" ? content : content.map((part) => part._tag === "Text" ? part.text : part._tag).join("\n")
-
-const toldTo = (request: LanguageModel.Request | undefined) => String(request?.messages[0]?.content)
-
-/** All that came after the system message. */
-const asked = (request: LanguageModel.Request | undefined) =>
-  (request?.messages ?? []).slice(1).map(contentOf).join("\n---\n")
+import { add, ask, asked, broken, calls, contentOf, done, native, recording, text, toldTo } from "./ways.ts"
 
 const observations = (output: { readonly trajectory: ReadonlyArray<Agent.ToolStep> }) =>
   output.trajectory.map(({ observation }) => observation)

@@ -182,8 +182,8 @@ export const free = (
   own: { readonly inputs: ReadonlyArray<string>; readonly outputs?: ReadonlyArray<string> }
 ): void => {
   const { inputs, outputs } = Signature.fields(signature)
-  const names = [...answered, ...own.outputs ?? []]
-  const taken = inputs.find(({ name }) => own.inputs.includes(name)) ?? outputs.find(({ name }) => names.includes(name))
+  const ownOutputs = new Set([...answered, ...own.outputs ?? []])
+  const taken = inputs.find(({ name }) => own.inputs.includes(name)) ?? outputs.find(({ name }) => ownOutputs.has(name))
   if (taken !== undefined) {
     throw new RangeError(
       `${module}: no ${taken.kind} can be called "${taken.name}", as something of its own is; give it another name`
