@@ -335,7 +335,7 @@ const table = (run: Run, best: Compiled): Content => {
             charts.whisker(pointOf(candidate), from, to)
           }<span class="quiet">${interval(score.interval)}</span></div></td><td class="number">${
             count(score.known)
-          }</td>${withParents ? markup`<td>${parents.map((parent) => `#${parent}`).join(" + ")}</td>` : undefined}<td>${
+          }</td>${withParents ? markup`<td>${parents.map((parent) => `#${parent}`).join(" + ")}</td>` : undefined}<td class="note">${
             notes.join(", ")
           }</td></tr>`
         })

@@ -46,6 +46,7 @@ th { font-weight: 600; color: var(--quiet); white-space: nowrap; }
 th.number, td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 tr.winner td:first-child { box-shadow: inset 3px 0 var(--good); }
 td:first-child, th:first-child { padding-left: .6rem; }
+td.note { min-width: 11rem; }
 td.words { min-width: 14rem; overflow-wrap: anywhere; }
 .figure { margin: .75rem 0 0; }
 .pair { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(19rem, 100%), 1fr)); gap: 1rem; }
