@@ -45,6 +45,8 @@ describe("Adapter", () => {
       ["a literal with quotes in it", Schema.Literal("it's", "\"x\""), "\"x\"", "\"x\""],
       ["an integer literal", Schema.Literal(1, 2), "2", 2],
       ["a string literal that looks like a number", Schema.Literal("1", "2"), "2", "2"],
+      ["a literal that is also a text: as it is", Schema.Literal("1", 1), "1", 1],
+      ["a literal that is also a text: quoted", Schema.Literal("1", 1), "\"1\"", "1"],
       ["an enum by its value", Schema.Enums(Plan), "free plan", Plan.Free],
       ["an array", Schema.Array(Schema.String), "[\"a\", \"b\"]", ["a", "b"]],
       ["an array in a fence", Schema.Array(Schema.Int), "```json\n[1, 2]\n```", [1, 2]],

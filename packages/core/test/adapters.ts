@@ -203,6 +203,7 @@ const kinds: ReadonlyArray<Schema.Struct.Field & { readonly [Schema.TypeId]: { r
   Schema.Boolean,
   Schema.Literal("billing", "technical", "a \"quoted\" one"),
   Schema.Literal("1", 1, true, null, "null", "\"1\""),
+  Schema.Literal("1", 1, "\"1\"", "true", true),
   Schema.Enums(Plan),
   Schema.NullOr(Text),
   Schema.NullOr(Numeric),

@@ -273,9 +273,10 @@ const choice = (members: ReadonlyArray<Member>): Reader => {
   return {
     text: (text, notes) => {
       const trimmed = text.trim()
-      if (known.has(trimmed)) return trimmed
+      // As JSON first: of `1` and `"1"` the text needs its quotes.
       const value = jsonText.strict(trimmed)
       if (value !== undefined && known.has(value)) return value
+      if (known.has(trimmed)) return trimmed
       const found = read(trimmed, notes)
       return found === trimmed ? text : found
     },
