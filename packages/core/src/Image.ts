@@ -79,7 +79,8 @@ export const fromUrl = (url: string | URL, options?: Options): Either.Either<Ima
   Either.map(media.fromUrl(media.image, url), image(options))
 
 /**
- * An image of its bytes: PNG, JPEG, GIF or WebP, told by what they begin with.
+ * An image of its bytes: PNG, JPEG, GIF, WebP, HEIC or HEIF, told by what they begin
+ * with. No provider takes all of these, and none takes SVG: have it drawn as PNG.
  *
  * @since 0.1.0
  * @category constructors

@@ -428,6 +428,7 @@ export interface Capabilities {
  * - `unions`: places where a value may be of several types, and so everything
  *   that may be left out.
  * - `characters`: of all names and permitted values together.
+ * - `length`: characters of the schema itself, as JSON.
  *
  * @since 0.1.0
  * @category models
@@ -439,6 +440,7 @@ export interface SchemaLimits {
   readonly enumValues?: number | undefined
   readonly unions?: number | undefined
   readonly characters?: number | undefined
+  readonly length?: number | undefined
 }
 
 /**

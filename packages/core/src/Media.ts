@@ -10,7 +10,8 @@ import * as Schema from "effect/Schema"
  * Why something is no image, sound or document.
  *
  * - `Malformed`: neither an `https:` address nor base64, or not UTF-8.
- * - `UnknownType`: its first bytes are not those of a type that models take.
+ * - `UnknownType`: it is of no type that models take, by its first bytes or by what
+ *   its `data:` URI says.
  * - `TooLarge`: more bytes than are allowed.
  * - `NotAllowed`: a file outside of the roots, or nothing that is a file.
  *

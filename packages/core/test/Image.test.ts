@@ -49,7 +49,9 @@ describe("Image", () => {
         [png, "image/png"],
         ["\xff\xd8\xff\xe0", "image/jpeg"],
         ["GIF89a", "image/gif"],
-        ["RIFF....WEBP", "image/webp"]
+        ["RIFF....WEBP", "image/webp"],
+        ["\0\0\0\x18ftypheic", "image/heic"],
+        ["\0\0\0\x18ftypmif1", "image/heif"]
       ]
       for (const [head, type] of types) {
         const { url } = Either.getOrThrow(Image.fromBytes(bytesOf(`${head}rest`)))
@@ -88,7 +90,6 @@ describe("Image", () => {
           "ftp://example.org/cat.png",
           "https://",
           "javascript:alert(1)",
-          "data:text/html;base64,AAAA",
           "data:image/png,raw",
           "data:image/png;base64,§",
           ""
@@ -99,6 +100,30 @@ describe("Image", () => {
         assert.isTrue(Either.isLeft(Schema.encodeUnknownEither(Image.Image)({ url })), url)
       }
     })
+
+    it("of no type that no model takes, which says what to do", () => {
+      for (const type of ["image/svg+xml", "image/tiff", "image/bmp", "text/html", ""]) {
+        const url = `data:${type};base64,AAAA`
+        const error = Either.getOrThrow(Either.flip(Image.fromUrl(url)))
+        assert.strictEqual(error.reason, "UnknownType")
+        assert.strictEqual(
+          error.message,
+          `a data URI of type "${type}" is not an image (PNG, JPEG, GIF, WebP, HEIC or HEIF); convert what it holds`
+        )
+        assert.isTrue(Either.isLeft(Schema.encodeUnknownEither(Image.Image)({ url })), url)
+      }
+      assert.isTrue(Either.isRight(Image.fromUrl("data:image/jpg;base64,AAAA")))
+    })
+
+    it.effect("of no such type in a program: it is no input, and nothing is asked", () =>
+      Effect.gen(function*() {
+        const photo = { url: "data:image/svg+xml;base64,PHN2Zy8+" }
+        const error = yield* Effect.flip(Predict.make(look)({ photo, question: "?" }))
+        assert.strictEqual(error._tag, "InvalidInput")
+        assert.include(error.message, `a data URI of type "image/svg+xml" is not an image`)
+        assert.include(error.message, "convert what it holds")
+        assert.lengthOf(yield* TestLanguageModel.requests, 0)
+      }).pipe(Effect.provide(answering("never"))))
 
     it("of megabytes, in a moment and with no stack", () => {
       const large = new Uint8Array(8 * 1024 * 1024)

@@ -271,6 +271,12 @@ describe("strict schemas", () => {
         "the outputs have 21 characters in names and permitted values, the model's schemas at most 20"
       ],
       [
+        output({ a: Schema.Int }),
+        { length: 128 },
+        { length: 127 },
+        "the outputs have 128 characters in their schema, the model's schemas at most 127"
+      ],
+      [
         optional,
         { unions: 2 },
         { unions: 1 },

@@ -119,6 +119,8 @@ export const make = (options: Options): Effect.Effect<LanguageModel.Service, nev
       reasoning: true,
       citations: true,
       responseFormat: "jsonSchema",
+      // platform.claude.com/docs/en/build-with-claude/structured-outputs, "Schema complexity limits". What may be left out is
+      // limited too, but nothing is, as strict schemas require all.
       schemaLimits: { recursive: false, unions: 16 },
       ...options.capabilities
     },

@@ -221,7 +221,8 @@ const strictest = (a: LanguageModel.SchemaLimits, b: LanguageModel.SchemaLimits)
   properties: lower(a.properties, b.properties),
   enumValues: lower(a.enumValues, b.enumValues),
   unions: lower(a.unions, b.unions),
-  characters: lower(a.characters, b.characters)
+  characters: lower(a.characters, b.characters),
+  length: lower(a.length, b.length)
 })
 
 const lower = (a: number | undefined, b: number | undefined): number | undefined =>

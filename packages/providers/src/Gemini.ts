@@ -109,14 +109,16 @@ export const make = (options: Options): Effect.Effect<LanguageModel.Service, nev
       files: true,
       reasoning: true,
       responseFormat: "jsonSchema",
-      // It takes recursion in what need not be there alone, and strict schemas require all.
+      // ai.google.dev/gemini-api/docs/structured-output: it takes recursion in what need not be there alone, and strict schemas
+      // require all.
       schemaLimits: { recursive: false },
       ...options.capabilities
     },
     dialect: {
       url: (stream) => stream ? `${url}:streamGenerateContent?alt=sse` : `${url}:generateContent`,
       encode: (request) => gemini.encode(request, { model }),
-      reader: (request) => new gemini.Reader(model, request.settings?.n ?? 1)
+      reader: (request) => new gemini.Reader(model, request.settings?.n ?? 1),
+      refusal: gemini.refusal
     }
   })
 }

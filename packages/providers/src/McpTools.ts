@@ -5,6 +5,8 @@
  *
  * @since 0.1.0
  */
+import * as Audio from "@effect-dspy/core/Audio"
+import * as Image from "@effect-dspy/core/Image"
 import type * as Json from "@effect-dspy/core/Json"
 import * as JsonSchema from "@effect-dspy/core/JsonSchema"
 import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
@@ -611,14 +613,22 @@ const partOf = (part: Mcp.ContentBlock): ReadonlyArray<Json.Json> => {
     }
     case "image":
     case "audio":
-      return []
+      // What no model takes, such as SVG, is told of rather than refused with all the rest of the request.
+      return mediaOf(part).length > 0 ? [] : [{ mimeType: part.mimeType, withheld: "no model takes this type" }]
   }
 }
+
+const isImage = Schema.is(Image.Image)
+const isAudio = Schema.is(Audio.Audio)
 
 const mediaOf = (part: Mcp.ContentBlock): ReadonlyArray<LanguageModel.Part> => {
   if (part.type !== "image" && part.type !== "audio") return []
   const url = `data:${part.mimeType};base64,${part.data}`
-  return [part.type === "image" ? { _tag: "Image", url } : { _tag: "Audio", url }]
+  return part.type === "image"
+    ? isImage({ url }) ? [{ _tag: "Image", url }] : []
+    : isAudio({ url })
+    ? [{ _tag: "Audio", url }]
+    : []
 }
 
 const textOf = (value: Json.Json): LanguageModel.Part => ({

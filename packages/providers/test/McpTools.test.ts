@@ -69,7 +69,7 @@ describe("McpTools.stdio", () => {
         "x_files_read_all_2",
         "x_fail"
       ])
-      assert.lengthOf(tools, 13)
+      assert.lengthOf(tools, 14)
       const echo = yield* named(tools, "x_echo")
       assert.strictEqual(echo.definition.description, "Says it again.")
       assert.deepStrictEqual(echo.definition.parameters, {
@@ -90,6 +90,10 @@ describe("McpTools.stdio", () => {
       assert.strictEqual(yield* call("echo", { text: "hi" }), "hi")
       assert.strictEqual(yield* call("sum", { a: 1, b: 2 }), `{"sum":3}`)
       assert.strictEqual(yield* call("resources"), `[{"uri":"file:///a","text":"A"},{"uri":"file:///b","name":"b"}]`)
+      assert.strictEqual(
+        yield* call("drawing"),
+        `["a circle",{"mimeType":"image/svg+xml","withheld":"no model takes this type"}]`
+      )
       assert.deepStrictEqual(yield* failure("fail"), ["Failed", "the disk is full"])
       assert.deepStrictEqual(yield* failure("refuse"), ["Failed", "not today"])
       assert.deepStrictEqual(yield* failure("lie"), [
@@ -177,14 +181,14 @@ describe("McpTools.stdio", () => {
         const connection = yield* McpTools.stdio(program)
         const tools = yield* connection.tools
         yield* Tool.call(yield* named(tools, "grow"), {})
-        assert.lengthOf(yield* connection.tools, 14)
+        assert.lengthOf(yield* connection.tools, 15)
         yield* Effect.flip(Tool.call(yield* named(tools, "die"), {}))
         // At once, when there is no connection yet.
         assert.strictEqual(yield* Tool.call(yield* named(tools, "echo"), { text: "again" }), "again")
         // It is another process, which has not grown.
-        assert.lengthOf(yield* connection.tools, 13)
+        assert.lengthOf(yield* connection.tools, 14)
         yield* Effect.flip(Tool.call(yield* named(tools, "die"), {}))
-        assert.lengthOf(yield* connection.tools, 13)
+        assert.lengthOf(yield* connection.tools, 14)
       }),
     20_000
   )
@@ -252,7 +256,7 @@ describe("McpTools.http", () => {
         scope
       )
       const tools = yield* connection.tools
-      assert.lengthOf(tools, 13)
+      assert.lengthOf(tools, 14)
       assert.strictEqual(yield* Tool.call(yield* named(tools, "sum"), { a: 1, b: 2 }), `{"sum":3}`)
       assert.strictEqual(
         (yield* Effect.flip(Tool.call(yield* named(tools, "fail"), {}))).description,
@@ -294,7 +298,7 @@ describe("McpTools.http", () => {
       forget()
       // It was not heard there, and is said again to the session that takes the place of the other.
       assert.strictEqual(yield* Tool.call(yield* named(tools, "echo"), { text: "again" }), "again")
-      assert.lengthOf(yield* connection.tools, 13)
+      assert.lengthOf(yield* connection.tools, 14)
       forget()
       const known = yield* Effect.flatMap(McpTools.http({ url, reconnect: Schedule.stop }), ({ tools }) => tools)
       forget()

@@ -311,8 +311,11 @@ describe("dialects", () => {
         Effect.map(OpenAiCompatible.make({ model: "m", dialect }), ({ capabilities }) =>
           capabilities.schemaLimits)
       assert.strictEqual((yield* limits("openai"))?.properties, 5000)
-      assert.strictEqual((yield* limits("azure"))?.depth, 5)
-      assert.strictEqual((yield* limits("cerebras"))?.recursive, false)
+      assert.deepStrictEqual([(yield* limits("azure"))?.depth, (yield* limits("azure"))?.enumValues], [5, 500])
+      assert.deepStrictEqual([(yield* limits("cerebras"))?.recursive, (yield* limits("cerebras"))?.length], [
+        false,
+        5000
+      ])
       assert.isUndefined(yield* limits("llamacpp"))
     }).pipe(Effect.provide(FetchHttpClient.layer)))
 

@@ -53,6 +53,12 @@ export const makeServer = (onSlow: (what: "begun" | "cancelled") => void = () =>
       tool: { inputSchema: object() },
       run: async () => ({ content: [{ type: "text", text: "a dot" }, image] })
     },
+    drawing: {
+      tool: { inputSchema: object() },
+      run: async () => ({
+        content: [{ type: "text", text: "a circle" }, { ...image, mimeType: "image/svg+xml" }]
+      })
+    },
     resources: {
       tool: { inputSchema: object() },
       run: async () => ({

@@ -83,7 +83,7 @@ describe("parts of a message", () => {
       { inlineData: { mimeType: "image/png", data: "AA==" } },
       { fileData: { fileUri: at("a.png") } },
       { inlineData: { mimeType: "audio/mpeg", data: "AA==" } },
-      { inlineData: { mimeType: "audio/x-wav", data: "AA==" } },
+      { inlineData: { mimeType: "audio/wav", data: "AA==" } },
       { inlineData: { mimeType: "application/pdf", data: "AA==" } },
       { inlineData: { mimeType: "application/pdf", data: "AA==" } },
       { fileData: { mimeType: "application/pdf", fileUri: at("b.pdf") } }
@@ -117,6 +117,51 @@ describe("parts of a message", () => {
           assert.match(yield* refusal(model, { _tag: "Audio", url: mp3 }), /takes no audio/)
           assert.match(yield* refusal(model, { _tag: "File", url: pdf }), /takes no files/)
         }
+      }).pipe(Effect.provide(FetchHttpClient.layer)))
+
+    it.effect("where the API takes other types of them only", () =>
+      Effect.gen(function*() {
+        const baseUrl = "http://127.0.0.1:1"
+        const claude = yield* Anthropic.make({ model: "claude-haiku-4-5", baseUrl })
+        const google = yield* Gemini.make({ model: "gemini-3-flash", baseUrl })
+        const openai = yield* OpenAiCompatible.make({ dialect: "openai", model: "m", baseUrl })
+        const azure = yield* OpenAiCompatible.make({ dialect: "azure", model: "m", baseUrl })
+        const image = (type: string): LanguageModel.Part => ({ _tag: "Image", url: `data:image/${type};base64,AA==` })
+        const sound = (type: string): LanguageModel.Part => ({ _tag: "Audio", url: `data:audio/${type};base64,AA==` })
+        for (const model of [claude, google, openai, azure]) {
+          assert.match(
+            yield* refusal(model, image("svg+xml")),
+            /^the API takes no image\/svg\+xml as an image; convert it/
+          )
+          assert.match(
+            yield* refusal(model, { _tag: "File", url: "data:text/rtf;base64,AA==" }),
+            /(takes no text\/rtf as a document; convert it to application\/pdf|takes no files)/
+          )
+        }
+        assert.match(
+          yield* refusal(claude, image("heic")),
+          /takes no image\/heic as an image; convert it to image\/png/
+        )
+        assert.match(yield* refusal(google, image("gif")), /takes no image\/gif/)
+        assert.match(yield* refusal(google, sound("midi")), /takes no audio\/midi as sound/)
+        for (const model of [openai, azure]) assert.match(yield* refusal(model, sound("ogg")), /takes no audio\/ogg/)
+        // What is taken gets as far as the connection, and so does what a server of its own may take.
+        const vllm = yield* OpenAiCompatible.make({ dialect: "vllm", model: "m", baseUrl })
+        for (
+          const [model, part] of [
+            [claude, image("jpg")],
+            [google, image("heic")],
+            [google, sound("x-wav")],
+            [openai, sound("x-wav")],
+            [vllm, sound("ogg")]
+          ] as const
+        ) {
+          assert.notInclude(["InvalidRequest"], (yield* Effect.flip(model.generate(asking(part)))).reason._tag)
+        }
+        const [{ source }] = JSON.parse(
+          anthropic.encode(asking(image("jpg")), { model: "claude-haiku-4-5", stream: false, cache: "off" })
+        ).messages[0].content
+        assert.strictEqual(source.media_type, "image/jpeg")
       }).pipe(Effect.provide(FetchHttpClient.layer)))
 
     it.effect("where the server takes no address in their place", () =>

@@ -17,12 +17,15 @@ export interface Kind {
 }
 
 export const image: Kind = {
-  name: "an image (PNG, JPEG, GIF or WebP)",
+  name: "an image (PNG, JPEG, GIF, WebP, HEIC or HEIF)",
   types: [
     ["image/png", [0, "\x89PNG\r\n\x1a\n"]],
     ["image/jpeg", [0, "\xff\xd8\xff"]],
     ["image/gif", [0, "GIF8"]],
-    ["image/webp", [0, "RIFF"], [8, "WEBP"]]
+    ["image/webp", [0, "RIFF"], [8, "WEBP"]],
+    ["image/heic", [4, "ftypheic"]],
+    ["image/heic", [4, "ftypheix"]],
+    ["image/heif", [4, "ftypmif1"]]
   ]
 }
 
@@ -53,35 +56,47 @@ const failed = (reason: MediaError["reason"], description: string) => new MediaE
 // -----------------------------------------------------------------------------
 
 // What is wrong with a `data:` URI or an address.
-const problem = (kind: Kind, url: string): string | undefined => {
+const problem = (kind: Kind, url: string): MediaError | undefined => {
   if (/^data:/i.test(url)) {
     const comma = url.indexOf(",")
     const [mediaType = "", ...parameters] = url.slice("data:".length, comma).split(";")
     return comma === -1 || parameters.at(-1) !== "base64"
-      ? "a data URI must be in base64"
+      ? failed("Malformed", "a data URI must be in base64")
       : !isOf(kind, mediaType)
-      ? `a data URI of type ${JSON.stringify(mediaType.slice(0, 40))} is not ${kind.name}`
+      ? failed(
+        "UnknownType",
+        `a data URI of type ${JSON.stringify(mediaType.slice(0, 40))} is not ${kind.name}; convert what it holds`
+      )
       : isBase64(url.slice(comma + 1))
       ? undefined
-      : "a data URI holds something that is not base64"
+      : failed("Malformed", "a data URI holds something that is not base64")
   }
   if (/^https:\/\/[^\s/]/i.test(url) && URL.canParse(url)) {
     const { password, username } = new URL(url)
     return username === "" && password === ""
       ? undefined
-      : "an address must have no user name and password: the provider of the model, logs and saved programs would see them"
+      : failed(
+        "Malformed",
+        "an address must have no user name and password: the provider of the model, logs and saved programs would see them"
+      )
   }
   // What else is in it may be a secret.
-  return `an address must begin with https:// (or data:), this one does with ${
-    /^[a-z][a-z\d+.-]{0,20}:/i.exec(url)?.[0] ?? "no scheme"
-  }`
+  return failed(
+    "Malformed",
+    `an address must begin with https:// (or data:), this one does with ${
+      /^[a-z][a-z\d+.-]{0,20}:/i.exec(url)?.[0] ?? "no scheme"
+    }`
+  )
 }
 
-// `audio/x-wav` is what some call `audio/wav`, and `image/jpg` what is no type at all.
-const isOf = ({ types }: Kind, mediaType: string): boolean => {
-  const known = types[0]![0].split("/")[0]! // every kind has a type
-  return known === "application" ? types.some(([type]) => type === mediaType) : mediaType.startsWith(`${known}/`)
-}
+// `image/jpg` is no type, but often written. Sound has many names, such as `audio/x-wav`, and some servers take more of it
+// than is known here.
+const isOf = ({ types }: Kind, mediaType: string): boolean =>
+  types === audio.types
+    ? mediaType.startsWith("audio/")
+    : mediaType === "image/jpg"
+    ? types === image.types
+    : types.some(([type]) => type === mediaType)
 
 // A search for what must not be there needs no stack, however long the text is.
 const isBase64 = (text: string): boolean =>
@@ -94,14 +109,17 @@ export const Url = (kind: Kind): Schema.Schema<string> =>
     Schema.filter((url) => problem(kind, url) === undefined, {
       description: "an https: address, or a data: URI in base64",
       jsonSchema: { type: "string" },
-      message: () => `must be an https: address, or a data: URI in base64 of ${kind.name}`
+      message: ({ actual }) => {
+        const wrong = problem(kind, String(actual))?.description ?? ""
+        return `must be an https: address, or a data: URI in base64 of ${kind.name}: ${wrong}`
+      }
     })
   )
 
 export const fromUrl = (kind: Kind, url: string | URL): Either.Either<string, MediaError> => {
   const text = String(url)
   const wrong = problem(kind, text)
-  return wrong === undefined ? Either.right(text) : Either.left(failed("Malformed", wrong))
+  return wrong === undefined ? Either.right(text) : Either.left(wrong)
 }
 
 // -----------------------------------------------------------------------------

@@ -177,7 +177,8 @@ const orNull = (schema: JsonRecord): JsonRecord => {
 type Size = { readonly [Limit in keyof SchemaLimits]-?: number }
 
 const sizeOf = (schema: JsonRecord): Size => {
-  const size = { recursive: 0, depth: 0, properties: 0, enumValues: 0, unions: 0, characters: 0 }
+  const { length } = JSON.stringify(schema)
+  const size = { recursive: 0, depth: 0, properties: 0, enumValues: 0, unions: 0, characters: 0, length }
   const definitions = recordAt(schema, "$defs") ?? {}
   const visit = (node: unknown, depth: number): void => {
     if (!Json.isJsonRecord(node)) return
@@ -212,7 +213,8 @@ const words: { readonly [Limit in Exclude<keyof SchemaLimits, "recursive">]-?: s
   properties: "keys",
   enumValues: "permitted values",
   unions: "places for several types, among them what may be left out",
-  characters: "characters in names and permitted values"
+  characters: "characters in names and permitted values",
+  length: "characters in their schema"
 }
 
 const beyond = (size: Size, limits: SchemaLimits): string | undefined => {

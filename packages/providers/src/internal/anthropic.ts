@@ -9,6 +9,7 @@ import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import type * as answer from "./answer.ts"
 import * as continuation from "./continuation.ts"
 import type * as fault from "./fault.ts"
+import * as media from "./mediaTypes.ts"
 import { count, inline, input, isObject, isText, record } from "./wire.ts"
 
 // =============================================================================
@@ -211,14 +212,20 @@ const allowance = (request: LanguageModel.Request, traits: Traits, forced: boole
 /**
  * What a request asks for that the API cannot do.
  */
-export const refusal = ({ settings }: LanguageModel.Request): string | undefined =>
+export const refusal = ({ messages, settings }: LanguageModel.Request): string | undefined =>
   (settings?.n ?? 1) > 1
     ? `the API gives one output for each call, \`n\` is ${settings?.n}`
     : settings?.seed !== undefined
     ? "the API has no setting `seed`; leave it out"
     : settings?.logprobs !== undefined
     ? "the API has no setting `logprobs`; leave it out"
-    : undefined
+    : media.refusal(messages, mediaTypes)
+
+// platform.claude.com/docs/en/build-with-claude/vision and pdf-support.
+const mediaTypes: media.MediaTypes = {
+  Image: ["image/png", "image/jpeg", "image/gif", "image/webp"],
+  File: ["application/pdf"]
+}
 
 /**
  * The body of a request, as JSON text. Extensions win over what the settings

@@ -10,6 +10,7 @@ import type * as answer from "./answer.ts"
 import * as continuation from "./continuation.ts"
 import type { Dialect, Setting } from "./dialects.ts"
 import * as fault from "./fault.ts"
+import * as media from "./mediaTypes.ts"
 import { type Piece, Splitter } from "./thinkBlock.ts"
 import { count, inline, isObject, isText, record } from "./wire.ts"
 
@@ -34,7 +35,7 @@ const content = (content: LanguageModel.Message["content"]): unknown =>
 // The protocol names a format where others name a media type.
 const audio = (url: string): unknown => {
   const { data, mediaType } = inline(url) ?? { data: "", mediaType: "" } // an address was refused before
-  const format = mediaType.slice("audio/".length).replace(/^x-/, "")
+  const format = mediaType.slice("audio/".length)
   return { data, format: format === "mpeg" ? "mp3" : format }
 }
 
@@ -128,7 +129,7 @@ export const encode = (request: LanguageModel.Request, target: Target, stream: b
  */
 export const refusal = (
   request: LanguageModel.Request,
-  { addresses, lacks }: Dialect
+  { addresses, lacks, mediaTypes }: Dialect
 ): string | undefined => {
   const { messages, settings = {}, toolChoice } = request
   for (const name of lacks) {
@@ -145,13 +146,11 @@ export const refusal = (
       undefined :
       content.find((part) => part._tag !== "Text" && !addresses.includes(part._tag) && inline(part.url) === undefined)
     if (distant !== undefined) {
-      return `the server takes no address in place of ${named[distant._tag]}; fetch it, or give its bytes`
+      return `the server takes no address in place of ${media.named[distant._tag]}; fetch it, or give its bytes`
     }
   }
-  return undefined
+  return media.refusal(messages, mediaTypes)
 }
-
-const named = { Text: "a text", Image: "an image", Audio: "sound", File: "a document" }
 
 // =============================================================================
 // Frames

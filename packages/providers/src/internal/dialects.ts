@@ -6,6 +6,7 @@
  */
 import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import { versioned } from "./exchange.ts"
+import type { MediaTypes } from "./mediaTypes.ts"
 
 /**
  * A setting that becomes fields of the body.
@@ -39,6 +40,7 @@ export type Fields = {
  *   audio and files what some of them take.
  * - `addresses`: the parts of a message that may be at an address, which the
  *   server then fetches, instead of in the request.
+ * - `mediaTypes`: of what is in the request.
  * - `anyModel`: it answers to other names of models than those in its list.
  * - `continues`: the field of an answer, by our name for the provider, that has to
  *   be in its turn when the conversation goes on, or reasoning is lost or the
@@ -63,6 +65,7 @@ export interface Dialect {
     "responseFormat" | "multipleOutputs" | "audio" | "files" | "reasoning" | "schemaLimits"
   >
   readonly addresses: ReadonlyArray<Exclude<LanguageModel.Part["_tag"], "Text">>
+  readonly mediaTypes: MediaTypes
   readonly anyModel: boolean
   readonly continues: { readonly provider: string; readonly field: string } | undefined
   readonly embeddings: {
@@ -112,6 +115,7 @@ export const unknown: Dialect = {
   streamUsage: true,
   capabilities: { responseFormat: "jsonSchema", multipleOutputs: false, audio: false, files: false, reasoning: false },
   addresses: ["Image"],
+  mediaTypes: {},
   anyModel: false,
   continues: undefined,
   embeddings: { maxBatchSize: 128, encoding: "float", dimensions: "dimensions" }
@@ -123,6 +127,13 @@ const several = { ...reasoning, multipleOutputs: true }
 
 // Its own models keep their reasoning to themselves, in this protocol.
 const openai = { ...several, reasoning: false, audio: true }
+
+// platform.openai.com/docs/guides/images-vision, and `input_audio` in its API reference.
+const openaiMediaTypes: MediaTypes = {
+  Image: ["image/png", "image/jpeg", "image/gif", "image/webp"],
+  Audio: ["audio/wav", "audio/mpeg", "audio/mp3"],
+  File: ["application/pdf"]
+}
 
 const jsonObject = { ...reasoning, responseFormat: "jsonObject" } as const
 
@@ -142,8 +153,10 @@ export const known = {
     capabilities: {
       ...openai,
       files: true,
+      // platform.openai.com/docs/guides/structured-outputs, "Supported schemas".
       schemaLimits: { depth: 10, properties: 5000, enumValues: 1000, characters: 120_000 }
     },
+    mediaTypes: openaiMediaTypes,
     embeddings: base64
   },
   azure: {
@@ -162,7 +175,10 @@ export const known = {
     versions: ["AZURE_API_VERSION", "OPENAI_API_VERSION"],
     // Deployments have names of their own, which do not tell what the model is and are in no list.
     fields: { ...fields, maxTokens: maxCompletionTokens },
-    capabilities: { ...openai, schemaLimits: { depth: 5, properties: 100, enumValues: 1000, characters: 120_000 } },
+    // learn.microsoft.com/azure/ai-services/openai/how-to/structured-outputs has the first two, which were OpenAI's when that
+    // began; the others are those that went with them.
+    capabilities: { ...openai, schemaLimits: { depth: 5, properties: 100, enumValues: 500, characters: 15_000 } },
+    mediaTypes: openaiMediaTypes,
     anyModel: true,
     embeddings: base64
   },
@@ -287,7 +303,8 @@ export const known = {
     fields: { ...fields, maxTokens: maxCompletionTokens },
     capabilities: {
       ...several,
-      schemaLimits: { recursive: false, depth: 10, properties: 500, enumValues: 500 }
+      // inference-docs.cerebras.ai/capabilities/structured-outputs, "Limitations in strict mode".
+      schemaLimits: { recursive: false, depth: 10, properties: 500, enumValues: 500, length: 5000 }
     }
   }
 } as const satisfies { readonly [name: string]: Dialect }

@@ -9,6 +9,7 @@ import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import type * as answer from "./answer.ts"
 import * as continuation from "./continuation.ts"
 import type * as fault from "./fault.ts"
+import * as media from "./mediaTypes.ts"
 import { count, inline, input, isObject, isText, record } from "./wire.ts"
 
 // =============================================================================
@@ -54,6 +55,20 @@ interface Turn {
   readonly role: "user" | "model"
   readonly parts: Array<Part>
 }
+
+// ai.google.dev/gemini-api/docs/image-understanding and audio; those of sound that only Google Cloud names are among them.
+const mediaTypes: media.MediaTypes = {
+  Image: ["image/png", "image/jpeg", "image/webp", "image/heic", "image/heif"],
+  Audio: ["wav", "mp3", "mpeg", "aiff", "aac", "ogg", "flac", "mp4", "m4a", "mpga", "opus", "pcm", "webm"].map((type) =>
+    `audio/${type}`
+  ),
+  File: ["application/pdf"]
+}
+
+/**
+ * What a request asks for that the API would refuse.
+ */
+export const refusal = ({ messages }: LanguageModel.Request): string | undefined => media.refusal(messages, mediaTypes)
 
 const mediaPart = ({ _tag, url }: Exclude<LanguageModel.Part, { readonly _tag: "Text" }>): Part => {
   const found = inline(url)

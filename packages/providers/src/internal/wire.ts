@@ -32,14 +32,20 @@ export const record = (u: unknown): Json.JsonRecord | undefined =>
   isWithin(u, maxDepth) && Json.isJsonRecord(u) ? u : undefined
 
 /**
- * What a `data:` URI holds, when it is one in base64. Read without an expression:
- * on tens of megabytes one exhausts its stack.
+ * What a `data:` URI holds, when it is one in base64; its type by the name that
+ * services know. Read without an expression: on tens of megabytes one exhausts its
+ * stack.
  */
 export const inline = (url: string): { readonly mediaType: string; readonly data: string } | undefined => {
   const comma = url.indexOf(",")
   if (!url.startsWith("data:") || comma === -1) return undefined
   const [mediaType = "", ...parameters] = url.slice("data:".length, comma).split(";")
-  return parameters.at(-1) === "base64" ? { mediaType, data: url.slice(comma + 1) } : undefined
+  return parameters.at(-1) === "base64"
+    ? {
+      mediaType: mediaType === "image/jpg" ? "image/jpeg" : mediaType.replace("/x-", "/"),
+      data: url.slice(comma + 1)
+    }
+    : undefined
 }
 
 /**
