@@ -334,7 +334,7 @@ describe("QuickJsSandbox", () => {
           TestLanguageModel.fields({ reasoning: "", sum: 6 })
         ])
       )))
-      assert.deepStrictEqual(output.trajectory.map(({ output }) => output), [
+      assert.deepStrictEqual(output.trajectory.map(({ observation }) => observation), [
         "ReferenceError: numbers is not defined (line 1)",
         "6"
       ])
