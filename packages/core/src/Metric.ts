@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
+import type * as Types from "effect/Types"
 import * as ChainOfThought from "./ChainOfThought.ts"
 import type { Example } from "./Example.ts"
 import * as printed from "./internal/printed.ts"
@@ -118,10 +119,12 @@ export const make = <In, Labels, Out, E = never, R = never>(
 }
 
 const checked = ({ id }: { readonly id: string }, verdict: Verdict): Effect.Effect<Score, InvalidScore> => {
-  const score = typeof verdict === "object" ? verdict : { value: Number(verdict) }
-  return score.value >= 0 && score.value <= 1
-    ? Effect.succeed(score)
-    : Effect.fail(new InvalidScore({ example: id, value: score.value }))
+  const score = Predicate.isRecord(verdict)
+    ? verdict
+    : { value: typeof verdict === "boolean" ? Number(verdict) : verdict }
+  // What comes from a model or a file may be no number after all, whatever its type says.
+  const value = typeof score.value === "number" ? score.value : NaN
+  return value >= 0 && value <= 1 ? Effect.succeed(score) : Effect.fail(new InvalidScore({ example: id, value }))
 }
 
 /**
@@ -187,6 +190,9 @@ const merged = <M extends ReadonlyArray<Any>>(
  * the fields that are wrong. For a share of the fields take the `mean` of one
  * metric for each.
  *
+ * A field that may be absent is written as in a signature, `note?`: it is right
+ * where both have it and it is equal, or neither has it.
+ *
  * @example
  * ```ts
  * import * as Example from "@effect-dspy/core/Example"
@@ -208,16 +214,33 @@ const merged = <M extends ReadonlyArray<Any>>(
  */
 export const equals = <const Field extends string>(
   ...fields: readonly [Field, ...ReadonlyArray<Field>]
-): Metric<unknown, { readonly [F in Field]: unknown }, { readonly [F in Field]: unknown }> =>
-({ labels }, output) => {
-  const wrong = fields.filter((field) => !same(labels[field], output[field]))
-  return Effect.succeed(
-    wrong.length === 0 ? { value: 1 } : {
-      value: 0,
-      feedback: wrong.map((field) => missed(field, printed.json(labels[field]), printed.json(output[field]))).join("; ")
-    }
-  )
+): Metric<unknown, Compared<Field>, Compared<Field>> => {
+  const names = fields.map((field) => field.replace(/\?$/, ""))
+  return ({ labels }, output) => {
+    const wrong = names.flatMap((name) => {
+      const [expected, actual] = [valueOf(labels, name), valueOf(output, name)]
+      return same(expected, actual) ? [] : [missed(name, shown(expected), shown(actual))]
+    })
+    return Effect.succeed(wrong.length === 0 ? { value: 1 } : { value: 0, feedback: wrong.join("; ") })
+  }
 }
+
+/**
+ * A record with the fields that `equals` was given, of any type.
+ *
+ * @since 0.1.0
+ * @category utility types
+ */
+export type Compared<Field extends string> = Types.Simplify<
+  & { readonly [F in Field as F extends `${string}?` ? never : F]: unknown }
+  & { readonly [F in Field as F extends `${infer Name}?` ? Name : never]?: unknown }
+>
+
+// The types promise that the field is there, or may be absent.
+const valueOf = (record: unknown, name: string): unknown =>
+  Predicate.hasProperty(record, name) ? record[name] : undefined
+
+const shown = (value: unknown): string => value === undefined ? "nothing" : printed.json(value)
 
 const same = (a: unknown, b: unknown): boolean =>
   Equal.equals(a, b) ||

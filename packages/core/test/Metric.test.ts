@@ -88,6 +88,20 @@ describe("equals", () => {
       feedback: "a: expected \"billing\", got \"other\"; b: expected true, got false"
     })
   })
+
+  it("compares a field that may be absent", () => {
+    const metric = Metric.equals("team", "note?")
+    assert.strictEqual(value(metric, { team: 1 }, { team: 1 }), 1)
+    assert.strictEqual(value(metric, { team: 1, note: "x" }, { team: 1, note: "x" }), 1)
+    assert.deepStrictEqual(Effect.runSync(score(metric, { team: 1, note: "x" }, { team: 1 })), {
+      value: 0,
+      feedback: `note: expected "x", got nothing`
+    })
+    assert.deepStrictEqual(Effect.runSync(score(metric, { team: 1 }, { team: 1, note: "x" })), {
+      value: 0,
+      feedback: `note: expected nothing, got "x"`
+    })
+  })
 })
 
 describe("values without a form in JSON", () => {

@@ -72,6 +72,25 @@ describe("Evaluate", () => {
     })
   })
 
+  it("takes fields that may be absent, when told so", () => {
+    const noting = Predict.make("ticket -> team, note?: string")
+    const noted: ReadonlyArray<Example.Example<{ ticket: string }, { team: string; note?: string }>> = []
+    void Evaluate.run(noting, { examples: noted, metric: Metric.equals("note?") })
+    void Evaluate.run(noting, { examples: noted, metric: Metric.equals("team", "note?") })
+    void Evaluate.run(noting, { examples: noted, metric: Metric.mean(Metric.equals("team"), Metric.equals("note?")) })
+    // @ts-expect-error it may be absent
+    void Evaluate.run(noting, { examples: noted, metric: Metric.equals("note") })
+    // @ts-expect-error no such field
+    void Evaluate.run(noting, { examples: noted, metric: Metric.equals("noet?") })
+    expectTypeOf(Metric.equals("team", "note?")).toEqualTypeOf<
+      Metric.Metric<
+        unknown,
+        { readonly team: unknown; readonly note?: unknown },
+        { readonly team: unknown; readonly note?: unknown }
+      >
+    >()
+  })
+
   it("refuses fields that labels or output do not have, or that are no text", () => {
     // @ts-expect-error no such field
     void Evaluate.run(classify, { examples, metric: Metric.equals("teem") })
