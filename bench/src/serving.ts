@@ -84,7 +84,7 @@ const serve = Effect.gen(function*() {
   const app = Server.serve(Server.routes, { http: server }).pipe(
     Layer.provide(Server.layer({
       modules: { answer: Predict.make("question -> answer") },
-      limits: { connections: clients, connectionsPerCaller: clients, concurrency: streams }
+      limits: { connections: clients, connectionsPerCaller: clients, concurrency: streams, requestsPerSecond: Infinity }
     })),
     Layer.provide(Layer.succeed(LanguageModel.LanguageModel, model)),
     Layer.provide(NodeHttpServer.layer(() => server, { port: 0, host: "127.0.0.1" })),

@@ -34,7 +34,13 @@ const answer = Predict.make("question -> answer")
 const served = (limits: Server.Limits = {}) =>
   start({
     modules: { answer },
-    limits: { connections: 10_000, connectionsPerCaller: 10_000, concurrency: 100_000, ...limits }
+    limits: {
+      connections: 10_000,
+      connectionsPerCaller: 10_000,
+      concurrency: 100_000,
+      requestsPerSecond: Infinity,
+      ...limits
+    }
   })
 
 const slowly = (millis: number) => (n: number) => n % 5 === 0 ? Effect.sleep(millis) : Effect.void

@@ -5,7 +5,6 @@
  *
  * @since 0.1.0
  */
-import type * as Json from "@effect-dspy/core/Json"
 import type * as Module from "@effect-dspy/core/Module"
 import type * as ModuleEvent from "@effect-dspy/core/ModuleEvent"
 import type * as Tool from "@effect-dspy/core/Tool"
@@ -26,6 +25,8 @@ import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { Gathered } from "./internal/gathered.ts"
+import { tooLarge } from "./internal/serving/body.ts"
+import { isModuleName } from "./internal/serving/moduleName.ts"
 import { newId } from "./internal/serving/newId.ts"
 import * as sse from "./internal/serving/sse.ts"
 import * as Protocol from "./Protocol.ts"
@@ -143,15 +144,16 @@ export interface Client<in out C extends Calls> {
     id: string,
     options?: { readonly from?: number | undefined }
   ) => Stream.Stream<ModuleEvent.ModuleEvent<C[N]["output"]>, ClientError>
-  /** Ends a run for all who follow it. */
+  /** Ends a run for all who follow it; fails as `NotFound` if there is none. */
   readonly cancel: (id: string) => Effect.Effect<void, ClientError>
 }
 
 /**
  * - `url`: where the server is, such as `http://127.0.0.1:3000`.
  * - `token`: what it wants to be told.
- * - `reconnect`: how a lost connection is taken up again. By default 8 attempts
- *   within about 20 seconds; what has arrived in between begins the count anew.
+ * - `reconnect`: how a lost connection is taken up again, also when the server has
+ *   no room for it at the moment. By default 8 attempts within about 20 seconds;
+ *   what has arrived in between begins the count anew.
  *
  * @since 0.1.0
  * @category models
@@ -159,10 +161,10 @@ export interface Client<in out C extends Calls> {
 export interface Options {
   readonly url: string
   readonly token?: Redacted.Redacted | undefined
-  readonly reconnect?: Schedule.Schedule<unknown, ConnectionLost> | undefined
+  readonly reconnect?: Schedule.Schedule<unknown, ClientError> | undefined
 }
 
-const defaultReconnect: Schedule.Schedule<unknown, ConnectionLost> = Schedule.exponential("100 millis").pipe(
+const defaultReconnect: Schedule.Schedule<unknown, ClientError> = Schedule.exponential("100 millis").pipe(
   Schedule.union(Schedule.spaced("5 seconds")),
   Schedule.jittered,
   Schedule.intersect(Schedule.recurs(8))
@@ -175,13 +177,13 @@ const defaultReconnect: Schedule.Schedule<unknown, ConnectionLost> = Schedule.ex
 interface Request {
   readonly id: string
   readonly from: number
-  /** What is to be begun; without it the run is there. */
-  readonly begin: { readonly module: string; readonly input: unknown } | undefined
+  /** What is to be begun, its input as JSON; without it the run is there. */
+  readonly begin: { readonly module: string; readonly input: string } | undefined
 }
 
 // One connection at a time: what is lost is taken up again above.
 interface Transport {
-  readonly query: (module: string, input: unknown) => Effect.Effect<unknown, ClientError>
+  readonly query: (module: string, input: string) => Effect.Effect<unknown, ClientError>
   readonly events: (request: Request) => Stream.Stream<Protocol.Numbered, ClientError>
   readonly cancel: (id: string) => Effect.Effect<void, ClientError>
   readonly leave: (id: string) => Effect.Effect<void, ClientError>
@@ -199,13 +201,14 @@ const isLast = ({ _tag }: Protocol.Event): boolean => _tag === "Result" || _tag 
 const resumed = (
   transport: Transport,
   request: Request,
-  schedule: Schedule.Schedule<unknown, ConnectionLost>
+  schedule: Schedule.Schedule<unknown, ClientError>
 ): Stream.Stream<Protocol.Event, ClientError> =>
   Stream.unwrapScoped(Effect.gen(function*() {
     const mailbox = yield* Mailbox.make<Protocol.Event, ClientError>({ capacity: 64 })
     const attempts = yield* Schedule.driver(schedule)
     let from = request.from
     let isOver = false
+    let wasLost = false
 
     const received = (chunk: Chunk.Chunk<Protocol.Numbered>): Effect.Effect<unknown> => {
       const fresh = Chunk.toReadonlyArray(chunk).filter(({ n }) => n > from)
@@ -218,11 +221,20 @@ const resumed = (
     const connection: Effect.Effect<void, ClientError> = Effect.suspend(() =>
       Stream.runForEachChunk(transport.events({ ...request, from }), received)
     ).pipe(Effect.flatMap(() => isOver ? Effect.void : brokenOff))
+    // Whoever is refused at first is told so; who comes back waits for room.
+    const mayComeBack = (error: ClientError): boolean => {
+      if (error._tag === "ServingError") return wasLost && error.retryable
+      wasLost = true
+      return error.reason !== "Unreadable"
+    }
     const connections: Effect.Effect<void, ClientError> = Effect.catchAll(
       connection,
       (error): Effect.Effect<void, ClientError> =>
-        error._tag === "ConnectionLost" && error.reason !== "Unreadable"
-          ? Effect.zipRight(Effect.mapError(attempts.next(error), () => error), connections)
+        mayComeBack(error)
+          ? Effect.mapError(attempts.next(error), () => error).pipe(
+            Effect.zipRight(Effect.sleep(error._tag === "ServingError" ? error.retryAfter ?? 0 : 0)),
+            Effect.zipRight(connections)
+          )
           : error
     )
 
@@ -235,6 +247,15 @@ const resumed = (
     )
     return Mailbox.toStream(mailbox)
   }))
+
+const notJson = ServingError.make("BadRequest", "the input cannot be written as JSON")
+
+const writeJson = (value: unknown): Effect.Effect<string, ServingError.ServingError> =>
+  Effect.flatMap(
+    // What has no JSON is no text, although the type says otherwise.
+    Effect.try({ try: (): string | undefined => JSON.stringify(value), catch: () => notJson }),
+    (text) => text === undefined ? notJson : Effect.succeed(text)
+  )
 
 const isRunId = Schema.is(Protocol.RunId)
 
@@ -255,11 +276,16 @@ const assemble = <C extends Calls>(
       { encode: Schema.encodeUnknown(input), decode: Schema.decodeUnknown(output) }
     ])
   )
-  const encode = (module: string, input: unknown): Effect.Effect<unknown, ServingError.ServingError> => {
+  // As JSON, whatever way it goes.
+  const encode = (module: string, input: unknown): Effect.Effect<string, ServingError.ServingError> => {
+    if (!isModuleName(module)) return ServingError.make("NotFound", "there is no such module")
     const codec = codecs.get(module)
-    return codec === undefined
-      ? Effect.succeed(input)
-      : Effect.mapError(codec.encode(input), ServingError.invalidInput)
+    return Effect.flatMap(
+      codec === undefined
+        ? Effect.succeed(input)
+        : Effect.mapError(codec.encode(input), ServingError.invalidInput),
+      writeJson
+    )
   }
   const decode = (module: string, output: unknown): Effect.Effect<unknown, ConnectionLost> => {
     const codec = codecs.get(module)
@@ -297,8 +323,13 @@ const assemble = <C extends Calls>(
         const encoded = yield* encode(module, input)
         return events(module, { id, from: 0, begin: { module, input: encoded } })
       })),
-    follow: (module, id, follow) =>
-      Stream.unwrap(Effect.map(valid(id), (id) => events(module, { id, from: follow?.from ?? 0, begin: undefined }))),
+    follow: (module, id, { from = 0 } = {}) =>
+      Stream.unwrap(Effect.gen(function*() {
+        if (!Number.isSafeInteger(from) || from < 0) {
+          return yield* ServingError.make("BadRequest", "events are counted from 1, and `from` is one of them, or 0")
+        }
+        return events(module, { id: yield* valid(id), from, begin: undefined })
+      })),
     cancel: (id) => Effect.flatMap(valid(id), transport.cancel)
   }
   // The codecs decode what the types say, and without them the types say what is sent.
@@ -338,24 +369,28 @@ const failureOf = (response: HttpClientResponse.HttpClientResponse): Effect.Effe
     Effect.flatMap(Effect.fail)
   )
 
-const overHttp = (client: HttpClient.HttpClient, { token, url }: Options): Transport => {
-  const base = url.replace(/\/$/, "")
-  const send = (
-    request: HttpClientRequest.HttpClientRequest
-  ): Effect.Effect<HttpClientResponse.HttpClientResponse, ClientError, Scope.Scope> =>
-    client.execute(
-      token === undefined ? request : HttpClientRequest.bearerToken(request, Redacted.value(token))
-    ).pipe(
-      Effect.mapError(() => lost("Unreachable", `there is no answer from ${base}`)),
-      Effect.flatMap((response) => response.status < 400 ? Effect.succeed(response) : failureOf(response))
-    )
+const baseOf = (url: string): string => url.replace(/\/$/, "")
+
+const sender = (client: HttpClient.HttpClient, { token, url }: Options) =>
+(
+  request: HttpClientRequest.HttpClientRequest
+): Effect.Effect<HttpClientResponse.HttpClientResponse, ClientError, Scope.Scope> =>
+  client.execute(
+    token === undefined ? request : HttpClientRequest.bearerToken(request, Redacted.value(token))
+  ).pipe(
+    Effect.mapError(() => lost("Unreachable", `there is no answer from ${baseOf(url)}`)),
+    Effect.flatMap((response) => response.status < 400 ? Effect.succeed(response) : failureOf(response))
+  )
+
+const overHttp = (client: HttpClient.HttpClient, options: Options): Transport => {
+  const base = baseOf(options.url)
+  const send = sender(client, options)
+  const posted = (path: string, input: string): HttpClientRequest.HttpClientRequest =>
+    HttpClientRequest.bodyText(HttpClientRequest.post(`${base}${path}`), input, "application/json")
   const asked = ({ begin, from, id }: Request): HttpClientRequest.HttpClientRequest => {
     const request = begin === undefined
       ? HttpClientRequest.get(`${base}/runs/${id}`)
-      : HttpClientRequest.post(`${base}/stream/${begin.module}`).pipe(
-        HttpClientRequest.bodyUnsafeJson(begin.input),
-        HttpClientRequest.setHeader("idempotency-key", id)
-      )
+      : HttpClientRequest.setHeader(posted(`/stream/${begin.module}`, begin.input), "idempotency-key", id)
     return from === 0 ? request : HttpClientRequest.setHeader(request, "last-event-id", `${id}/${from}`)
   }
 
@@ -370,7 +405,7 @@ const overHttp = (client: HttpClient.HttpClient, { token, url }: Options): Trans
   return {
     query: (module, input) =>
       Effect.scoped(Effect.flatMap(
-        send(HttpClientRequest.bodyUnsafeJson(HttpClientRequest.post(`${base}/run/${module}`), input)),
+        send(posted(`/run/${module}`, input)),
         (response) => jsonOf(response, maxAnswer)
       )),
     events: (request) =>
@@ -467,52 +502,91 @@ export interface WebSocketOptions extends Options {
 interface Live {
   /** After so many events the server is told that they have been read. */
   readonly ackEvery: number
-  readonly write: (message: Protocol.ClientMessage) => Effect.Effect<void, ConnectionLost>
+  /** How many bytes an input may have. */
+  readonly body: number
+  readonly write: (text: string) => Effect.Effect<void, ConnectionLost>
 }
 
+const encoder = new TextEncoder()
+
+const isWithin = (text: string, limit: number): boolean =>
+  3 * text.length <= limit || (text.length <= limit && encoder.encode(text).length <= limit)
+
+// A message with an input, which is JSON already.
+const asking = (
+  message: { readonly type: "query" | "stream"; readonly id: string; readonly module: string; readonly from?: number },
+  input: string
+): string => `${JSON.stringify(message).slice(0, -1)},"input":${input}}`
+
 const overWebSocket = (
-  { token, tools = [], url }: WebSocketOptions
+  client: HttpClient.HttpClient,
+  options: WebSocketOptions
 ): Effect.Effect<Transport, never, Scope.Scope | Socket.WebSocketConstructor> =>
   Effect.gen(function*() {
+    const { token, tools = [], url } = options
     const scope = yield* Effect.scope
-    const address = `${url.replace(/^http/, "ws").replace(/\/$/, "")}/ws`
+    const address = `${baseOf(url).replace(/^http/, "ws")}/ws`
     const protocols = [
       Protocol.subprotocol,
       ...(token === undefined ? [] : [`bearer.${Encoding.encodeBase64Url(Redacted.value(token))}`])
     ]
     const waiting = new Map<string, Mailbox.Mailbox<Protocol.ServerMessage, ClientError>>()
+    const cancelling = new Map<string, Deferred.Deferred<void, ClientError>>()
     const one = yield* Effect.makeSemaphore(1)
     // Their needs are met; what they take they decode themselves.
     const own = tools as unknown as ReadonlyArray<Tool.Tool<string, unknown, unknown>>
     const unreachable = lost("Unreachable", `there is no answer from ${address}`)
     let live: Live | undefined
 
+    // Of a WebSocket that is not opened nobody is told why: the same request without one is.
+    const refused = Effect.scoped(sender(client, options)(HttpClientRequest.get(`${baseOf(url)}/ws`))).pipe(
+      Effect.timeoutFail({ duration: "10 seconds", onTimeout: () => unreachable }),
+      Effect.flatMap(() => unreachable),
+      Effect.catchIf(
+        (error) => error._tag === "ConnectionLost" || error.reason === "BadRequest",
+        () => unreachable
+      )
+    )
+
     const gone = (error: ClientError): Effect.Effect<void> =>
       Effect.suspend(() => {
         live = undefined
-        return Effect.forEach(Array.from(waiting.values()), (mailbox) => mailbox.fail(error), { discard: true })
+        const cancels = Array.from(cancelling.values(), (cancel) => Deferred.fail(cancel, error))
+        const requests = Array.from(waiting.values(), (mailbox) => mailbox.fail(error))
+        return Effect.all([...cancels, ...requests], { discard: true })
       })
 
     const open = Effect.gen(function*() {
       const socket = yield* Socket.makeWebSocket(address, { protocols, closeCodeIsError: () => true })
       const opened = yield* Deferred.make<Live, ClientError>()
-      const write = yield* Scope.extend(socket.writer, scope)
+      const send = yield* Scope.extend(socket.writer, scope)
       let heard = true
-      const tell = (
-        message: Protocol.ClientMessage | ToolBridge.FromClient
-      ): Effect.Effect<void, ConnectionLost> => Effect.mapError(write(JSON.stringify(message)), () => brokenOff)
+      let isClosed = false
+      // On a socket that was closed a writer waits until it is opened again.
+      const write = (text: string): Effect.Effect<void, ConnectionLost> =>
+        Effect.suspend(() => isClosed ? brokenOff : Effect.mapError(send(text), () => brokenOff))
       const ready = yield* Effect.makeLatch()
       const calls = yield* Mailbox.make<ToolBridge.FromServer>()
       let ackEvery = 1
+      let body = 0
       const usable = Effect.suspend(() => {
-        live = { ackEvery, write: tell }
+        live = { ackEvery, body, write }
         return Deferred.succeed(opened, live)
       })
+      const offer = (message: ToolBridge.FromClient): Effect.Effect<void, ClientError> =>
+        Effect.suspend(() => {
+          const text = JSON.stringify(message)
+          if (isWithin(text, body)) return write(text)
+          return "call" in message
+            ? offer({ type: "tool_failed", call: message.call, message: `what it says has more than ${body} bytes` })
+            : tooLarge(body)
+        })
       const take = (message: Protocol.ServerMessage | ToolBridge.FromServer): Effect.Effect<unknown> => {
         heard = true
         switch (message.type) {
           case "ready":
             ackEvery = Math.max(1, Math.floor(message.window / 4))
+            body = message.body
             return tools.length === 0 ? usable : ready.open
           case "tools_registered":
             return usable
@@ -522,6 +596,13 @@ const overWebSocket = (
             return calls.offer(message)
           case "pong":
             return Effect.void
+          case "cancelled": {
+            const cancel = cancelling.get(message.id)
+            if (cancel === undefined) return Effect.void
+            return message.error === undefined
+              ? Deferred.succeed(cancel, undefined)
+              : Deferred.fail(cancel, message.error)
+          }
           default:
             return message.id === undefined
               ? Effect.void
@@ -538,7 +619,7 @@ const overWebSocket = (
       )
       // The tools of a connection end with it.
       const offering = Effect.scoped(Effect.gen(function*() {
-        const { failed, hear, register } = yield* ToolBridge.answering(tell, own)
+        const { failed, hear, register } = yield* ToolBridge.answering(offer, own)
         yield* ready.await
         yield* register
         const hearing = Effect.forever(Effect.flatMap(calls.take, hear))
@@ -551,11 +632,14 @@ const overWebSocket = (
       const watching = Effect.suspend(() => {
         if (!heard) return brokenOff
         heard = false
-        return live === undefined ? Effect.void : tell({ type: "ping" })
+        return live === undefined ? Effect.void : write(`{"type":"ping"}`)
       }).pipe(Effect.zipRight(Effect.sleep("20 seconds")), Effect.forever)
       yield* Effect.all([
         socket.runRaw((text) => void messages.unsafeOffer(text)).pipe(
-          Effect.mapError(() => live === undefined ? unreachable : brokenOff),
+          Effect.ensuring(Effect.sync(() => {
+            isClosed = true
+          })),
+          Effect.catchAll(() => live === undefined ? refused : brokenOff),
           Effect.zipRight(brokenOff)
         ),
         reading,
@@ -581,7 +665,8 @@ const overWebSocket = (
 
     const asked = (
       id: string,
-      message: Protocol.ClientMessage
+      message: string,
+      input = ""
     ): Effect.Effect<
       readonly [Mailbox.Mailbox<Protocol.ServerMessage, ClientError>, Live],
       ClientError,
@@ -599,21 +684,19 @@ const overWebSocket = (
           () => Effect.sync(() => waiting.delete(id))
         )
         const connection = yield* Effect.provide(connected, context)
+        if (!isWithin(input, connection.body)) return yield* tooLarge(connection.body)
         yield* connection.write(message)
         return [mailbox, connection] as const
       })
-
-    const told = (message: Protocol.ClientMessage): Effect.Effect<void, ClientError> =>
-      Effect.suspend(() => live === undefined ? Effect.void : live.write(message))
 
     return {
       query: (module, input) =>
         Effect.scoped(Effect.gen(function*() {
           const id = yield* newId
-          const [mailbox, connection] = yield* asked(id, { type: "query", id, module, input: input as Json.Json }) // encoded
+          const [mailbox, connection] = yield* asked(id, asking({ type: "query", id, module }, input), input)
           const answer = yield* mailbox.take.pipe(
             Effect.catchTag("NoSuchElementException", () => brokenOff),
-            Effect.onInterrupt(() => Effect.ignore(connection.write({ type: "cancel", id })))
+            Effect.onInterrupt(() => Effect.ignore(connection.write(JSON.stringify({ type: "cancel", id }))))
           )
           switch (answer.type) {
             case "result":
@@ -629,8 +712,9 @@ const overWebSocket = (
           const [mailbox, connection] = yield* asked(
             id,
             begin === undefined
-              ? { type: "resume", id, from }
-              : { type: "stream", id, module: begin.module, input: begin.input as Json.Json, from } // encoded
+              ? JSON.stringify({ type: "resume", id, from })
+              : asking({ type: "stream", id, module: begin.module, from }, begin.input),
+            begin?.input
           )
           let given = from
           let acknowledged = from
@@ -640,7 +724,7 @@ const overWebSocket = (
             if (isOver) return Effect.fail(Option.none())
             if (given - acknowledged < connection.ackEvery) return Effect.void
             acknowledged = given
-            return Effect.mapError(connection.write({ type: "ack", id, n: given }), Option.some)
+            return Effect.mapError(connection.write(JSON.stringify({ type: "ack", id, n: given })), Option.some)
           })
           const numbered = (
             message: Protocol.ServerMessage
@@ -662,8 +746,20 @@ const overWebSocket = (
           ))
         })),
       cancel: (id) =>
-        Effect.flatMap(Effect.provide(connected, context), (connection) => connection.write({ type: "cancel", id })),
-      leave: (id) => told({ type: "leave", id })
+        Effect.scoped(Effect.gen(function*() {
+          const connection = yield* Effect.provide(connected, context)
+          const known = cancelling.get(id)
+          if (known !== undefined) return yield* Deferred.await(known)
+          const answer = yield* Deferred.make<void, ClientError>()
+          yield* Effect.acquireRelease(
+            Effect.sync(() => cancelling.set(id, answer)),
+            () => Effect.sync(() => cancelling.delete(id))
+          )
+          yield* connection.write(JSON.stringify({ type: "cancel", id }))
+          return yield* Deferred.await(answer)
+        })),
+      leave: (id) =>
+        Effect.suspend(() => live === undefined ? Effect.void : live.write(JSON.stringify({ type: "leave", id })))
     }
   })
 
@@ -672,17 +768,24 @@ const overWebSocket = (
  * was lost, for any number of calls at once. What a stream has not read, the server
  * does not send: a slow reader slows down its own run and no other.
  *
+ * Of a WebSocket that is refused nobody is told why, so the server is asked again
+ * without one: what it says is the failure.
+ *
  * @since 0.1.0
  * @category constructors
  */
 export const makeWebSocket: {
   <const C extends Contracts>(
     options: WebSocketOptions & { readonly contracts: C }
-  ): Effect.Effect<Client<FromContracts<C>>, never, Scope.Scope | Socket.WebSocketConstructor>
+  ): Effect.Effect<Client<FromContracts<C>>, never, HttpClient.HttpClient | Scope.Scope | Socket.WebSocketConstructor>
   <M extends Server.Modules>(
     options: WebSocketOptions
-  ): Effect.Effect<Client<FromModules<M>>, never, Scope.Scope | Socket.WebSocketConstructor>
+  ): Effect.Effect<Client<FromModules<M>>, never, HttpClient.HttpClient | Scope.Scope | Socket.WebSocketConstructor>
 } = <C extends Calls>(
   options: WebSocketOptions & { readonly contracts?: Contracts | undefined }
-): Effect.Effect<Client<C>, never, Scope.Scope | Socket.WebSocketConstructor> =>
-  Effect.map(overWebSocket(options), (transport) => assemble<C>(transport, options, options.contracts))
+): Effect.Effect<Client<C>, never, HttpClient.HttpClient | Scope.Scope | Socket.WebSocketConstructor> =>
+  Effect.flatMap(
+    HttpClient.HttpClient,
+    (client) =>
+      Effect.map(overWebSocket(client, options), (transport) => assemble<C>(transport, options, options.contracts))
+  )

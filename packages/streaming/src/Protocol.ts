@@ -137,7 +137,7 @@ const EventNumber = Schema.Int.pipe(Schema.nonNegative())
  * - `resume`: joins a run that somebody has begun, after the event `from`.
  * - `ack`: the events of a run up to `n` have been read. So many events are sent
  *   ahead, and no more until some have been read.
- * - `cancel`: ends a run, for all who follow it.
+ * - `cancel`: ends a run, for all who follow it; `cancelled` comes back.
  * - `leave`: follows a run no longer, which ends it unless others follow it.
  * - `ping`: is answered by `pong`.
  *
@@ -172,11 +172,14 @@ export type ClientMessage = typeof ClientMessage.Type
 /**
  * What a server sends.
  *
- * - `ready`: comes first; `window` is how many events of a run are sent ahead.
+ * - `ready`: comes first; `window` is how many events of a run are sent ahead, and
+ *   `body` how many bytes an input may have. Whoever sends a larger message is
+ *   not answered: the connection is closed (1009).
  * - `events`: events of a run, in order; `n` is the number of the first.
  * - `result`: the answer to a `query`.
  * - `failed`: why a `query` has no answer, a run could not be begun or joined, or,
  *   without `id`, what is wrong with a message.
+ * - `cancelled`: the answer to `cancel`; with `error`, why nothing was.
  * - `pong`: the answer to `ping`.
  *
  * To a client with tools of its own it sends the messages of `ToolBridge`, too.
@@ -186,9 +189,10 @@ export type ClientMessage = typeof ClientMessage.Type
  */
 export const ServerMessage = Schema.Union(
   Schema.Struct({ type: Schema.Literal("events"), id: RunId, n: EventNumber, events: Schema.Array(Event) }),
-  Schema.Struct({ type: Schema.Literal("ready"), window: Schema.Int }),
+  Schema.Struct({ type: Schema.Literal("ready"), window: Schema.Int, body: Schema.Int }),
   Schema.Struct({ type: Schema.Literal("result"), id: RunId, value: Json.Json }),
   Schema.Struct({ type: Schema.Literal("failed"), id: Schema.optional(RunId), error: ServingError }),
+  Schema.Struct({ type: Schema.Literal("cancelled"), id: RunId, error: Schema.optional(ServingError) }),
   Schema.Struct({ type: Schema.Literal("pong") })
 )
 

@@ -29,6 +29,7 @@ import * as guard from "./internal/serving/guard.ts"
 import * as Inside from "./internal/serving/inside.ts"
 import { newId } from "./internal/serving/newId.ts"
 import * as openApi from "./internal/serving/openApi.ts"
+import * as Rate from "./internal/serving/rate.ts"
 import * as Routes from "./internal/serving/routes.ts"
 import * as Runs from "./internal/serving/runs.ts"
 import * as Served from "./internal/serving/served.ts"
@@ -179,6 +180,9 @@ export interface Authenticate<out R = never> {
  *   waits for a slow reader counts.
  * - `connections`: how many WebSockets there may be, 1,000 by default, and
  *   `connectionsPerCaller` how many of one caller, 20 by default.
+ * - `requestsPerSecond`: how many requests are taken within a second, from all
+ *   callers together, at once or one after the other: over HTTP, over WebSockets,
+ *   and to open one; 1,000 by default. More are refused as `Busy`.
  * - `requestsPerConnection`: how many requests of one WebSocket are worked on, 8
  *   by default; 32 more may wait.
  * - `stall`: how long a client may read nothing of what there is for it, until its
@@ -194,6 +198,7 @@ export interface Limits {
   readonly timeout?: Duration.DurationInput | undefined
   readonly connections?: number | undefined
   readonly connectionsPerCaller?: number | undefined
+  readonly requestsPerSecond?: number | undefined
   readonly requestsPerConnection?: number | undefined
   readonly stall?: Duration.DurationInput | undefined
   readonly drain?: Duration.DurationInput | undefined
@@ -294,7 +299,7 @@ export interface Active {
 export interface Service {
   readonly modules: ReadonlyArray<ServedModule>
   readonly openApi: Json.JsonRecord
-  /** Checks the name and the page a request was sent to and from, and says who asks. */
+  /** Checks the name and the page a request was sent to and from, takes no more than may come, and says who asks. */
   readonly admit: (request: HttpServerRequest.HttpServerRequest) => Effect.Effect<string, ServingError.ServingError>
   /** The body of a request as JSON, within the limits. */
   readonly body: (request: HttpServerRequest.HttpServerRequest) => Effect.Effect<unknown, ServingError.ServingError>
@@ -319,13 +324,16 @@ export interface Service {
  */
 export class Server extends Context.Tag("@effect-dspy/streaming/Server")<Server, Service>() {}
 
+type Numeric = { readonly [N in keyof Limits]-?: Limits[N] extends number | undefined ? N : never }[keyof Limits]
+
 const seconds = (duration: Duration.DurationInput): number => Math.max(1, Math.round(Duration.toSeconds(duration)))
 
 /**
  * What serves the modules, without the routes.
  *
- * Throws a `RangeError` for a name that cannot be part of an address, and for a
- * module that has no signature of its own and is given none.
+ * Dies with a `RangeError` for a name that cannot be part of an address, for a
+ * module that has no signature of its own and is given none, and for a limit that
+ * is no number of 1 or more.
  *
  * @example
  * ```ts
@@ -358,12 +366,17 @@ export const make = <const M extends Modules, R = never>(
 ): Effect.Effect<Service, never, Requirements<M> | R | Scope.Scope> =>
   Effect.gen(function*() {
     const { auth, hosts = [], limits = {}, modules, origins = [], resume } = options
+    const limit = (name: Numeric, byDefault: number): number => {
+      const value = limits[name] ?? byDefault
+      if (value >= 1) return value
+      throw new RangeError(`Server: limits.${name} has to be a number of 1 or more, and is ${value}`)
+    }
     const context = yield* Effect.context<Requirements<M> | R>()
     const ticker = yield* Ticker.make
     const stall = seconds(limits.stall ?? "30 seconds")
     const window = Math.min(256, resume?.events ?? 1000)
     const runs = yield* Runs.make({
-      concurrency: limits.concurrency ?? 64,
+      concurrency: limit("concurrency", 64),
       timeout: Duration.decode(limits.timeout ?? "10 minutes"),
       grace: resume === undefined ? undefined : Duration.decode(resume.grace ?? "60 seconds"),
       events: resume === undefined ? 256 : resume.events ?? 1000,
@@ -417,10 +430,11 @@ export const make = <const M extends Modules, R = never>(
     const run: Service["run"] = ({ input, module }) => Effect.flatMap(prepare(module, input), runs.run)
 
     const connections = Connections.make({
-      connections: limits.connections ?? 1000,
-      connectionsPerCaller: limits.connectionsPerCaller ?? 20
+      connections: limit("connections", 1000),
+      connectionsPerCaller: limit("connectionsPerCaller", 20)
     })
-    const bodySize = limits.body ?? 1024 * 1024
+    const bodySize = Math.min(limit("body", 1024 * 1024), Number.MAX_SAFE_INTEGER)
+    const rate = Rate.make(limit("requestsPerSecond", 1000))
     const served = Array.from(entries.values(), ({ prepare: _, ...module }) => module)
     const drainTime = Duration.decode(limits.drain ?? "30 seconds")
 
@@ -430,7 +444,7 @@ export const make = <const M extends Modules, R = never>(
         served.map(({ contract, description, name }) => ({ name, description, ...contract })),
         { title: "effect-dspy", version: "0.1.0", isGuarded: auth !== undefined }
       ),
-      admit: (request) => Effect.zipRight(checkPlace(request), authenticate(request)),
+      admit: (request) => checkPlace(request).pipe(Effect.zipRight(rate), Effect.zipRight(authenticate(request))),
       body: (request) => body.read(request, bodySize),
       run,
       stream: ({ from = 0, id, input, module }, principal) =>
@@ -452,11 +466,10 @@ export const make = <const M extends Modules, R = never>(
       leave: runs.leave,
       stopped: runs.stopped,
       ticker,
-      authenticate,
       checkPlace,
       connections,
-      session: { window, concurrency: limits.requestsPerConnection ?? 8, queue: 32 },
-      message: bodySize,
+      rate,
+      session: { window, body: bodySize, concurrency: limit("requestsPerConnection", 8), queue: 32 },
       stall,
       origins,
       isOpen: auth === undefined && hosts.length === 0,

@@ -27,12 +27,12 @@ import * as Schema from "effect/Schema"
  * | `TooLarge` | 413 | the request is larger than the limit |
  * | `InvalidInput` | 422 | the input does not fit the schema; `problems` says where |
  * | `Refused` | 422 | the model, or a filter, declined to answer |
- * | `Busy` | 429 | as many runs as are allowed are under way; `retryAfter` says when to ask again |
+ * | `Busy` | 429 | as many runs as are allowed are under way, or as many requests came within a second; `retryAfter` says when to ask again |
  * | `Cancelled` | 499 | somebody cancelled the run |
  * | `Failed` | 500 | the module failed; `cause` is the name of its error |
  * | `ModelFailed` | 502 | the model could not be called; `cause` is the name of the reason |
  * | `NoAnswer` | 502 | what the model answered is cut off, or is no answer |
- * | `Unavailable` | 503 | the server is about to stop |
+ * | `Unavailable` | 503 | the server is about to stop, or has as many connections as are allowed |
  * | `TimedOut` | 504 | the run took too long, and was interrupted |
  *
  * @since 0.1.0
@@ -135,17 +135,21 @@ export const make = (
  */
 export const isServingError = (u: unknown): u is ServingError => u instanceof ServingError
 
+// Nobody reads more, and what is answered must not be far larger than what was asked.
+const maxProblems = 20
+const maxPath = 200
+
 /**
- * An input that its schema does not allow: where, and what is expected there.
- * What was there instead is not repeated.
+ * An input that its schema does not allow: where, and what is expected there, 20
+ * times at most. What was there instead is not repeated.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const invalidInput = (error: ParseResult.ParseError): ServingError =>
   make("InvalidInput", "the input does not fit the schema of the module", {
-    problems: ParseResult.ArrayFormatter.formatErrorSync(error).map(({ message, path }) => ({
-      path: path.map(String).join("."),
+    problems: ParseResult.ArrayFormatter.formatErrorSync(error).slice(0, maxProblems).map(({ message, path }) => ({
+      path: path.map(String).join(".").slice(0, maxPath),
       problem: message.replace(/, actual [\s\S]*$/, "")
     }))
   })

@@ -2,8 +2,10 @@ import * as Module from "@effect-dspy/core/Module"
 import * as Predict from "@effect-dspy/core/Predict"
 import * as Signature from "@effect-dspy/core/Signature"
 import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
+import * as Tool from "@effect-dspy/core/Tool"
 import * as Client from "@effect-dspy/streaming/Client"
 import * as Server from "@effect-dspy/streaming/Server"
+import * as ToolBridge from "@effect-dspy/streaming/ToolBridge"
 import { NodeHttpClient, NodeSocket } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Chunk, Deferred, Effect, Fiber, Layer, Option, Random, Redacted, Schedule, Schema, Stream } from "effect"
@@ -217,11 +219,60 @@ describe.each(ways)("a client over %s", (_, connect) => {
       for (const wrong of [undefined, Redacted.make("a-long-secret-of-another")]) {
         const stranger = yield* connect<Modules>({ url, token: wrong })
         const error = yield* Effect.flip(stranger.run("answer", question))
-        // Of a WebSocket that is not opened, nobody is told why.
-        assert.isTrue(error._tag === "ConnectionLost" || error.reason === "Unauthorized")
+        assert.isTrue(error._tag === "ServingError" && error.reason === "Unauthorized")
       }
       assert.strictEqual(model.counts.calls, 1)
     }).pipe(Effect.provide([model.layer, platform]))
+  })
+})
+
+describe.each(ways)("a client over %s that lost its connection", (_, connect) => {
+  it.scopedLive("waits for room, and is told at first when there is none", () => {
+    const words = numbered(60)
+    const gate = Deferred.unsafeMake<void>(Effect.runSync(Effect.fiberId))
+    const model = writes(words, (n) => n === 30 ? Deferred.await(gate) : Effect.void)
+    return Effect.gen(function*() {
+      const { port, url } = yield* start({ modules: { answer }, resume: {}, limits: { requestsPerSecond: 2 } })
+      type Modules = { readonly answer: typeof answer }
+      const way = yield* proxy(port)
+      const client = yield* connect<Modules>({ url: way.url, reconnect: Schedule.recurs(8) })
+      const run = yield* Effect.fork(Stream.runCollect(client.stream("answer", question)))
+      yield* until(() => model.counts.words > 30)
+      // Another one takes all the room there is.
+      const other = yield* connect<Modules>({ url })
+      const full = yield* other.cancel("nothing").pipe(
+        Effect.flip,
+        Effect.repeat({ until: (error) => error._tag === "ServingError" && (error.retryAfter ?? 0) > 250 })
+      )
+      assert.isTrue(full._tag === "ServingError" && full.reason === "Busy")
+      way.cut()
+      yield* Deferred.succeed(gate, undefined)
+      assert.strictEqual(text(yield* run), words.join("").trim())
+      assert.strictEqual(model.counts.calls, 1)
+    }).pipe(Effect.provide([model.layer, platform]))
+  }, 20_000)
+})
+
+describe("tools of a client", () => {
+  it.scopedLive("that say more than the server takes have failed, and the connection stays", () => {
+    const asking = Server.endpoint(
+      { input: Schema.Struct({}), output: Schema.Struct({ said: Schema.String }) },
+      Module.make({}, function*(_, _input: {}) {
+        const [tool] = yield* ToolBridge.tools
+        return { said: yield* Effect.merge(Effect.mapError(Tool.call(tool!, {}), ({ message }) => message)) } // it has one
+      })
+    )
+    const long = Tool.make("long", {
+      description: "Says a lot.",
+      parameters: {},
+      run: () => Effect.succeed("x".repeat(5000))
+    })
+    return Effect.gen(function*() {
+      const { url } = yield* start({ modules: { asking }, limits: { body: 1000 } })
+      const client = yield* Client.makeWebSocket<{ readonly asking: typeof asking }>({ url, tools: [long] })
+      const { said } = yield* client.run("asking", {})
+      assert.include(said, "more than 1000 bytes")
+    }).pipe(Effect.provide([TestLanguageModel.layer([]), platform]))
   })
 })
 

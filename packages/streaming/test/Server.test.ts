@@ -5,7 +5,7 @@ import * as Server from "@effect-dspy/streaming/Server"
 import * as ServingError from "@effect-dspy/streaming/ServingError"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Data, Deferred, Effect, Exit, Fiber, Redacted, Schema, Scope } from "effect"
+import { Cause, Data, Deferred, Effect, Exit, Fiber, Redacted, Schema, Scope, TestClock } from "effect"
 import { held } from "./held.ts"
 import { connect, endless, frame, head, numbered, type Raw, start, until, upgrade, writes } from "./serving.ts"
 
@@ -89,9 +89,9 @@ describe("POST /run", () => {
           more++
         }
       })
-      const request = HttpServerRequest.fromWeb(
-        new Request("http://localhost/run/answer", { method: "POST", body, duplex: "half" })
-      )
+      // Node wants to be told, and the types do not know of it.
+      const init: RequestInit & { readonly duplex: "half" } = { method: "POST", body, duplex: "half" }
+      const request = HttpServerRequest.fromWeb(new Request("http://localhost/run/answer", init))
       assert.deepStrictEqual(yield* server.body(request), JSON.parse(text))
       assert.isBelow(more, 20 * text.length)
     }).pipe(Effect.provide(TestLanguageModel.layer([]))), 20_000)
@@ -384,6 +384,59 @@ describe("who is served", () => {
       })
       assert.deepStrictEqual([none.status, none.headers.get("access-control-allow-origin")], [404, null])
     }).pipe(Effect.provide(TestLanguageModel.layer([]))))
+})
+
+describe("requests a second", () => {
+  const request = HttpServerRequest.fromWeb(new Request("http://localhost/modules", { headers: { host: "localhost" } }))
+
+  it.scoped("are as many as are allowed, and the others are told when there will be room", () =>
+    Effect.gen(function*() {
+      const server = yield* Server.make({ modules: { answer }, limits: { requestsPerSecond: 10 } })
+      const asked = (n: number) =>
+        Effect.map(
+          Effect.replicateEffect(Effect.either(server.admit(request)), n),
+          (answers) => answers.map((answer) => answer._tag === "Right" ? 0 : answer.left.retryAfter)
+        )
+      assert.deepStrictEqual(yield* asked(12), [...Array.from({ length: 10 }, () => 0), 100, 100])
+      yield* TestClock.adjust("99 millis")
+      assert.deepStrictEqual(yield* asked(1), [1])
+      yield* TestClock.adjust("1 millis")
+      assert.deepStrictEqual(yield* asked(2), [0, 100])
+      yield* TestClock.adjust("1 hour")
+      const [error] = (yield* Effect.replicateEffect(Effect.either(server.admit(request)), 11)).slice(10)
+      assert.isTrue(
+        error?._tag === "Left" && error.left.reason === "Busy" && error.left.status === 429 && error.left.retryable
+      )
+      const unlimited = yield* Server.make({ modules: { answer }, limits: { requestsPerSecond: Infinity } })
+      yield* Effect.replicateEffect(unlimited.admit(request), 5000, { discard: true })
+    }).pipe(Effect.provide(TestLanguageModel.layer([]))))
+
+  it.scopedLive("count on every way, before the token is looked at; foreign pages take nothing of them", () => {
+    const model = writes(["Ada"])
+    return Effect.gen(function*() {
+      const limits = { requestsPerSecond: 3 }
+      const { port, url } = yield* start({ modules: { answer }, auth: Redacted.make("secret"), limits })
+      for (let n = 0; n < 5; n++) {
+        assert.strictEqual((yield* ask(url, "/modules", { headers: { origin: "https://evil.example" } })).status, 403)
+      }
+      const guesses = yield* Effect.replicateEffect(ask(url, "/modules"), 4)
+      assert.includeMembers(guesses.map(({ status }) => status), [401, 429])
+      assert.strictEqual(guesses.find(({ status }) => status === 429)?.headers.get("retry-after"), "1")
+      const socket = yield* connect(port)
+      socket.write(head("GET /ws", { ...upgrade, authorization: "Bearer secret" }))
+      yield* until(() => socket.received().includes("\r\n\r\n"))
+      assert.match(socket.received(), /^HTTP\/1.1 429 [^]*retry-after: 1/)
+    }).pipe(Effect.provide(model.layer))
+  })
+
+  it("and other limits are numbers of 1 or more", () => {
+    for (const limits of [{ requestsPerSecond: 0 }, { body: NaN }, { concurrency: -1 }]) {
+      const exit = Effect.runSyncExit(
+        Effect.scoped(Server.make({ modules: { answer }, limits })).pipe(Effect.provide(TestLanguageModel.layer([])))
+      )
+      assert.match(Exit.isFailure(exit) ? Cause.pretty(exit.cause) : "", /has to be a number of 1 or more/)
+    }
+  })
 })
 
 describe("the OpenAPI document", () => {

@@ -9,7 +9,7 @@ import * as Client from "@effect-dspy/streaming/Client"
 import * as Protocol from "@effect-dspy/streaming/Protocol"
 import * as Server from "@effect-dspy/streaming/Server"
 import * as ToolBridge from "@effect-dspy/streaming/ToolBridge"
-import { NodeSocket } from "@effect/platform-node"
+import { NodeHttpClient, NodeSocket } from "@effect/platform-node"
 import * as Socket from "@effect/platform/Socket"
 import { assert, describe, it } from "@effect/vitest"
 import {
@@ -543,7 +543,7 @@ describe("ToolBridge over a Server", () => {
       http.closeAllConnections()
       yield* Effect.retry(ada.run("asking", {}), { times: 5, schedule: Schedule.spaced("50 millis") })
       assert.deepStrictEqual(yield* ada.run("asking", {}), { said: "Ada" })
-    }).pipe(Effect.provide(NodeSocket.layerWebSocketConstructor)))
+    }).pipe(Effect.provide([NodeHttpClient.layerUndici, NodeSocket.layerWebSocketConstructor])))
 
   it.scopedLive("a Client whose tools are refused is told so", () =>
     Effect.gen(function*() {
@@ -552,7 +552,7 @@ describe("ToolBridge over a Server", () => {
       const client = yield* Client.makeWebSocket<Modules>({ url, tools: [tool] })
       const error = yield* Effect.flip(client.run("asking", {}))
       assert.include(error.message, `"finish" is taken`)
-    }).pipe(Effect.provide(NodeSocket.layerWebSocketConstructor)))
+    }).pipe(Effect.provide([NodeHttpClient.layerUndici, NodeSocket.layerWebSocketConstructor])))
 
   it.scopedLive("a client that leaves takes its calls with it, and no others", () =>
     Effect.gen(function*() {

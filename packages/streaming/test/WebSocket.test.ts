@@ -123,7 +123,7 @@ describe("a session", () => {
       const session = yield* open(port, { "sec-websocket-protocol": "other, effect-dspy" })
       assert.include(session.received(), "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n")
       assert.include(session.received(), "Sec-WebSocket-Protocol: effect-dspy\r\n")
-      assert.deepStrictEqual(session.messages()[0], { type: "ready", window: 256 })
+      assert.deepStrictEqual(session.messages()[0], { type: "ready", window: 256, body: 1024 * 1024 })
       for (const id of ["a", "b", "c"]) session.send(ask(id))
       session.send({ type: "query", id: "d", module: "answer", input: { question: "?" } })
       session.send({ type: "query", id: "e", module: "none", input: {} })
@@ -173,8 +173,10 @@ describe("a session", () => {
       const reasons = session.messages().flatMap((message) => message.type === "failed" ? [message.error.reason] : [])
       assert.deepStrictEqual(
         reasons.toSorted(),
-        [...senseless.map(() => "BadRequest"), "InvalidInput", "NotFound", "Conflict"].toSorted()
+        [...senseless.map(() => "BadRequest"), "InvalidInput", "Conflict"].toSorted()
       )
+      const cancelled = session.messages().find((message) => message.type === "cancelled")
+      assert.isTrue(cancelled?.type === "cancelled" && cancelled.error?.reason === "NotFound")
       assert.strictEqual(model.counts.calls, 1)
       for (let i = 0; i < 200; i++) session.write(frame("nonsense"))
       yield* until(() => session.closed())

@@ -179,10 +179,26 @@ export interface Proxy {
   /** After how many bytes from the server the next connections are cut; the one after the last is not. */
   cuts: Array<number>
   readonly connections: () => number
+  /** Cuts all connections there are. */
+  readonly cut: () => void
 }
 
-/** Passes connections on to a server, and cuts them where the test says. */
-export const proxy = (port: number): Effect.Effect<Proxy, never, Scope.Scope> =>
+// Each request of these tests comes in one piece, or its head does.
+const withHeaders = (bytes: Buffer, headers: { readonly [name: string]: string }): Buffer | string => {
+  const names = Object.keys(headers)
+  if (names.length === 0 || !/^[A-Z]+ \//.test(bytes.subarray(0, 8).toString("latin1"))) return bytes
+  const [line, ...rest] = bytes.toString("latin1").split("\r\n")
+  const own = rest.filter((one) => !names.some((name) => one.toLowerCase().startsWith(`${name}:`)))
+  return Buffer.from([line, ...names.map((name) => `${name}: ${headers[name]}`), ...own].join("\r\n"), "latin1")
+}
+
+/**
+ * Passes connections on to a server, and cuts them where the test says; `headers` are said instead of those of the client.
+ */
+export const proxy = (
+  port: number,
+  headers: { readonly [name: string]: string } = {}
+): Effect.Effect<Proxy, never, Scope.Scope> =>
   Effect.gen(function*() {
     let connections = 0
     const state = { cuts: [] as Array<number> }
@@ -200,7 +216,7 @@ export const proxy = (port: number): Effect.Effect<Proxy, never, Scope.Scope> =>
           upstream.destroy()
         })
       }
-      client.pipe(upstream)
+      client.on("data", (bytes) => upstream.write(withHeaders(bytes, headers)))
       upstream.on("data", (bytes) => {
         const part = bytes.subarray(0, left)
         left -= part.length
@@ -220,5 +236,9 @@ export const proxy = (port: number): Effect.Effect<Proxy, never, Scope.Scope> =>
         })
     )
     const address = server.address() as Net.AddressInfo // it listens on a port
-    return Object.assign(state, { url: `http://127.0.0.1:${address.port}`, connections: () => connections })
+    return Object.assign(state, {
+      url: `http://127.0.0.1:${address.port}`,
+      connections: () => connections,
+      cut: () => sockets.forEach((socket) => socket.destroy())
+    })
   })

@@ -51,7 +51,7 @@ describe("Client", () => {
     expectTypeOf<Effect.Effect.Context<typeof made>>().toEqualTypeOf<HttpClient.HttpClient>()
     const connected = Client.makeWebSocket({ url: "http://localhost:3000", contracts })
     expectTypeOf<Effect.Effect.Context<typeof connected>>().toEqualTypeOf<
-      Scope.Scope | Socket.WebSocketConstructor
+      HttpClient.HttpClient | Scope.Scope | Socket.WebSocketConstructor
     >()
     expectTypeOf<Effect.Effect.Success<typeof connected>>().toEqualTypeOf<Effect.Effect.Success<typeof made>>()
     const own = null as unknown as Effect.Effect.Success<typeof made>

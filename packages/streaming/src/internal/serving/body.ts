@@ -33,7 +33,7 @@ export const read = (
         onTimeout: () => ServingError.make("TooSlow", "the request did not arrive in time", { retryable: true })
       }),
       Effect.flatMap(() => decoded(body.take())),
-      Effect.flatMap(input.parse)
+      Effect.flatMap((text) => input.parse(text))
     )
   })
 

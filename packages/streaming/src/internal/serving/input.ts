@@ -17,9 +17,10 @@ const problemOf = (value: unknown, depth: number): string | undefined => {
 
 /**
  * Reads JSON that somebody outside has written: not nested too deep for what
- * reads it next, and without keys that mean something to JavaScript.
+ * reads it next, and without keys that mean something to JavaScript. `within` is
+ * how deep in it the input stands.
  */
-export const parse = (text: string): Effect.Effect<unknown, ServingError.ServingError> =>
+export const parse = (text: string, within = 0): Effect.Effect<unknown, ServingError.ServingError> =>
   Effect.suspend(() => {
     let value: unknown
     try {
@@ -27,7 +28,7 @@ export const parse = (text: string): Effect.Effect<unknown, ServingError.Serving
     } catch {
       return ServingError.make("BadRequest", "what was sent is not JSON")
     }
-    const problem = problemOf(value, 1)
+    const problem = problemOf(value, 1 - within)
     return problem === undefined
       ? Effect.succeed(value)
       : ServingError.make("BadRequest", `what was sent ${problem}`)

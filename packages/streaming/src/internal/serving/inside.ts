@@ -9,16 +9,12 @@ import type * as session from "./session.ts"
  * What the routes need of a server beside its service, and nobody else should.
  */
 export interface Inside extends session.Host {
-  readonly authenticate: (
-    request: HttpServerRequest.HttpServerRequest
-  ) => Effect.Effect<string, ServingError.ServingError>
   readonly checkPlace: (
     request: HttpServerRequest.HttpServerRequest
   ) => Effect.Effect<void, ServingError.ServingError>
   readonly connections: Connections.Connections
   readonly session: session.Options
-  /** How many bytes a message may have, and how many seconds a client may read nothing. */
-  readonly message: number
+  /** After how many seconds a client that reads nothing is left. */
   readonly stall: number
   readonly origins: ReadonlyArray<string>
   /** Whether everybody who can reach the server is served. */

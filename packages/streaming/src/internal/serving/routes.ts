@@ -73,7 +73,7 @@ const streamed = (
     return yield* eventStream(request, id, (onStall) => open(task, principal, onStall))
   })
 
-const preflighted = ["/run/:module", "/stream/:module", "/runs/:id", "/modules", "/openapi.json"] as const
+const preflighted = ["/run/:module", "/stream/:module", "/runs/:id", "/modules", "/openapi.json", "/ws"] as const
 
 // What a browser asks before it lets a page of another origin do what it wants.
 const preflight = (
@@ -144,7 +144,7 @@ export const add = (router: HttpLayerRouter.HttpRouter, server: Service): Effect
         const isKnown = yield* end(yield* param("id"), principal)
         return isKnown
           ? HttpServerResponse.empty({ status: 204 })
-          : yield* ServingError.make("NotFound", "there is no such run: it may have ended long ago")
+          : yield* Runs.unknown
       }))
     yield* route("GET", "/modules", () =>
       Effect.succeed(HttpServerResponse.unsafeJson(
@@ -154,7 +154,11 @@ export const add = (router: HttpLayerRouter.HttpRouter, server: Service): Effect
     yield* router.add(
       "GET",
       "/ws",
-      (request) => Effect.catchAll(upgrade(inside, request), (error) => Effect.succeed(guard.failure(error)))
+      (request) =>
+        Effect.catchAll(
+          upgrade(server, inside, request),
+          (error) => Effect.succeed(guard.withHeaders(request, inside.origins)(guard.failure(error)))
+        )
     )
     for (const path of inside.origins.length === 0 ? [] : preflighted) {
       yield* router.add("OPTIONS", path, (request) => preflight(inside, request))

@@ -98,6 +98,22 @@ export interface Runs {
   readonly drain: (limit: Duration.DurationInput) => Effect.Effect<void>
 }
 
+/**
+ * What is said to whoever asks for something new, or still waits, when the server stops.
+ */
+export const stopping = ServingError.make("Unavailable", "the server is about to stop; try again later", {
+  retryable: true,
+  retryAfter: 1000
+})
+
+/**
+ * What is said to whoever asks for a run that is not there.
+ */
+export const unknown = ServingError.make(
+  "NotFound",
+  "there is no such run: it may have ended long ago, or been cancelled"
+)
+
 // How many ended runs are kept for those who come back.
 const endedRuns = 256
 
@@ -188,16 +204,6 @@ export const make = (options: Options, ticker: Ticker.Ticker): Effect.Effect<Run
     const isStopped = yield* Effect.makeLatch(false)
     let running = 0
     let isDraining = false
-
-    const stopping = ServingError.make("Unavailable", "the server is about to stop; try again later", {
-      retryable: true,
-      retryAfter: 1000
-    })
-
-    const unknown = ServingError.make(
-      "NotFound",
-      "there is no such run: it may have ended long ago, or been cancelled"
-    )
 
     const admitted: Effect.Effect<void, ServingError.ServingError> = Effect.suspend(() => {
       if (isDraining) return stopping

@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { AnyEndpoint, ServedModule } from "../../Server.ts"
 import * as ServingError from "../../ServingError.ts"
+import { isModuleName } from "./moduleName.ts"
 import * as openApi from "./openApi.ts"
 
 /**
@@ -30,14 +31,12 @@ export const ownContract = (name: string, { predictors: [first, ...others] }: Mo
   )
 }
 
-const validName = /^[A-Za-z_][A-Za-z0-9_-]{0,63}$/
-
 export const make = (
   name: string,
   served: AnyEndpoint,
   context: Context.Context<never>
 ): Served => {
-  if (!validName.test(name)) {
+  if (!isModuleName(name)) {
     throw new RangeError(`Server: "${name}" is no name for a module; use letters, digits, "_" and "-"`)
   }
   // What an endpoint holds fits together, as its type has said; here it is any of them.

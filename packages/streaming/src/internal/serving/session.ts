@@ -8,7 +8,7 @@ import * as Protocol from "../../Protocol.ts"
 import * as ServingError from "../../ServingError.ts"
 import * as ToolBridge from "../../ToolBridge.ts"
 import * as input from "./input.ts"
-import type * as Runs from "./runs.ts"
+import * as Runs from "./runs.ts"
 import type * as Ticker from "./ticker.ts"
 import type * as WebSocket from "./webSocket.ts"
 
@@ -26,6 +26,8 @@ export interface Host {
   ) => Effect.Effect<Runs.Follower, ServingError.ServingError, Scope.Scope>
   readonly join: Runs.Runs["join"]
   readonly cancel: Runs.Runs["cancel"]
+  /** Whether one more request is taken now. */
+  readonly rate: Effect.Effect<void, ServingError.ServingError>
   readonly leave: Runs.Runs["leave"]
   /** Completes when the server has stopped, and all that ran has been told so. */
   readonly stopped: Effect.Effect<void>
@@ -34,16 +36,26 @@ export interface Host {
 
 export interface Options {
   readonly window: number
+  /** How many bytes an input may have. */
+  readonly body: number
   /** How many requests of one connection are worked on, and how many more may wait. */
   readonly concurrency: number
   readonly queue: number
 }
+
+/**
+ * As many bytes of a message as stand around an input, at most.
+ */
+export const envelope = 512
 
 // As many messages that make no sense are answered.
 const patience = 100
 const idleSeconds = 300
 
 const decode = Schema.decodeUnknown(Protocol.ClientMessage)
+
+const cancelled = (id: string, error?: ServingError.ServingError): string =>
+  JSON.stringify({ type: "cancelled", id, error: error && ServingError.toJson(error) })
 
 const failed = (error: ServingError.ServingError, id?: string): string =>
   JSON.stringify({ type: "failed", id, error: ServingError.toJson(error) })
@@ -94,21 +106,36 @@ export const serve = (
       if (FiberMap.unsafeHas(requests, id)) {
         return refuse(ServingError.make("Conflict", "this id is in use on this connection; choose another one"), id)
       }
-      return Effect.flatMap(FiberMap.size(requests), (size) =>
-        size >= options.concurrency + options.queue
-          ? refuse(
-            ServingError.make("Busy", `${size} requests of this connection are not answered yet, which is the limit`, {
-              retryable: true,
-              retryAfter: 1000
-            }),
-            id
-          )
-          : Effect.asVoid(FiberMap.run(
-            requests,
-            id,
-            Effect.catchAll(permits.withPermits(1)(Effect.scoped(work)), (error) => refuse(error, id))
-          )))
+      return Effect.zipRight(host.rate, FiberMap.size(requests)).pipe(
+        Effect.flatMap((size) =>
+          size >= options.concurrency + options.queue
+            ? ServingError.make(
+              "Busy",
+              `${size} requests of this connection are not answered yet, which is the limit`,
+              {
+                retryable: true,
+                retryAfter: 1000
+              }
+            )
+            : FiberMap.run(
+              requests,
+              id,
+              Effect.catchAll(permits.withPermits(1)(Effect.scoped(work)), (error) => refuse(error, id))
+            )
+        ),
+        Effect.catchAll((error) => refuse(error, id)),
+        Effect.asVoid
+      )
     }
+
+    // A query, or what waits for its turn, has no other name than the one it has on this connection.
+    const cancel = (id: string): Effect.Effect<void, ServingError.ServingError> =>
+      !followers.has(id) && FiberMap.unsafeHas(requests, id)
+        ? Effect.zipRight(
+          FiberMap.remove(requests, id),
+          refuse(ServingError.make("Cancelled", "the run was cancelled"), id)
+        )
+        : Effect.flatMap(host.cancel(id, principal), (isKnown) => isKnown ? Effect.void : Runs.unknown)
 
     const follow = (
       id: string,
@@ -137,24 +164,24 @@ export const serve = (
         case "query":
           return answer(
             message.id,
-            Effect.flatMap(ToolBridge.withBridge(host.query(message), bridge), (value) =>
-              connection.send(JSON.stringify({ type: "result", id: message.id, value })))
+            Effect.flatMap(
+              ToolBridge.withBridge(host.query(message), bridge),
+              (value) => connection.send(JSON.stringify({ type: "result", id: message.id, value }))
+            )
           )
         case "stream":
-          return follow(message.id, (onStall) =>
-            ToolBridge.withBridge(host.open({ ...message, from: message.from ?? 0 }, principal, onStall), bridge))
+          return follow(
+            message.id,
+            (onStall) =>
+              ToolBridge.withBridge(host.open({ ...message, from: message.from ?? 0 }, principal, onStall), bridge)
+          )
         case "resume":
-          return follow(message.id, (onStall) =>
-            host.join(message.id, principal, message.from, onStall))
+          return follow(message.id, (onStall) => host.join(message.id, principal, message.from, onStall))
         case "cancel":
-          // A query, or what waits for its turn, has no other name than the one it has on this connection.
-          return !followers.has(message.id) && FiberMap.unsafeHas(requests, message.id)
-            ? Effect.zipRight(
-              FiberMap.remove(requests, message.id),
-              refuse(ServingError.make("Cancelled", "the run was cancelled"), message.id)
-            )
-            : Effect.flatMap(host.cancel(message.id, principal), (isKnown) =>
-              isKnown ? Effect.void : refuse(ServingError.make("NotFound", "there is no such run"), message.id))
+          return Effect.zipRight(host.rate, cancel(message.id)).pipe(
+            Effect.match({ onFailure: (error) => error, onSuccess: () => undefined }),
+            Effect.flatMap((error) => connection.send(cancelled(message.id, error)))
+          )
         case "leave":
           return Effect.zipRight(
             followers.has(message.id) ? host.leave(message.id, principal) : Effect.void,
@@ -166,12 +193,11 @@ export const serve = (
     }
 
     const read = (text: string): Effect.Effect<Effect.Effect<void>, ServingError.ServingError> =>
-      Effect.flatMap(input.parse(text), (message) =>
+      Effect.flatMap(input.parse(text, 1), (message) =>
         ToolBridge.isMessage(message)
           ? Effect.succeed(bridge.receive(message))
           : Effect.mapBoth(decode(message), {
-            onFailure: () =>
-              ServingError.make("BadRequest", "there is no such message"),
+            onFailure: () => ServingError.make("BadRequest", "there is no such message"),
             onSuccess: take
           }))
 
@@ -183,7 +209,7 @@ export const serve = (
     })
 
     const reading = Effect.gen(function*() {
-      yield* connection.send(JSON.stringify({ type: "ready", window: options.window }))
+      yield* connection.send(JSON.stringify({ type: "ready", window: options.window, body: options.body }))
       for (;;) {
         const text = yield* connection.receive
         if (text === undefined) {
