@@ -198,7 +198,8 @@ export type Mode = "strict" | "replay" | "record"
  * - `mode`: default `strict`.
  * - `redact`: texts and patterns that must not get into the file; each is
  *   replaced by `<redacted>`, in requests and answers, wherever anything can be
- *   said: words of the format, such as roles, tags and finish reasons, stay. What
+ *   said, also where it is escaped in JSON, however often: words of the format,
+ *   such as roles, tags and finish reasons, stay. What
  *   looks like a key of a well-known provider always is. Keys by which a provider
  *   is called are no part of a request, and never in it.
  *

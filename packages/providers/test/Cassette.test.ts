@@ -481,6 +481,28 @@ describe("Cassette", () => {
       assert.strictEqual(recording?.request.messages[0]?.content, `{"key":"<redacted>"}`)
     }).pipe(Effect.provide(NodeContext.layer)))
 
+  it.scoped("however often it is escaped, in whatever spelling, and what a pattern says is one", () =>
+    Effect.gen(function*() {
+      const secret = `hid"den\\\nkeß`
+      const pattern = /"pin": "\d{4}"\n/
+      const said = (text: string) => `${secret} ${text} "pin": "4711"\n`
+      let spelled = said("once")
+      for (let depth = 0; depth < 8; depth++) {
+        for (const content of [spelled, spelled.replaceAll("ß", "\\u00df")]) {
+          const path = yield* newFile
+          yield* using(
+            yield* scripted([TestLanguageModel.text(content)]),
+            { path, mode: "record", redact: [Redacted.make(secret), pattern] },
+            (model) => model.generate(asking(content))
+          )
+          const [recording] = yield* lines(path)
+          assert.strictEqual(recording?.request.messages[0]?.content, "<redacted> once <redacted>")
+          assert.notMatch(yield* read(path), /hid|4711/)
+        }
+        spelled = JSON.stringify(spelled).slice(1, -1)
+      }
+    }).pipe(Effect.provide(NodeContext.layer)))
+
   describe("against a server", () => {
     const canary = "sk-canary-0123456789abcdef0123456789abcdef"
     const secret = "Rosebud-77"

@@ -26,10 +26,17 @@ export type Redact = <A, I>(schema: Schema.Schema<A, I>) => (encoded: I) => I
  * Takes out these secrets, and whatever looks like the key of a provider.
  */
 export const make = (secrets: ReadonlyArray<Secret>): Redact => {
-  const patterns = [keys, ...secrets.flatMap(patternsOf)].filter((pattern) => pattern !== "")
+  const patterns = [keys, ...secrets.flatMap(patternOf)]
   const text = (text: string): string => {
-    for (const pattern of patterns) text = text.replaceAll(pattern, replacement)
-    return text
+    const found = readings(text).flatMap(({ places, text }) =>
+      patterns.flatMap((pattern) =>
+        Array.from(text.matchAll(pattern), ({ 0: hit, index }) => ({
+          from: placeIn(places, index),
+          to: placeIn(places, index + hit.length)
+        }))
+      )
+    )
+    return found.length === 0 ? text : without(text, found)
   }
 
   // JSON of no known form, where a name may be a secret too.
@@ -82,15 +89,65 @@ export const make = (secrets: ReadonlyArray<Secret>): Redact => {
   }
 }
 
-const patternsOf = (secret: Secret): ReadonlyArray<string | RegExp> =>
-  Predicate.isRegExp(secret)
-    ? [new RegExp(secret.source, `${secret.flags.replace("g", "")}g`)]
-    : spellings(Redacted.isRedacted(secret) ? Redacted.value(secret) : secret)
-
-// As it is, and as it stands in JSON and in JSON within that, which arguments of tools and answers in JSON are.
-const spellings = (secret: string): ReadonlyArray<string> => {
-  const inJson = escaped(secret)
-  return [...new Set([secret, inJson, escaped(inJson)])]
+const patternOf = (secret: Secret): ReadonlyArray<RegExp> => {
+  if (Predicate.isRegExp(secret)) return [new RegExp(secret.source, `${secret.flags.replace("g", "")}g`)]
+  const text = Redacted.isRedacted(secret) ? Redacted.value(secret) : secret
+  return text === "" ? [] : [new RegExp(text.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&"), "g")]
 }
 
-const escaped = (text: string): string => JSON.stringify(text).slice(1, -1)
+// =============================================================================
+// Secrets that are spelled another way
+// =============================================================================
+
+// A text as somebody reads it who takes it for JSON, and where its characters stand in what is written.
+interface Reading {
+  readonly text: string
+  readonly places: ReadonlyArray<number> | undefined
+}
+
+const placeIn = (places: Reading["places"], index: number): number => places?.[index] ?? index
+
+// Arguments of tools are JSON, and hold answers in JSON that quote others: nobody goes deeper than this.
+const deepest = 16
+
+const readings = (text: string): ReadonlyArray<Reading> => {
+  const all: Array<Reading> = [{ text, places: undefined }]
+  for (let last = all[0]; last !== undefined && all.length <= deepest; last = unescaped(last)) {
+    if (last.places !== undefined) all.push(last)
+  }
+  return all
+}
+
+const escapes = /\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt]))/g
+
+const meanings: Readonly<Record<string, string>> = { b: "\b", f: "\f", n: "\n", r: "\r", t: "\t" }
+
+const unescaped = ({ places, text }: Reading): Reading | undefined => {
+  const read: Array<string> = []
+  const written: Array<number> = []
+  let at = 0
+  const plain = (end: number) => {
+    read.push(text.slice(at, end))
+    for (; at < end; at++) written.push(placeIn(places, at))
+  }
+  for (const { 0: escape, 1: code, 2: letter = "", index } of text.matchAll(escapes)) {
+    plain(index)
+    read.push(code === undefined ? meanings[letter] ?? letter : String.fromCharCode(Number.parseInt(code, 16)))
+    written.push(placeIn(places, at))
+    at += escape.length
+  }
+  if (at === 0) return undefined
+  plain(text.length)
+  written.push(placeIn(places, text.length))
+  return { text: read.join(""), places: written }
+}
+
+const without = (text: string, found: ReadonlyArray<{ readonly from: number; readonly to: number }>): string => {
+  let left = ""
+  let end = 0
+  for (const { from, to } of found.toSorted((a, b) => a.from - b.from || b.to - a.to)) {
+    if (from >= end && to > from) left += text.slice(end, from) + replacement
+    end = Math.max(end, to)
+  }
+  return left + text.slice(end)
+}
