@@ -11,14 +11,14 @@ import * as Module from "./Module.ts"
 import * as Trace from "./Trace.ts"
 
 /**
- * What is wrong with an output, in words that a model can act on; nothing when
- * all is well.
+ * What is wrong with an output, in words that a model can act on, at once or as
+ * an Effect; nothing when all is well.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Check<in In, in Out, out E = never, out R = never> {
-  (input: In, output: Out): Effect.Effect<ReadonlyArray<string>, E, R>
+  (input: In, output: Out): ReadonlyArray<string> | Effect.Effect<ReadonlyArray<string>, E, R>
 }
 
 /**
@@ -81,7 +81,7 @@ const checked = <In, Out, E, R, E2, R2>(
     let complaints: ReadonlyArray<string> = []
     let fewest: ReadonlyArray<string> = []
     const reward = (input: In, output: Out) =>
-      Effect.map(check(input, output), (wrong) => {
+      Effect.map(attempts.settled(check(input, output)), (wrong) => {
         complaints = wrong
         return -wrong.length
       })
@@ -144,7 +144,7 @@ const told = <In, Out, E, R>(
  * import { Effect } from "effect"
  *
  * const cited = Assert.make(Predict.make("question -> answer, sources: string[]"), {
- *   check: (_, { sources }) => Effect.succeed(sources.length === 0 ? ["Name at least one source."] : [])
+ *   check: (_, { sources }) => sources.length === 0 ? ["Name at least one source."] : []
  * })
  *
  * // A model that names its sources when it is told to.

@@ -11,15 +11,15 @@ import type * as Metric from "./Metric.ts"
 import * as Module from "./Module.ts"
 
 /**
- * How good an output is for an input: a number, the more the better, or a
- * `Metric.Score` with feedback. It may fail, which makes the attempt a failed
- * one.
+ * How good an output is for an input: a number, the more the better, whether it
+ * is good at all, or a `Metric.Score` with feedback; at once or as an Effect. It
+ * may fail, which makes the attempt a failed one.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Reward<in In, in Out, out E = never, out R = never> {
-  (input: In, output: Out): Effect.Effect<number | Metric.Score, E, R>
+  (input: In, output: Out): Metric.Verdict | Effect.Effect<Metric.Verdict, E, R>
 }
 
 /**
@@ -60,7 +60,7 @@ export interface Options<in In, in Out, out E = never, out R = never> {
  *
  * const short = BestOfN.make(Predict.make("question -> answer"), {
  *   n: 3,
- *   reward: (_, { answer }) => Effect.succeed(-answer.length),
+ *   reward: (_, { answer }) => -answer.length,
  *   threshold: -2
  * })
  *

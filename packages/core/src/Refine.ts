@@ -65,7 +65,7 @@ const adviser = Predict.make(Signature.make({
  *
  * const short = Refine.make(Predict.make("question -> answer"), {
  *   n: 2,
- *   reward: (_, { answer }) => Effect.succeed({ value: answer.includes(" ") ? 0 : 1, feedback: "One word only." }),
+ *   reward: (_, { answer }) => ({ value: answer.includes(" ") ? 0 : 1, feedback: "One word only." }),
  *   threshold: 1
  * })
  *

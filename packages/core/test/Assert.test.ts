@@ -45,6 +45,12 @@ describe("Assert", () => {
       assert.deepStrictEqual(checked.requests, plain.requests)
     }))
 
+  it.effect("takes a check that says at once what is wrong", () =>
+    Effect.gen(function*() {
+      const program = Assert.make(guess, { check: (_, { n }) => n > 5 ? ["Too much."] : [] })
+      assert.deepStrictEqual(yield* program(ask).pipe(Effect.provide(answers(7, 4))), { n: 4 })
+    }))
+
   it.effect("tells the predictor what it answered and what is wrong with it", () =>
     Effect.gen(function*() {
       const { layer, requests, told } = recorded(7, 9, 4)

@@ -27,6 +27,14 @@ describe("BestOfN", () => {
       assert.deepStrictEqual(yield* best(ask).pipe(Effect.provide(answers(3, 15, 25, 4))), { n: 15 })
     }))
 
+  it.effect("takes a reward that says at once how good it is, or whether it is good at all", () =>
+    Effect.gen(function*() {
+      const largest = BestOfN.make(guess, { n: 3, reward: (_, { n }) => n })
+      assert.deepStrictEqual(yield* largest(ask).pipe(Effect.provide(answers(3, 5, 4))), { n: 5 })
+      const even = BestOfN.make(guess, { n: 3, reward: (_, { n }) => n % 2 === 0, threshold: 1 })
+      assert.deepStrictEqual(yield* even(ask).pipe(Effect.provide(answers(3, 4))), { n: 4 })
+    }))
+
   it.effect("asks once when the first is good enough", () =>
     Effect.gen(function*() {
       const judged: Array<unknown> = []

@@ -32,15 +32,19 @@ export const run = <In, Out, E, R, E2, R2>(
 ): Effect.Effect<Attempt<Out, E | E2>, never, R | R2> => {
   const judged = attempt.pipe(
     Effect.flatMap((output) =>
-      Effect.map(reward(input, output), (score) => ({
+      Effect.map(settled(reward(input, output)), (score) => ({
         output,
-        score: typeof score === "number" ? { value: score } : score
+        score: typeof score === "object" ? score : { value: Number(score) }
       }))
     ),
     Effect.either
   )
   return Effect.zipRight(announce(n), numbered(judged, made))
 }
+
+/** What is said at once or as an Effect, as an Effect. */
+export const settled = <A, E, R>(said: A | Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.isEffect(said) ? said : Effect.succeed(said)
 
 /** Says that the `n`th attempt begins. */
 export const announce = (n: number): Effect.Effect<void> =>
