@@ -468,15 +468,19 @@ const reader = <
     const type = Predicate.hasProperty(message, "type") ? message.type : undefined
     const decode = decoders.get(type)
     if (decode === undefined) return Either.left(`its type must be one of ${[...decoders.keys()].join(", ")}`)
-    // What is nested too deeply is more than the stack holds.
-    return Either.try({ try: () => decode(message), catch: () => "it is nested too deeply" }).pipe(
-      Either.flatMap(
-        Either.mapLeft((error) =>
-          ParseResult.ArrayFormatter.formatErrorSync(error).slice(0, 5).map(({ message, path }) =>
-            `${path.join(".")}: ${message}`
-          ).join("; ").slice(0, 1000)
-        )
-      ),
+    // What is nested too deeply is more than the stack holds, as a value or in what is said of it.
+    return Either.try({
+      try: () =>
+        Either.mapLeft(
+          decode(message),
+          (error) =>
+            ParseResult.ArrayFormatter.formatErrorSync(error).slice(0, 5).map(({ message, path }) =>
+              `${path.join(".")}: ${message}`
+            ).join("; ").slice(0, 1000)
+        ),
+      catch: () => "it is nested too deeply"
+    }).pipe(
+      Either.flatMap((read) => read),
       Either.mapLeft((problem) => `this is no ${type}: ${problem}`)
     )
   }
