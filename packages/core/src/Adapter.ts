@@ -15,6 +15,7 @@ import * as Schema from "effect/Schema"
 import * as codec from "./internal/codec.ts"
 import { DelimitedMachine } from "./internal/delimited.ts"
 import * as incremental from "./internal/incremental.ts"
+import { listed } from "./internal/listed.ts"
 import * as prompt from "./internal/prompt.ts"
 import type { Json, JsonRecord } from "./Json.ts"
 import type * as LanguageModel from "./LanguageModel.ts"
@@ -427,14 +428,6 @@ export const encodeInputs = (
  */
 export const describe = ({ description, got }: Problem): string =>
   got === undefined ? description : `${description}, got ${got}`
-
-// A list of which every item is wrong can have more problems than a model needs to see, or a log.
-const maxListed = 20
-
-const listed = (problems: ReadonlyArray<Problem>, text: (problem: Problem) => string): ReadonlyArray<string> => {
-  const more = problems.length - maxListed
-  return [...problems.slice(0, maxListed).map(text), ...(more > 0 ? [`and ${more} more`] : [])]
-}
 
 /**
  * What to say to a model whose answer could not be used, so that it can do

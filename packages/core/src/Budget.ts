@@ -15,7 +15,8 @@ import type * as Scope from "effect/Scope"
 import { BudgetExceeded } from "./LanguageModelError.ts"
 
 /**
- * What something costs. `cost` is in the currency of the model's price list.
+ * What something costs, in numbers of at least 0. `cost` is in the currency of
+ * the model's price list.
  *
  * @since 0.1.0
  * @category models
@@ -50,7 +51,8 @@ export interface Remaining extends Amount {
 
 /**
  * An amount that has been put aside. `settle` replaces it by what was really
- * spent, more or less, once: whatever comes later changes nothing.
+ * spent, more or less, once: whatever comes later changes nothing. What is no
+ * number of at least 0, as a price may turn out, counts as what was put aside.
  *
  * @since 0.1.0
  * @category models
@@ -68,7 +70,8 @@ export interface Service {
   /**
    * Puts an amount aside, or fails and takes nothing. A resource that the
    * amount names, be it with 0, must have something left. Unless settled, the
-   * reservation is given back when its scope closes.
+   * reservation is given back when its scope closes. Throws a `RangeError` for
+   * what is no number of at least 0.
    */
   readonly reserve: (amount: Amount) => Effect.Effect<Reservation, BudgetExceeded, Scope.Scope>
   readonly remaining: Effect.Effect<Remaining>
@@ -88,6 +91,15 @@ type Resource = keyof Amount
 
 const resources: ReadonlyArray<Resource> = ["calls", "tokens", "cost"]
 
+const validate = (what: "limit" | "amount", amount: Amount): void => {
+  for (const resource of resources) {
+    const value = amount[resource]
+    if (value !== undefined && !(value >= 0)) {
+      throw new RangeError(`Budget: the ${what} of ${resource} must be a number of at least 0, not ${value}`)
+    }
+  }
+}
+
 // One budget's book. Everything in it changes in one step, which no fiber can get between.
 class Ledger {
   readonly #left: { [R in Resource]?: number } = {}
@@ -98,7 +110,7 @@ class Ledger {
     this.#limits = limits
     for (const resource of resources) {
       const limit = limits[resource]
-      if (limit !== undefined) this.#left[resource] = limit
+      if (limit !== undefined && limit < Infinity) this.#left[resource] = limit
     }
     if (limits.time !== undefined) {
       const limit = Duration.toMillis(limits.time)
@@ -137,6 +149,15 @@ class Ledger {
   }
 }
 
+const spent = (actual: Amount, reserved: Amount): Amount => {
+  const amount: { [R in Resource]?: number | undefined } = {}
+  for (const resource of resources) {
+    const value = actual[resource]
+    amount[resource] = value === undefined || value >= 0 ? value : reserved[resource]
+  }
+  return amount
+}
+
 const smallest = (a: Remaining, b: Remaining): Remaining => {
   const all: { -readonly [R in keyof Remaining]: Remaining[R] } = { ...a }
   for (const resource of [...resources, "time"] as const) {
@@ -146,8 +167,9 @@ const smallest = (a: Remaining, b: Remaining): Remaining => {
   return all
 }
 
-const open = (limits: Limits, outer: ReadonlyArray<Ledger>): Effect.Effect<Service> =>
-  Effect.map(Clock.currentTimeMillis, (now) => {
+const open = (limits: Limits, outer: ReadonlyArray<Ledger>): Effect.Effect<Service> => {
+  validate("limit", limits)
+  return Effect.map(Clock.currentTimeMillis, (now) => {
     const ledgers = [...outer, new Ledger(limits, now)]
     const take = (amount: Amount, sign: 1 | -1) => {
       for (const ledger of ledgers) ledger.take(amount, sign)
@@ -166,12 +188,15 @@ const open = (limits: Limits, outer: ReadonlyArray<Ledger>): Effect.Effect<Servi
               if (settled) return
               settled = true
               take(amount, -1)
-              take(actual, 1)
+              take(spent(actual, amount), 1)
             })
           return Effect.succeed<Reservation>({ amount, settle })
         }))
     return {
-      reserve: (amount) => Effect.acquireRelease(acquire(amount), (reservation) => reservation.settle({})),
+      reserve: (amount) => {
+        validate("amount", amount)
+        return Effect.acquireRelease(acquire(amount), (reservation) => reservation.settle({}))
+      },
       remaining: Effect.map(
         Clock.currentTimeMillis,
         (now) => ledgers.map((ledger) => ledger.remaining(now)).reduce(smallest)
@@ -179,9 +204,11 @@ const open = (limits: Limits, outer: ReadonlyArray<Ledger>): Effect.Effect<Servi
       within: (limits) => open(limits, ledgers)
     }
   })
+}
 
 /**
- * A budget of its own.
+ * A budget of its own. Throws a `RangeError` for limits that are no numbers of at
+ * least 0.
  *
  * @example
  * ```ts

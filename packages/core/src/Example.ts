@@ -17,6 +17,7 @@ import { describe } from "./Adapter.ts"
 import { issues } from "./internal/codec.ts"
 import * as csv from "./internal/csv.ts"
 import * as jsonFile from "./internal/jsonFile.ts"
+import { listed } from "./internal/listed.ts"
 import * as Json from "./Json.ts"
 
 /**
@@ -216,7 +217,7 @@ export const load = <In, InEncoded, Labels, LabelsEncoded>(
     const bytes = yield* fs.readFile(path)
     const text = yield* Effect.try({
       try: () => new TextDecoder("utf-8", { fatal: true }).decode(bytes),
-      catch: () => failed(path, [{ description: "the text is not UTF-8" }])
+      catch: () => failed(path, [{ description: jsonFile.notText.description }])
     })
     return yield* decodeAll(path, rows(text, fields), fields)
   })
@@ -336,7 +337,8 @@ const headerProblems = (
   const needed = new Set(Array.from(columns).flatMap(([name, { optional }]) => optional ? [] : [name]))
   if (id !== undefined) needed.add(id)
   const missing = Array.from(needed).filter((name) => !names.includes(name))
-  const repeated = new Set(names.filter((name, index) => names.indexOf(name) !== index))
+  const seen = new Set<string>()
+  const repeated = new Set(names.filter((name) => seen.size === seen.add(name).size))
   return [
     ...(missing.length === 0 ? [] : [`no column ${list(missing)}; ${has}`]),
     ...(repeated.size === 0 ? [] : [`more than one column ${list(repeated)}; ${has}`]),
@@ -344,7 +346,7 @@ const headerProblems = (
   ]
 }
 
-const list = (names: Iterable<string>): string => Array.from(names, (name) => JSON.stringify(name)).join(", ")
+const list = (names: Iterable<string>): string => listed(Array.from(names), (name) => JSON.stringify(name)).join(", ")
 
 const read = (cell: string, property: Property | undefined): Json.Json | undefined => {
   if (property === undefined) return cell
@@ -371,8 +373,9 @@ const decodeAll = <In, InEncoded, Labels, LabelsEncoded>(
     const problems: Array<Problem> = []
     const seen = new Map<string, number | undefined>()
     for (const { line, value } of rows) {
-      const report = (descriptions: ReadonlyArray<string>) =>
-        problems.push(...descriptions.map((description) => ({ description, ...(line === undefined ? {} : { line }) })))
+      const report = (descriptions: ReadonlyArray<string>) => {
+        for (const description of descriptions) problems.push({ description, ...(line === undefined ? {} : { line }) })
+      }
       if (Either.isLeft(value)) {
         report([value.left])
         continue

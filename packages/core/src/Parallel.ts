@@ -146,13 +146,16 @@ export const make = <In, Out, E, R>(
   if (options.concurrency !== undefined && (!Number.isInteger(options.concurrency) || options.concurrency < 1)) {
     throw new RangeError(`Parallel: concurrency must be a whole number of at least 1, not ${options.concurrency}`)
   }
+  const remaining = stragglers?.remaining ?? 3
+  if (!Number.isInteger(remaining) || remaining < 0) {
+    throw new RangeError(`Parallel: remaining must be a whole number of at least 0, not ${remaining}`)
+  }
   return Module.make({ module }, function*(m, inputs: Iterable<In>) {
     const path = yield* attempts.place
     const concurrency = options.concurrency ?? (yield* Module.window)
     const items = Array.from(inputs)
     const results: Array<Either.Either<Out, E> | undefined> = items.map(() => undefined)
     const few = yield* Deferred.make<void>()
-    const remaining = stragglers?.remaining ?? 3
     let open = items.length
     let failures = 0
     if (open <= remaining) yield* Deferred.succeed(few, void 0)

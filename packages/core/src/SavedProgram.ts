@@ -16,6 +16,7 @@ import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as dspyState from "./internal/dspyState.ts"
 import * as jsonFile from "./internal/jsonFile.ts"
+import { listed } from "./internal/listed.ts"
 import { named, schemaProblems } from "./internal/savedProblem.ts"
 import type { Json, JsonRecord } from "./Json.ts"
 import * as Module from "./Module.ts"
@@ -144,8 +145,9 @@ export const Problem = Schema.Struct({
 export interface Problem extends Schema.Schema.Type<typeof Problem> {}
 
 /**
- * A file that is not one of this program, or a program no file can hold. It
- * names every difference, not only the first; nothing was loaded or written.
+ * A file that is not one of this program, or a program no file can hold.
+ * `problems` has every difference, the message the first 20; nothing was loaded
+ * or written.
  *
  * @since 0.1.0
  * @category errors
@@ -161,7 +163,7 @@ export class SavedProgramError extends Schema.TaggedError<SavedProgramError>(
   override get message(): string {
     return `The program cannot be ${this.action === "load" ? "loaded" : "saved"}${
       this.file === undefined ? "" : ` ${this.action === "load" ? "from" : "to"} ${this.file}`
-    }: ${this.problems.map((problem) => problem.description).join("; ")}`
+    }: ${listed(this.problems, ({ description }) => description).join("; ")}`
   }
 }
 
@@ -339,7 +341,8 @@ const fit = <M extends Module.Any>(
       problems.push({ kind: "missingPredictor", path, description: `the file has no ${named(path)}` })
       continue
     }
-    problems.push(...differences(theirs, describe(predictor)))
+    // One by one: there may be more than a call takes arguments.
+    for (const problem of differences(theirs, describe(predictor))) problems.push(problem)
     if (theirs.parameters !== undefined) entries.set(path, theirs.parameters)
     if (
       theirs.parameters?.instructions === undefined &&
@@ -579,7 +582,7 @@ export const load = <M extends Module.Any>(
     const { size } = yield* fs.stat(file)
     const text = size > jsonFile.maxSize
       ? yield* refuse("load", [jsonFile.tooLarge])
-      : yield* fs.readFileString(file)
+      : yield* Effect.flatMap(fs.readFile(file), utf8)
     const json = yield* readJson("load", text)
     const loaded = yield* dspyState.isState(json)
       ? fromState(json, module)
@@ -587,7 +590,7 @@ export const load = <M extends Module.Any>(
     if (loaded.lost.length > 0) {
       yield* Effect.logWarning(
         `Not taken from ${file}: ${
-          loaded.lost.map(({ description, part, path }) => `${part} of ${named(path)} (${description})`).join("; ")
+          listed(loaded.lost, ({ description, part, path }) => `${part} of ${named(path)} (${description})`).join("; ")
         }`
       )
     }
@@ -596,6 +599,12 @@ export const load = <M extends Module.Any>(
     Effect.mapError((error) => error._tag === "SavedProgramError" ? inFile(file)(error) : error),
     Effect.withSpan("SavedProgram.load", { attributes: { file } })
   )
+
+const utf8 = (bytes: Uint8Array): Either.Either<string, SavedProgramError> =>
+  Either.try({
+    try: () => new TextDecoder("utf-8", { fatal: true }).decode(bytes),
+    catch: () => new SavedProgramError({ action: "load", problems: [jsonFile.notText] })
+  })
 
 const inFile = (file: string) => ({ action, problems }: SavedProgramError): SavedProgramError =>
   new SavedProgramError({ action, file, problems })

@@ -16,6 +16,7 @@ import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as AST from "effect/SchemaAST"
 import type * as Types from "effect/Types"
+import { cut, listed } from "./internal/listed.ts"
 import * as observation from "./internal/observation.ts"
 import * as toolSchema from "./internal/toolSchema.ts"
 import type * as Json from "./Json.ts"
@@ -433,7 +434,7 @@ const assemble = <Name extends string, In, Out, E, R, Mode extends "return" | "e
           tool: name,
           reason: "InvalidArguments",
           description: `these arguments do not fit: ${
-            problems.map(({ message, path }) => path === "" ? message : `${path}: ${message}`).join("; ")
+            listed(problems, ({ message, path }) => cut(path === "" ? message : `${path}: ${message}`)).join("; ")
           }`
         })
     )

@@ -19,6 +19,19 @@ describe("Budget", () => {
       assert.deepStrictEqual(yield* budget.remaining, { calls: 2, tokens: 80, cost: 0.75 })
     }))
 
+  it.effect("is never put out of order by what is no amount", () =>
+    Effect.gen(function*() {
+      const budget = yield* Budget.make({ calls: 3, tokens: 100, cost: Infinity })
+      yield* spend(budget, { calls: 1, tokens: 40, cost: Infinity }, { calls: 1, tokens: NaN, cost: 1 })
+      yield* spend(budget, { tokens: 20 }, { tokens: -50 })
+      assert.deepStrictEqual(yield* budget.remaining, { calls: 2, tokens: 40 })
+      for (const tokens of [-1, NaN]) {
+        assert.throws(() => Budget.make({ tokens }), RangeError, `the limit of tokens must be a number of at least 0`)
+        assert.throws(() => budget.within({ tokens }), RangeError)
+        assert.throws(() => budget.reserve({ tokens }), RangeError, `the amount of tokens must be a number`)
+      }
+    }))
+
   it.effect("a reservation that is not settled is given back, however its scope ends", () =>
     Effect.gen(function*() {
       const budget = yield* Budget.make({ calls: 1 })

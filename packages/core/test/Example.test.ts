@@ -66,6 +66,14 @@ describe("fromJsonl", () => {
       assert.include(found[6]?.[1], "the same example as line 1")
     }))
 
+  it.effect("counts as many problems as one row may have", () =>
+    Effect.gen(function*() {
+      const row = JSON.stringify({ all: Array.from({ length: 200_000 }, () => "x") })
+      const inputs = Schema.Struct({ all: Schema.Array(Schema.Int) })
+      const error = yield* Effect.flip(Example.fromJsonl(row, { inputs, labels: Schema.Struct({}) }))
+      assert.deepStrictEqual([error.count, error.problems.length], [200_000, 50])
+    }))
+
   it.effect("lists 50 problems and counts the rest", () =>
     Effect.gen(function*() {
       const error = yield* Effect.flip(Example.fromJsonl("{}\n".repeat(40), fields))
@@ -196,6 +204,11 @@ describe("fromCsv", () => {
         [1, `more than one column "ticket"; the header has "ticket", "ticket", "Team"`]
       ])
       assert.deepStrictEqual(yield* problems(Example.fromCsv("\n\n", fields)), [[1, "there is no header line"]])
+      // Of a file that is no dataset, a header may be anything.
+      const [[, wide] = []] = yield* problems(
+        Example.fromCsv(Array.from({ length: 50_000 }, (_, n) => `c${n}`).join(","), fields)
+      )
+      assert.match(wide ?? "", /; the header has "c0", .*"c19", and 49980 more$/)
     }))
 
   it("print and rows are each other's inverse", () => {

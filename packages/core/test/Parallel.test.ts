@@ -204,6 +204,9 @@ describe("Parallel, stragglers", () => {
     for (const concurrency of [0, 1.5]) {
       assert.throws(() => Parallel.make(answer, { concurrency }), /concurrency must be/)
     }
+    for (const remaining of [-1, 1.5, Number.NaN]) {
+      assert.throws(() => Parallel.make(answer, { stragglers: { after: "1 second", remaining } }), /remaining must be/)
+    }
     Parallel.make(answer, { maxFailures: Infinity })
   })
 })

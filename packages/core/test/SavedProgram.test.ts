@@ -281,6 +281,16 @@ describe("SavedProgram, our format", () => {
     ])
   })
 
+  it("as many differences as there are, of which the message names the first", () => {
+    const other = edited((file) => {
+      file.predictors[0].signature.inputs = Array.makeBy(200_000, (n) => ({ name: `n${n}`, type: "string" }))
+    })
+    const error = Either.getOrThrow(Either.flip(SavedProgram.decode(other, rag)))
+    assert.isAbove(error.problems.length, 199_999)
+    assert.isBelow(error.message.length, 2_000)
+    assert.match(error.message, /and \d+ more$/)
+  })
+
   it("optional and required are different types", () => {
     const result = SavedProgram.decode(text(Predict.make("a?: int -> b")), Predict.make("a: int -> b"))
     assert.deepStrictEqual(descriptions(result), [
@@ -909,6 +919,12 @@ describe("SavedProgram, state files of DSPy for another program", () => {
     assert.deepStrictEqual(kinds(SavedProgram.fromDspy("{", pair)), [["syntax"]])
   })
 
+  it("says of everything that it does not take, however much it is", () => {
+    const lm = Object.fromEntries(Array.makeBy(200_000, (n) => [`k${n}`, 1]))
+    const { lost } = Either.getOrThrow(reading({ first: { ...state, lm }, second: state, ...versions }))
+    assert.strictEqual(lost.length, 200_000)
+  })
+
   it("takes no state that is not a predictor's, and says so", () => {
     const others = { retrieve: { k: 3 }, flex: { module_src: "…", lm: null }, typescript: true }
     const { lost } = Either.getOrThrow(reading({ first: state, ...others, second: state, ...versions }))
@@ -1032,13 +1048,24 @@ describe("SavedProgram, files", () => {
       })
     ))
 
+  it.effect("that are not UTF-8 are refused, not read with other characters", () =>
+    inDirectory((directory) =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const file = `${directory}/latin1.json`
+        yield* fs.writeFile(file, Buffer.from(text(tuned(qa, { "": { instructions: "Grüße", demos: [] } })), "latin1"))
+        const error = yield* Effect.flip(SavedProgram.load(file, qa))
+        assert.strictEqual(error.message, `The program cannot be loaded from ${file}: the text is not UTF-8`)
+      })
+    ))
+
   it.effect("are not read when they are too large", () =>
     Effect.gen(function*() {
       const error = yield* Effect.flip(SavedProgram.load("huge.json", qa))
       assert.strictEqual(error.message, "The program cannot be loaded from huge.json: it is larger than 16 MiB")
     }).pipe(Effect.provide(FileSystem.layerNoop({
       stat: () => Effect.succeed({ size: FileSystem.Size(16 * 1024 * 1024 + 1) } as FileSystem.File.Info), // only the size is read
-      readFileString: () => Effect.dieMessage("read")
+      readFile: () => Effect.dieMessage("read")
     }))))
 
   it.effect("of DSPy are recognised, and what is not taken from them is logged", () => {

@@ -212,6 +212,15 @@ describe("arguments", () => {
       )
     }))
 
+  it.effect("are refused in few words, however much is wrong", () =>
+    Effect.gen(function*() {
+      const wrong = yield* read({ all: Schema.Array(Schema.Int) }, {
+        all: Array.from({ length: 1000 }, () => "word ".repeat(1000))
+      })
+      assert.isBelow(wrong.length, 5_000)
+      assert.match(wrong, /^all\[0\]: Expected number, actual "word .*; and 980 more$/)
+    }))
+
   it.effect("become what the schemas say: dates, defaults, classes, lists of them", () =>
     Effect.gen(function*() {
       const day = "2024-02-29T00:00:00.000Z"

@@ -69,7 +69,7 @@ export const write = (module: Module.Any): Written => {
         description: `DSPy keeps versions under "metadata", so no predictor can be called that in its files: rename it`
       })
     }
-    lost.push(...unwritable(predictor))
+    for (const part of unwritable(predictor)) lost.push(part)
     const state = written(predictor)
     if (halfCharacter.test(JSON.stringify(state))) {
       problems.push({
@@ -192,8 +192,9 @@ export const read = ({ metadata: _, ...state }: Json.JsonRecord, module: Module.
     }
     if (!places.has(leaf)) places.set(leaf, path)
     const result = readPredictor(predictor, value)
-    lost.push(...result.lost)
-    problems.push(...result.problems)
+    // One by one: there may be more than a call takes arguments.
+    for (const part of result.lost) lost.push(part)
+    for (const problem of result.problems) problems.push(problem)
     if (result.entry !== undefined) entries.set(path, result.entry)
   }
   for (const [path, value] of saved) {

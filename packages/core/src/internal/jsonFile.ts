@@ -19,6 +19,8 @@ export interface Refusal {
 
 export const tooLarge: Refusal = { kind: "size", description: `it is larger than ${maxSize / 1024 / 1024} MiB` }
 
+export const notText: Refusal = { kind: "syntax", description: "the text is not UTF-8" }
+
 export const parse = (text: string): Either.Either<Json, Refusal> => {
   if (text.length > maxSize) return Either.left(tooLarge)
   const refused = scan(text)

@@ -3,6 +3,7 @@
  */
 import * as ParseResult from "effect/ParseResult"
 import type { Problem } from "../SavedProgram.ts"
+import { cut } from "./listed.ts"
 
 /** A predictor in a sentence. */
 export const named = (path: string): string => path === "" ? "bare predictor" : `predictor "${path}"`
@@ -16,9 +17,6 @@ export const schemaProblems = (error: ParseResult.ParseError, path?: string): Re
       ...(path === undefined ? {} : { path }),
       description: [...(path === undefined ? [] : [named(path)]), ...place(issue.path), cut(issue.message)].join(": ")
     }))
-
-// It quotes the value, of whatever length.
-const cut = (message: string): string => message.length > 200 ? `${message.slice(0, 200)}…` : message
 
 // `predictors[0].path`; nothing for the whole
 const place = (path: ReadonlyArray<PropertyKey>): ReadonlyArray<string> => {
