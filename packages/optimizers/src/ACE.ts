@@ -115,13 +115,7 @@ export const modules: Modules = { reflect: Predict.make(Reflect), curate: Predic
 // =============================================================================
 
 /**
- * - `maxEpochs`: how often the training set is gone through, 1 by default. From
- *   the second time on it goes on from the best playbook so far.
- * - `batchSize`: training examples that are run and reflected on side by side
- *   before the playbook is changed, 8 by default. Smaller batches learn in more
- *   steps and take longer.
- * - `maxSectionSize`: bullets that a section may have, 25 by default.
- * - `modules`: what the prompt model is asked, `modules` by default.
+ * What `ACE` takes.
  *
  * @since 0.1.0
  * @category models
@@ -129,9 +123,20 @@ export const modules: Modules = { reflect: Predict.make(Reflect), curate: Predic
 export interface Options<In, Labels, Out, E, R, R2 = never>
   extends Optimizer.Options<In, Labels, Out, E, R>, Optimizer.Prompted<R2>
 {
+  /**
+   * How often the training set is gone through, 1 by default. From the second
+   * time on it goes on from the best playbook so far.
+   */
   readonly maxEpochs?: number | undefined
+  /**
+   * Training examples that are run and reflected on side by side before the
+   * playbook is changed, 8 by default. Smaller batches learn in more steps and
+   * take longer.
+   */
   readonly batchSize?: number | undefined
+  /** Bullets that a section may have, 25 by default. */
   readonly maxSectionSize?: number | undefined
+  /** What the prompt model is asked, `modules` by default. */
   readonly modules?: Partial<Modules> | undefined
 }
 

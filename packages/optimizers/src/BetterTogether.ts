@@ -35,20 +35,20 @@ import * as Optimizer from "./Optimizer.ts"
 export type Shared<In, Labels, Out, E, R> = Omit<Optimizer.Options<In, Labels, Out, E, R>, "testset">
 
 /**
- * - `optimizers`: by name, the optimizers that take part.
- * - `strategy`: their names in the order in which they run, with ` -> ` between
- *   them; by default each of them once.
+ * What `BetterTogether` takes.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options<M, In, Labels, Out, E, R, R2> extends Optimizer.Options<In, Labels, Out, E, R> {
+  /** By name, the optimizers that take part. */
   readonly optimizers: {
     readonly [name: string]: (
       module: M,
       shared: Shared<In, Labels, Out, E, R>
     ) => Stream.Stream<Optimizer.OptimizerEvent<M>, Optimizer.OptimizerError, R2>
   }
+  /** Their names in the order in which they run, with ` -> ` between them; by default each of them once. */
   readonly strategy?: string | undefined
 }
 

@@ -16,31 +16,35 @@ import * as search from "./internal/search.ts"
 import type * as Optimizer from "./Optimizer.ts"
 
 /**
- * - `teacher`: a program with the same predictors, such as the module with a
- *   stronger model (`Module.provideModel`) or one that was compiled before. One
- *   without demonstrations is first given labelled ones, never those of the
- *   example it is run on.
- * - `maxBootstrappedDemos`: accepted runs to look for, 4 by default.
- * - `maxLabeledDemos`: up to how many demonstrations labelled examples are added;
- *   16 by default.
- * - `maxRounds`: how often an example is tried, 1 by default. From the second
- *   round on with temperature 1 and a rollout of its own.
- * - `metricThreshold`: the score from which on a run is accepted; without it,
- *   anything above 0.
- * - `schedule`: `parallel` (the default) runs as many examples at once as
- *   demonstrations are still wanted, and more where there is room; `classical`
- *   one after the other, as DSPy does, so that no run is in vain. Both find the
- *   same.
+ * What `BootstrapFewShot` takes.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options<In, Labels, Out, E, R, R2 = never> extends Optimizer.Options<In, Labels, Out, E, R> {
+  /**
+   * A program with the same predictors, such as the module with a stronger model
+   * (`Module.provideModel`) or one that was compiled before. One without
+   * demonstrations is first given labelled ones, never those of the example it
+   * is run on.
+   */
   readonly teacher?: Module.Module<In, Out, unknown, R2> | undefined
+  /** Accepted runs to look for, 4 by default. */
   readonly maxBootstrappedDemos?: number | undefined
+  /** Up to how many demonstrations labelled examples are added; 16 by default. */
   readonly maxLabeledDemos?: number | undefined
+  /**
+   * How often an example is tried, 1 by default. From the second round on with
+   * temperature 1 and a rollout of its own.
+   */
   readonly maxRounds?: number | undefined
+  /** The score from which on a run is accepted; without it, anything above 0. */
   readonly metricThreshold?: number | undefined
+  /**
+   * `parallel` (the default) runs as many examples at once as demonstrations are
+   * still wanted, and more where there is room; `classical` one after the other,
+   * as DSPy does, so that no run is in vain. Both find the same.
+   */
   readonly schedule?: "parallel" | "classical" | undefined
 }
 

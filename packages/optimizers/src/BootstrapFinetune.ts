@@ -139,14 +139,6 @@ export class NotInChat extends Schema.TaggedError<NotInChat>("@effect-dspy/optim
 /**
  * - `trainset`, `metric`, `seed`, `concurrency`, `budget`, `maxFailureRate`: as
  *   of every optimizer. Without a metric every answer is accepted.
- * - `teachers`: programs of the same parts that solve the examples, each all of
- *   them; by default the module itself.
- * - `metricThreshold`: the score from which on a run is accepted; without it,
- *   anything above 0.
- * - `multitask`: one data set for all predictors (the default), or one for each.
- * - `excludeDemos`: leaves the module's demonstrations out of the conversations;
- *   false by default.
- * - `adapter`: the one that the tuned program will use, `ChatAdapter` by default.
  *
  * @since 0.1.0
  * @category models
@@ -155,10 +147,15 @@ export interface Options<In, Labels, Out, E, R, R2 = never>
   extends Omit<Optimizer.Options<In, Labels, Out, E, R>, "valset" | "testset" | "metric">
 {
   readonly metric?: Optimizer.Options<In, Labels, Out, E, R>["metric"] | undefined
+  /** Programs of the same parts that solve the examples, each all of them; by default the module itself. */
   readonly teachers?: ReadonlyArray<Module.Module<In, Out, unknown, R2>> | undefined
+  /** The score from which on a run is accepted; without it, anything above 0. */
   readonly metricThreshold?: number | undefined
+  /** One data set for all predictors (the default), or one for each. */
   readonly multitask?: boolean | undefined
+  /** Leaves the module's demonstrations out of the conversations; false by default. */
   readonly excludeDemos?: boolean | undefined
+  /** The one that the tuned program will use, `ChatAdapter` by default. */
   readonly adapter?: Adapter.Adapter | undefined
 }
 

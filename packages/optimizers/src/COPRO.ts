@@ -26,17 +26,7 @@ import type * as Optimizer from "./Optimizer.ts"
 import * as Proposer from "./Proposer.ts"
 
 /**
- * - `breadth`: how many instructions are tried for each predictor in each round,
- *   at least 2; 10 by default. In the first round one of them is the original.
- * - `depth`: how many rounds; 3 by default.
- * - `initTemperature`: how freely the prompt model writes; 1 by default, the most
- *   that all providers take.
- * - `schedule`: `racing` (the default) measures instructions on a growing part of
- *   the selection examples and lets go of those that will not win: two thirds of
- *   the runs, in up to three turns. With a `concurrency` that has room for all of
- *   them at once it takes all of them in one. `classical` measures all of
- *   them on all examples, and with several predictors measures earlier ones again
- *   beside what the others have become, as DSPy does.
+ * What `COPRO` takes.
  *
  * @since 0.1.0
  * @category models
@@ -44,9 +34,23 @@ import * as Proposer from "./Proposer.ts"
 export interface Options<In, Labels, Out, E, R, R2 = never>
   extends Optimizer.Options<In, Labels, Out, E, R>, Optimizer.Prompted<R2>
 {
+  /**
+   * How many instructions are tried for each predictor in each round, at least
+   * 2; 10 by default. In the first round one of them is the original.
+   */
   readonly breadth?: number | undefined
+  /** How many rounds; 3 by default. */
   readonly depth?: number | undefined
+  /** How freely the prompt model writes; 1 by default, the most that all providers take. */
   readonly initTemperature?: number | undefined
+  /**
+   * `racing` (the default) measures instructions on a growing part of the
+   * selection examples and lets go of those that will not win: two thirds of the
+   * runs, in up to three turns. With a `concurrency` that has room for all of
+   * them at once it takes all of them in one. `classical` measures all of them
+   * on all examples, and with several predictors measures earlier ones again
+   * beside what the others have become, as DSPy does.
+   */
   readonly schedule?: "racing" | "classical" | undefined
 }
 

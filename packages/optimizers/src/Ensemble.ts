@@ -17,18 +17,20 @@ import * as rng from "./internal/rng.ts"
 import type * as Optimizer from "./Optimizer.ts"
 
 /**
- * - `reduce`: makes one answer of those of the members that answered, in their
- *   order; by default the one most agree on, as `Majority.of` finds it.
- * - `size`: how many members are asked, a different choice for every input, the
- *   same for the same input; all by default.
- * - `seed`: of that choice, 0 by default.
+ * What `Ensemble` takes.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options<Out> {
+  /**
+   * Makes one answer of those of the members that answered, in their order; by
+   * default the one most agree on, as `Majority.of` finds it.
+   */
   readonly reduce?: ((outputs: readonly [Out, ...Array<Out>]) => Out) | undefined
+  /** How many members are asked, a different choice for every input, the same for the same input; all by default. */
   readonly size?: number | undefined
+  /** Of that choice, 0 by default. */
   readonly seed?: number | undefined
 }
 

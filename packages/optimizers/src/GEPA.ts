@@ -88,47 +88,16 @@ export const instructionProposer: InstructionProposer = reflection.proposer
 /**
  * How long to search is said by exactly one of these:
  *
- * - `maxMetricCalls`: runs of the program on one example each, at least as many
- *   as there are selection examples. It is never exceeded. What measuring on the
- *   test set takes comes on top.
- * - `maxFullEvals`: the same in units of all training and selection examples.
- * - `auto`: `light`, `medium` or `heavy`, a number of runs as in DSPy, which grows
- *   with the selection examples and the predictors. The racing schedule makes do
- *   with four fifths of it.
- *
  * The search ends before that when nothing new came up in as many iterations as go
  * through the training examples once: the model that reflects repeats itself, or
  * all these examples have the score 1.
  *
  * The others:
  *
- * - `schedule`: `racing` (the default) accepts a child that did better on what it
- *   was made from and is not behind its parent on a few selection examples, the
- *   same ones for all; who leads is measured on more and more of them, and the
- *   best in the end on all. The best so far lags behind what was found, so that a
- *   `budget` of time is a better end than cutting off the stream. `classical`
- *   accepts a child by the sum of its scores on one minibatch, and measures all
- *   that are accepted on all selection examples at once.
- * - `proposals`: children made side by side in each iteration, 2 by default and 1
- *   with the classical schedule.
- * - `reflectionMinibatchSize`: training examples that a child is made from, 3 by
- *   default.
- * - `candidateSelectionStrategy`: what children are made of. `pareto` (the
- *   default) draws candidates as often as they are best at an example,
- *   `currentBest` takes the best on average, `epsilonGreedy` that one or, one time
- *   in ten, any.
- * - `componentSelector`: whether children change one predictor, each in its turn
- *   (`roundRobin`, the default), or `all`.
- * - `skipPerfectScore`: whether nothing is made of examples that all have the
- *   score 1; so by default.
  * - `useMerge`, `maxMergeInvocations`: whether candidates that changed different
  *   predictors are merged (so by default), and how many merges are accepted, 5 by
  *   default.
  * - `promptModel`: the model that reflects; a strong one pays off.
- * - `instructionProposer`: what it is asked, `instructionProposer` by default.
- * - `stopAtScore`: ends the search with a candidate whose mean on all selection
- *   examples is at least this.
- * - `patience`: ends the search after so many iterations without a new best.
  *
  * @since 0.1.0
  * @category models
@@ -136,19 +105,51 @@ export const instructionProposer: InstructionProposer = reflection.proposer
 export interface Options<In, Labels, Out, E, R, R2 = never>
   extends Optimizer.Options<In, Labels, Out, E, R>, Optimizer.Prompted<R2>
 {
+  /**
+   * `light`, `medium` or `heavy`, a number of runs as in DSPy, which grows with
+   * the selection examples and the predictors. The racing schedule makes do with
+   * four fifths of it.
+   */
   readonly auto?: "light" | "medium" | "heavy" | undefined
+  /** The same in units of all training and selection examples. */
   readonly maxFullEvals?: number | undefined
+  /**
+   * Runs of the program on one example each, at least as many as there are
+   * selection examples. It is never exceeded. What measuring on the test set
+   * takes comes on top.
+   */
   readonly maxMetricCalls?: number | undefined
+  /**
+   * `racing` (the default) accepts a child that did better on what it was made
+   * from and is not behind its parent on a few selection examples, the same ones
+   * for all; who leads is measured on more and more of them, and the best in the
+   * end on all. The best so far lags behind what was found, so that a `budget`
+   * of time is a better end than cutting off the stream. `classical` accepts a
+   * child by the sum of its scores on one minibatch, and measures all that are
+   * accepted on all selection examples at once.
+   */
   readonly schedule?: "racing" | "classical" | undefined
+  /** Children made side by side in each iteration, 2 by default and 1 with the classical schedule. */
   readonly proposals?: number | undefined
+  /** Training examples that a child is made from, 3 by default. */
   readonly reflectionMinibatchSize?: number | undefined
+  /**
+   * What children are made of. `pareto` (the default) draws candidates as often
+   * as they are best at an example, `currentBest` takes the best on average,
+   * `epsilonGreedy` that one or, one time in ten, any.
+   */
   readonly candidateSelectionStrategy?: "pareto" | "currentBest" | "epsilonGreedy" | undefined
+  /** Whether children change one predictor, each in its turn (`roundRobin`, the default), or `all`. */
   readonly componentSelector?: "roundRobin" | "all" | undefined
+  /** Whether nothing is made of examples that all have the score 1; so by default. */
   readonly skipPerfectScore?: boolean | undefined
   readonly useMerge?: boolean | undefined
   readonly maxMergeInvocations?: number | undefined
+  /** What it is asked, `instructionProposer` by default. */
   readonly instructionProposer?: InstructionProposer | undefined
+  /** Ends the search with a candidate whose mean on all selection examples is at least this. */
   readonly stopAtScore?: number | undefined
+  /** Ends the search after so many iterations without a new best. */
   readonly patience?: number | undefined
 }
 

@@ -29,20 +29,21 @@ import type * as Optimizer from "./Optimizer.ts"
 /**
  * Those of `BootstrapFewShot`, and:
  *
- * - `numCandidates`: how many sets of rules are tried, 10 by default.
- * - `numRules`: how many rules a set should have, 10 by default.
- * - `schedule`: `racing` (the default) measures sets on a growing part of the
- *   selection examples and lets go of those that will not win; `classical`
- *   measures all of them on all examples, as DSPy does.
- *
  * @since 0.1.0
  * @category models
  */
 export interface Options<In, Labels, Out, E, R, R2 = never>
   extends Omit<BootstrapFewShot.Options<In, Labels, Out, E, R, R2>, "schedule">, Optimizer.Prompted<R2>
 {
+  /** How many sets of rules are tried, 10 by default. */
   readonly numCandidates?: number | undefined
+  /** How many rules a set should have, 10 by default. */
   readonly numRules?: number | undefined
+  /**
+   * `racing` (the default) measures sets on a growing part of the selection
+   * examples and lets go of those that will not win; `classical` measures all of
+   * them on all examples, as DSPy does.
+   */
   readonly schedule?: "racing" | "classical" | undefined
 }
 

@@ -88,19 +88,7 @@ export const events = <M extends Module.Any, In, Out, Labels, E = never, R = nev
     attempts: all * bootstrapping.maxRounds,
     body: (run) =>
       run.trials([
-        {
-          origin: "labeled",
-          propose: Effect.sync(() => ({
-            runs: [],
-            parameters: fewShot.labeled(run, {
-              parameters: run.given,
-              trainset: options.trainset,
-              k: all,
-              sample: false,
-              place: "labeled"
-            })
-          }))
-        },
+        fewShot.labeledPlan(run, { trainset: options.trainset, k: all, sample: false }),
         {
           origin: "bootstrapped",
           propose: fewShot.bootstrapper(run, options.trainset, bootstrapping).propose({

@@ -7,7 +7,7 @@
  * @since 0.1.0
  */
 import type * as Module from "@effect-dspy/core/Module"
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import type * as Stream from "effect/Stream"
 import * as fewShot from "./internal/fewShot.ts"
 import * as search from "./internal/search.ts"
@@ -46,20 +46,7 @@ export const events = <M extends Module.Any, In, Out, Labels, E = never, R = nev
     check: fewShot.count("k", k, 0),
     trials: 2,
     attempts: 0,
-    body: (run) =>
-      run.trials([{
-        origin: "labeled",
-        propose: Effect.sync(() => ({
-          runs: [],
-          parameters: fewShot.labeled(run, {
-            parameters: run.given,
-            trainset: options.trainset,
-            k,
-            sample,
-            place: "labeled"
-          })
-        }))
-      }])
+    body: (run) => run.trials([fewShot.labeledPlan(run, { trainset: options.trainset, k, sample })])
   })
 }
 

@@ -61,23 +61,9 @@ export type Schedule = "racing" | "classical"
 /**
  * How much is tried:
  *
- * - `auto`: `light` unless `numCandidates` and `numTrials` are given. It also says
- *   how many examples are selected on at most, a random sample: 100, 300 or 1000.
- * - `numCandidates`: instructions and sets of demonstrations for each predictor;
- *   with `numTrials` in place of `auto`.
- * - `numTrials`: how many combinations the classical schedule tries, from which
- *   follows what the other one may spend.
- * - `mode`: what is tuned, `joint` by default. With both maxima of demonstrations 0
- *   that is `instructions`.
- * - `schedule`: `racing` (the default), which takes at most four fifths of the runs
- *   that the `classical` one can be expected to take, and chooses among twice as
- *   many instructions.
- *
  * Demonstrations:
  *
  * - `maxBootstrappedDemos` and `maxLabeledDemos`: 4 each by default.
- * - `metricThreshold`: the score from which on a run of the teacher is accepted;
- *   without it, anything above 0.
  *
  * Instructions, as in `Proposer`: `programAwareProposer`, `dataAwareProposer`,
  * `tipAwareProposer`, `fewshotAwareProposer`, `programDescription`,
@@ -86,23 +72,30 @@ export type Schedule = "racing" | "classical"
  *
  * The classical schedule:
  *
- * - `minibatch`: whether a trial is of a random part of the selection examples. By
- *   default with `auto` if there are more than 50 of them, otherwise always.
- * - `minibatchSize`: 35 by default.
- * - `minibatchFullEvalSteps`: after how many trials the best is measured in full;
- *   5 by default.
- *
  * @since 0.1.0
  * @category models
  */
 export interface Settings {
+  /**
+   * `light` unless `numCandidates` and `numTrials` are given. It also says how
+   * many examples are selected on at most, a random sample: 100, 300 or 1000.
+   */
   readonly auto?: Auto | undefined
+  /** Instructions and sets of demonstrations for each predictor; with `numTrials` in place of `auto`. */
   readonly numCandidates?: number | undefined
+  /** How many combinations the classical schedule tries, from which follows what the other one may spend. */
   readonly numTrials?: number | undefined
+  /** What is tuned, `joint` by default. With both maxima of demonstrations 0 that is `instructions`. */
   readonly mode?: Mode | undefined
+  /**
+   * `racing` (the default), which takes at most four fifths of the runs that the
+   * `classical` one can be expected to take, and chooses among twice as many
+   * instructions.
+   */
   readonly schedule?: Schedule | undefined
   readonly maxBootstrappedDemos?: number | undefined
   readonly maxLabeledDemos?: number | undefined
+  /** The score from which on a run of the teacher is accepted; without it, anything above 0. */
   readonly metricThreshold?: number | undefined
   readonly programAwareProposer?: boolean | undefined
   readonly dataAwareProposer?: boolean | undefined
@@ -112,8 +105,14 @@ export interface Settings {
   readonly viewDataBatchSize?: number | undefined
   readonly initTemperature?: number | undefined
   readonly proposer?: Partial<Proposer.Modules> | undefined
+  /**
+   * Whether a trial is of a random part of the selection examples. By default
+   * with `auto` if there are more than 50 of them, otherwise always.
+   */
   readonly minibatch?: boolean | undefined
+  /** 35 by default. */
   readonly minibatchSize?: number | undefined
+  /** After how many trials the best is measured in full; 5 by default. */
   readonly minibatchFullEvalSteps?: number | undefined
 }
 

@@ -35,37 +35,43 @@ import type { JournalError } from "./Journal.ts"
 /**
  * What every optimizer takes.
  *
- * - `trainset`: what demonstrations are made of.
- * - `valset`: what candidates are selected on; without it the training set, and
- *   then each example is scored without its own demonstrations.
- * - `testset`: what the winner and the module as given are measured on in the
- *   end. Without it the score is the one the winner was selected by, which
- *   flatters it, and is marked so. Here and in `valset` an example that is listed
- *   twice counts once.
- * - `seed`: 0 by default.
- * - `concurrency`: how many runs of the program are under way at once;
- *   `Module.window` by default.
- * - `budget`: what the run may spend, a limit or a budget that is shared with
- *   others. Its end is the end of the run, with the best so far. What is needed
- *   to measure the winner on the test set is put aside, but for time. Runs are
- *   supposed to take what the dearest so far took: only one that takes more can
- *   overdraw it. A resumed run counts what it had spent before. The model must not
- *   draw on the same budget by a policy, or each call is paid twice.
- * - `maxFailureRate`: the share of the latest runs of the program, 10 to 50 of them,
- *   that may fail by the model's or the metric's doing, and of the latest questions
- *   to the prompt model; 0.5 by default.
- *
  * @since 0.1.0
  * @category models
  */
 export interface Options<In, Labels, Out, E, R> {
+  /** What demonstrations are made of. */
   readonly trainset: ReadonlyArray<Example<In, Labels>>
+  /**
+   * What candidates are selected on; without it the training set, and then each
+   * example is scored without its own demonstrations.
+   */
   readonly valset?: ReadonlyArray<Example<In, Labels>> | undefined
+  /**
+   * What the winner and the module as given are measured on in the end. Without
+   * it the score is the one the winner was selected by, which flatters it, and
+   * is marked so. Here and in `valset` an example that is listed twice counts
+   * once.
+   */
   readonly testset?: ReadonlyArray<Example<In, Labels>> | undefined
   readonly metric: Metric<In, Labels, Out, E, R>
+  /** 0 by default. */
   readonly seed?: number | undefined
+  /** How many runs of the program are under way at once; `Module.window` by default. */
   readonly concurrency?: number | undefined
+  /**
+   * What the run may spend, a limit or a budget that is shared with others. Its
+   * end is the end of the run, with the best so far. What is needed to measure
+   * the winner on the test set is put aside, but for time. Runs are supposed to
+   * take what the dearest so far took: only one that takes more can overdraw it.
+   * A resumed run counts what it had spent before. The model must not draw on
+   * the same budget by a policy, or each call is paid twice.
+   */
   readonly budget?: Budget.Limits | Budget.Service | undefined
+  /**
+   * The share of the latest runs of the program, 10 to 50 of them, that may fail
+   * by the model's or the metric's doing, and of the latest questions to the
+   * prompt model; 0.5 by default.
+   */
   readonly maxFailureRate?: number | undefined
 }
 

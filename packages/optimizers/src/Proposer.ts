@@ -201,32 +201,31 @@ export const direct: Ask<never, LanguageModel.LanguageModel> = ({ input, module,
   )
 
 /**
- * - `dataAwareProposer`: whether the data is summarized; on by default.
- * - `programAwareProposer`: whether the program is described; on by default.
- * - `fewshotAwareProposer`: whether worked examples are shown; on by default.
- * - `tipAwareProposer`: whether a tip is drawn for each proposal; on by default.
- * - `programDescription`: what the program is for, in place of a description by
- *   the model.
- * - `viewDataBatchSize`: how many examples notes are taken on at once; 10 by
- *   default. At most ten such samples are seen.
- * - `initTemperature`: of the writing of instructions; 1 by default.
- * - `modules`: what is asked, `modules` by default.
- * - `seed`: of samples, tips and rollouts; 0 by default.
- * - `concurrency`: how many questions are under way at once; unbounded by default.
+ * What `Proposer` takes.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
+  /** Whether the data is summarized; on by default. */
   readonly dataAwareProposer?: boolean | undefined
+  /** Whether the program is described; on by default. */
   readonly programAwareProposer?: boolean | undefined
+  /** Whether worked examples are shown; on by default. */
   readonly fewshotAwareProposer?: boolean | undefined
+  /** Whether a tip is drawn for each proposal; on by default. */
   readonly tipAwareProposer?: boolean | undefined
+  /** What the program is for, in place of a description by the model. */
   readonly programDescription?: string | undefined
+  /** How many examples notes are taken on at once; 10 by default. At most ten such samples are seen. */
   readonly viewDataBatchSize?: number | undefined
+  /** Of the writing of instructions; 1 by default. */
   readonly initTemperature?: number | undefined
+  /** What is asked, `modules` by default. */
   readonly modules?: Partial<Modules> | undefined
+  /** Of samples, tips and rollouts; 0 by default. */
   readonly seed?: number | undefined
+  /** How many questions are under way at once; unbounded by default. */
   readonly concurrency?: number | "unbounded" | undefined
 }
 

@@ -117,18 +117,8 @@ export const events = <M extends Module.Any, In, Out, Labels, E = never, R = nev
             }
           case -2:
             return {
-              origin: "labeled",
               seed,
-              propose: Effect.sync(() => ({
-                runs: [],
-                parameters: fewShot.labeled(run, {
-                  parameters: run.given,
-                  trainset: options.trainset,
-                  k: maxLabeledDemos,
-                  sample: labeledSample,
-                  place: "labeled"
-                })
-              }))
+              ...fewShot.labeledPlan(run, { trainset: options.trainset, k: maxLabeledDemos, sample: labeledSample })
             }
           case -1:
             return {

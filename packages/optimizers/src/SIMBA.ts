@@ -32,20 +32,9 @@ import * as simba from "./internal/simba.ts"
 import type * as Optimizer from "./Optimizer.ts"
 
 /**
- * - `bsize`: on how many training examples each step works, 32 by default; all
- *   of them if there are fewer.
- * - `numCandidates`: how often each of these is tried, and how many of the best
- *   programs are built on; 6 by default. A step makes one candidate more.
- * - `maxSteps`: 8 by default.
- * - `maxDemos`: about how many demonstrations a predictor has at most, 4 by
- *   default: the more there are, the more likely old ones make room. With 0 only
- *   rules are written.
- * - `demoInputFieldMaxlen`: how many characters of an input a demonstration
- *   shows, 100,000 by default.
  * - `temperatureForSampling`, `temperatureForCandidates`: how strongly better
  *   programs are preferred for runs and for being built on; 0.2 by default, where
  *   a program 20 points better is preferred e times.
- * - `schedule`: `racing` (the default) or `classical`, which works as DSPy does.
  *
  * @since 0.1.0
  * @category models
@@ -53,13 +42,26 @@ import type * as Optimizer from "./Optimizer.ts"
 export interface Options<In, Labels, Out, E, R, R2 = never>
   extends Optimizer.Options<In, Labels, Out, E, R>, Optimizer.Prompted<R2>
 {
+  /** On how many training examples each step works, 32 by default; all of them if there are fewer. */
   readonly bsize?: number | undefined
+  /**
+   * How often each of these is tried, and how many of the best programs are
+   * built on; 6 by default. A step makes one candidate more.
+   */
   readonly numCandidates?: number | undefined
+  /** 8 by default. */
   readonly maxSteps?: number | undefined
+  /**
+   * About how many demonstrations a predictor has at most, 4 by default: the
+   * more there are, the more likely old ones make room. With 0 only rules are
+   * written.
+   */
   readonly maxDemos?: number | undefined
+  /** How many characters of an input a demonstration shows, 100,000 by default. */
   readonly demoInputFieldMaxlen?: number | undefined
   readonly temperatureForSampling?: number | undefined
   readonly temperatureForCandidates?: number | undefined
+  /** `racing` (the default) or `classical`, which works as DSPy does. */
   readonly schedule?: "racing" | "classical" | undefined
 }
 

@@ -46,28 +46,31 @@ export interface Trial {
 }
 
 /**
- * - `nStartupTrials`: up to how many finished trials choices are drawn evenly;
- *   10 by default.
- * - `nEiCandidates`: how many choices are drawn from the good ones to take the
- *   best of; 24 by default.
- * - `gamma`: how many of so many trials are good; `gamma` by default.
- * - `weights`: what so many trials weigh, oldest first; `weights` by default.
- * - `priorWeight`: the weight of the even distribution beside them; 1 by default.
- * - `constantLiar`: whether a running trial counts as one that turned out bad, so
- *   that trials which run at once keep apart; on by default.
- * - `exclude`: choices that are not proposed, such as those about which everything
- *   is known; none by default, and then what was tried may be proposed again.
+ * What `Tpe` takes.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
+  /** Up to how many finished trials choices are drawn evenly; 10 by default. */
   readonly nStartupTrials?: number | undefined
+  /** How many choices are drawn from the good ones to take the best of; 24 by default. */
   readonly nEiCandidates?: number | undefined
+  /** How many of so many trials are good; `gamma` by default. */
   readonly gamma?: ((trials: number) => number) | undefined
+  /** What so many trials weigh, oldest first; `weights` by default. */
   readonly weights?: ((trials: number) => ReadonlyArray<number>) | undefined
+  /** The weight of the even distribution beside them; 1 by default. */
   readonly priorWeight?: number | undefined
+  /**
+   * Whether a running trial counts as one that turned out bad, so that trials
+   * which run at once keep apart; on by default.
+   */
   readonly constantLiar?: boolean | undefined
+  /**
+   * Choices that are not proposed, such as those about which everything is
+   * known; none by default, and then what was tried may be proposed again.
+   */
   readonly exclude?: Iterable<Choices> | undefined
 }
 

@@ -14,7 +14,7 @@ import * as Optimizer from "../Optimizer.ts"
 import * as ordered from "./ordered.ts"
 import * as rng from "./rng.ts"
 import { Exhausted, type Run, unlessExhausted } from "./runs.ts"
-import type { Proposed, Search } from "./search.ts"
+import type { Plan, Proposed, Search } from "./search.ts"
 
 type AnyExample = Example<unknown, unknown>
 
@@ -123,6 +123,22 @@ export const labeled = <In, Out, R>(
       ? rng.at(search.seed, options.place, path).sample(demos, options.k)
       : demos.slice(0, options.k)
   })
+
+/** The candidate with labelled demonstrations. */
+export const labeledPlan = <In, Out, R>(
+  search: Search<In, Out, R>,
+  options: {
+    readonly trainset: ReadonlyArray<AnyExample>
+    readonly k: number
+    readonly sample: boolean
+  }
+): Plan => ({
+  origin: "labeled",
+  propose: Effect.sync(() => ({
+    runs: [],
+    parameters: labeled(search, { ...options, parameters: search.given, place: "labeled" })
+  }))
+})
 
 /** The parameters without demonstrations. */
 export const bare = (parameters: Parameters.Parameters): Parameters.Parameters => withDemos(parameters, () => [])
