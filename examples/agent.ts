@@ -45,7 +45,8 @@ const order = Tool.make("order", {
 
 const clerk = ReAct.make("order -> reply, total: number", { tools: [lookUp, multiply, order], maxIters: 6 })
 
-// What a model would answer, one after the other. It looks up two items at once, and mistakes a name.
+// What a model would answer, one after the other. It looks up two items at once, mistakes a name, and submits a total that is
+// no number before it submits one that is.
 const use = (thought: string, ...calls: ReadonlyArray<readonly [name: string, args: { [name: string]: unknown }]>) =>
   TestLanguageModel.toolCalls(
     calls.map(([name, args]) => ({ name, arguments: JSON.stringify(args) })),
@@ -59,16 +60,15 @@ const Model = TestLanguageModel.layer([
     "order",
     { item: "desk", count: 1 }
   ]),
-  use("The desk has to wait.", ["finish", {}]),
-  TestLanguageModel.fields({
-    reasoning: "There are 3 lamps left at 40 each, and no desk.",
+  use("The desk has to wait.", ["submit", {
     reply: "Two lamps are on their way. There is no desk left.",
-    total: 80
-  })
+    total: "a lot"
+  }]),
+  use("The total is a number.", ["submit", { reply: "Two lamps are on their way. There is no desk left.", total: 80 }])
 ])
 
 const program = Effect.gen(function*() {
-  const { reply, termination, total } = yield* clerk({ order: "Two lamps and a desk, please." }).pipe(
+  const { reply, termination, total, trajectory } = yield* clerk({ order: "Two lamps and a desk, please." }).pipe(
     // What happens, as it happens.
     ModuleEvent.listen({
       deltas: false,
@@ -85,6 +85,9 @@ const program = Effect.gen(function*() {
         }, { discard: true })
     })
   )
+  for (const { observation, tool } of trajectory) {
+    if (tool === "submit" && observation !== "") yield* Console.log(observation)
+  }
   yield* Console.log(`${reply} That makes ${total}. (${termination})`)
 })
 

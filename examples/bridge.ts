@@ -18,11 +18,10 @@ const Model = TestLanguageModel.layer([
   TestLanguageModel.toolCalls([{ name: "describe", arguments: { numbers: [7] } }]),
   TestLanguageModel.toolCalls([{ name: "describe", arguments: { numbers: [2, 3, 5, 7, 11] } }]),
   TestLanguageModel.toolCalls([{ name: "factors", arguments: { number: 2310 } }]),
-  TestLanguageModel.toolCalls([{ name: "finish", arguments: {} }]),
-  TestLanguageModel.fields({
-    reasoning: "Both tools have answered.",
-    answer: "Their mean is 5.6, and 2310 is their product."
-  })
+  TestLanguageModel.toolCalls([{
+    name: "submit",
+    arguments: { answer: "Their mean is 5.6, and 2310 is their product." }
+  }])
 ])
 
 const program = Effect.gen(function*() {

@@ -19,7 +19,10 @@ const rateOf = Tool.make("rate_of", {
     Object.hasOwn(rates, currency) ? Effect.succeed(rates[currency]) : Effect.fail(`there is no currency ${currency}`)
 })
 
-const account = ProgramOfThought.make("invoices: string[], question -> answer, total: number", { tools: [rateOf] })
+const account = ProgramOfThought.make("invoices: string[], question -> answer, total: number", {
+  tools: [rateOf],
+  sandbox: { timeout: "2 seconds" }
+})
 
 const written = (reasoning: string, generated_code: string) => TestLanguageModel.fields({ reasoning, generated_code })
 
@@ -50,14 +53,14 @@ submit(Math.round(100 * euros.reduce((a, b) => a + b)) / 100)
 ])
 
 const program = Effect.gen(function*() {
-  const { answer, total, trajectory } = yield* account({
+  const { answer, termination, total, trajectory } = yield* account({
     invoices: ["120.50 EUR", "80 USD", "128.21 GBP"],
     question: "What do the invoices amount to in euros?"
   })
-  for (const { code, failed, output } of trajectory) {
-    yield* Console.log(`${code}\n${failed ? "! " : "> "}${output}\n`)
+  for (const { code, failed, observation } of trajectory) {
+    yield* Console.log(`${code}\n${failed ? "! " : "> "}${observation}\n`)
   }
-  yield* Console.log(`${answer} (${total})`)
+  yield* Console.log(`${answer} (${total}, ${termination})`)
 })
 
 program.pipe(Effect.provide(Layer.merge(Model, QuickJsSandbox.layer)), NodeRuntime.runMain)
