@@ -88,18 +88,17 @@ export type Answer<S extends Signature.Any, S1 extends Step> = Types.Simplify<
 >
 
 /**
- * - `tools`: what may be used. What they need and what ends the program appears
- *   in the type of the module.
- * - `maxIters`: how many rounds at most.
- * - `maxOutput`: how many characters of each observation the model reads; of a
- *   longer one the middle is left out.
+ * What every agent takes.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options<Tools extends ReadonlyArray<Tool.Any>> extends Predict.Options {
+  /** What may be used. What they need and what ends the program appears in the type of the module. */
   readonly tools?: Tools | undefined
+  /** How many rounds at most. */
   readonly maxIters?: number | undefined
+  /** How many characters of each observation the model reads; of a longer one the middle is left out. */
   readonly maxOutput?: number | undefined
 }
 

@@ -22,14 +22,15 @@ export interface Check<in In, in Out, out E = never, out R = never> {
 }
 
 /**
- * - `check`: what is wrong with an output.
- * - `retries`: how often the program is asked again, 2 by default.
+ * What `Assert` takes.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options<in In, in Out, out E = never, out R = never> {
+  /** What is wrong with an output. */
   readonly check: Check<In, Out, E, R>
+  /** How often the program is asked again, 2 by default. */
   readonly retries?: number | undefined
 }
 

@@ -23,23 +23,27 @@ export interface Reward<in In, in Out, out E = never, out R = never> {
 }
 
 /**
- * - `n`: how many attempts at most.
- * - `reward`: how good an output is.
- * - `threshold`: an output this good ends it; without it all attempts are made.
- * - `failCount`: how many attempts may fail, `n` by default. One more, or nothing
- *   but failures, is a failure of the whole: the latest one.
- * - `concurrency`: how many attempts are under way at once, 1 by default. They
- *   are judged in their order; those after one that is good enough are
- *   interrupted.
+ * What `BestOfN` takes.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options<in In, in Out, out E = never, out R = never> {
+  /** How many attempts at most. */
   readonly n: number
+  /** How good an output is. */
   readonly reward: Reward<In, Out, E, R>
+  /** An output this good ends it; without it all attempts are made. */
   readonly threshold?: number | undefined
+  /**
+   * How many attempts may fail, `n` by default. One more, or nothing but
+   * failures, is a failure of the whole: the latest one.
+   */
   readonly failCount?: number | undefined
+  /**
+   * How many attempts are under way at once, 1 by default. They are judged in
+   * their order; those after one that is good enough are interrupted.
+   */
   readonly concurrency?: number | undefined
 }
 

@@ -11,15 +11,15 @@ import * as typeName from "./internal/typeName.ts"
 import type * as LanguageModel from "./LanguageModel.ts"
 
 /**
- * - `name`: what prompts and the texts of signatures call the type.
- * - `parts`: what a value is shown as, from its encoded form. Text among them is
- *   escaped like that of any field.
+ * What `Content.make` takes beside a schema.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options<in I> {
+  /** What prompts and the texts of signatures call the type. */
   readonly name: string
+  /** What a value is shown as, from its encoded form. Text among them is escaped like that of any field. */
   readonly parts: (encoded: I) => ReadonlyArray<LanguageModel.Part>
 }
 

@@ -12,18 +12,15 @@ import * as LanguageModelError from "./LanguageModelError.ts"
 /**
  * What embeds texts.
  *
- * - `id`: the name users know, such as `openai/text-embedding-3-small`. Vectors
- *   of different ids cannot be compared.
- * - `dimensions`: the length of every vector, where it is known beforehand.
- * - `embed`: one vector for each text, in the order of the texts. No text, no
- *   vector, and nothing is called.
- *
  * @since 0.1.0
  * @category models
  */
 export interface Service {
+  /** The name users know, such as `openai/text-embedding-3-small`. Vectors of different ids cannot be compared. */
   readonly id: string
+  /** The length of every vector, where it is known beforehand. */
   readonly dimensions?: number | undefined
+  /** One vector for each text, in the order of the texts. No text, no vector, and nothing is called. */
   readonly embed: (
     texts: ReadonlyArray<string>
   ) => Effect.Effect<ReadonlyArray<Float32Array>, LanguageModelError.LanguageModelError>

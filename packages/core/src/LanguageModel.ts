@@ -390,15 +390,8 @@ export type Completed = Extract<Delta, { readonly _tag: "Completed" }>
 // =============================================================================
 
 /**
- * What a model can do.
- *
- * - `images`, `audio`, `files`: the parts of a message that it takes beside text.
- * - `reasoning`: what it thought before it answered is told apart from the text,
- *   when `reasoningEffort` asks for it.
- * - `citations`: it says what an answer rests on when it is given documents.
- * - `concurrency`: how many calls it takes at once, when that is known; batches
- *   size their windows by it.
- * - `schemaLimits`: beyond what size it refuses the JSON Schema of an answer.
+ * What a model can do. `images`, `audio` and `files` are the parts of a message
+ * that it takes beside text.
  *
  * @since 0.1.0
  * @category models
@@ -410,10 +403,14 @@ export interface Capabilities {
   readonly images: boolean
   readonly audio: boolean
   readonly files: boolean
+  /** Whether what it thought before it answered is told apart from the text, when `reasoningEffort` asks for it. */
   readonly reasoning: boolean
+  /** Whether it says by itself what an answer rests on when it is given documents. */
   readonly citations: boolean
   readonly multipleOutputs: boolean
+  /** How many calls it takes at once, when that is known; batches size their windows by it. */
   readonly concurrency?: number | undefined
+  /** Beyond what size it refuses the JSON Schema of an answer. */
   readonly schemaLimits?: SchemaLimits | undefined
 }
 
@@ -421,25 +418,23 @@ export interface Capabilities {
  * How large the JSON Schema of an answer may be. What is absent is not limited,
  * as far as is known.
  *
- * - `recursive`: whether a type may contain itself.
- * - `depth`: levels of objects and arrays, the answer itself being one.
- * - `properties`: keys of all objects together.
- * - `enumValues`: permitted values of all enums together.
- * - `unions`: places where a value may be of several types, and so everything
- *   that may be left out.
- * - `characters`: of all names and permitted values together.
- * - `length`: characters of the schema itself, as JSON.
- *
  * @since 0.1.0
  * @category models
  */
 export interface SchemaLimits {
+  /** Whether a type may contain itself. */
   readonly recursive?: boolean | undefined
+  /** Levels of objects and arrays, the answer itself being one. */
   readonly depth?: number | undefined
+  /** Keys of all objects together. */
   readonly properties?: number | undefined
+  /** Permitted values of all enums together. */
   readonly enumValues?: number | undefined
+  /** Places where a value may be of several types, and so everything that may be left out. */
   readonly unions?: number | undefined
+  /** Of all names and permitted values together. */
   readonly characters?: number | undefined
+  /** Characters of the schema itself, as JSON. */
   readonly length?: number | undefined
 }
 

@@ -39,14 +39,12 @@ export const defaultMaxBytes = 20 * 1024 * 1024
 /**
  * Which files may be read.
  *
- * - `roots`: directories. A file is read only if it is inside of one, also after
- *   symbolic links were followed.
- * - `maxBytes`: larger ones are refused; default 20 MiB.
- *
  * @since 0.1.0
  * @category models
  */
 export interface FileOptions {
+  /** Directories. A file is read only if it is inside of one, also after symbolic links were followed. */
   readonly roots: ReadonlyArray<string>
+  /** Larger ones are refused; default 20 MiB. */
   readonly maxBytes?: number | undefined
 }

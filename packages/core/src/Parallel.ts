@@ -29,19 +29,23 @@ export interface Stragglers {
 }
 
 /**
- * - `concurrency`: how many inputs are worked on at once, `Module.window` by
- *   default.
- * - `maxFailures`: how many of them may fail, 10 by default. With one more the
- *   rest is not begun, and what is under way is interrupted.
- * - `stragglers`: not run again by default. Whose answer counts then depends on
- *   time, so a result may differ from one run to the next.
+ * What `Parallel` takes.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
+  /** How many inputs are worked on at once, `Module.window` by default. */
   readonly concurrency?: number | undefined
+  /**
+   * How many of them may fail, 10 by default. With one more the rest is not
+   * begun, and what is under way is interrupted.
+   */
   readonly maxFailures?: number | undefined
+  /**
+   * Not run again by default. Whose answer counts then depends on time, so a
+   * result may differ from one run to the next.
+   */
   readonly stragglers?: Stragglers | undefined
 }
 

@@ -40,16 +40,13 @@ export type Answer<S extends Signature.Any> = Agent.Answer<S, Agent.CodeStep>
  * `maxIters` is 20 by default. In `sandbox`, the `memory` is by default enough for
  * the inputs, and `calls` for all prompts and 256 more.
  *
- * - `maxQueries`: how many prompts the code may have answered in one run of the
- *   module, 50 by default.
- * - `queryModel`: what answers those prompts; by default the model of the
- *   program. A small one is often enough.
- *
  * @since 0.1.0
  * @category models
  */
 export interface Options<Tools extends ReadonlyArray<Tool.Any> = readonly []> extends Agent.CodeOptions<Tools> {
+  /** How many prompts the code may have answered in one run of the module, 50 by default. */
   readonly maxQueries?: number | undefined
+  /** What answers those prompts; by default the model of the program. A small one is often enough. */
   readonly queryModel?: Context.Context<LanguageModel.LanguageModel> | undefined
 }
 

@@ -43,27 +43,27 @@ export type Answer<S extends Signature.Any> = Agent.Answer<S, Agent.ToolStep>
  * `maxIters` is 20 by default. `maxOutput` has no default: a tool says what it was
  * made to say, and knows best how to say less.
  *
- * - `tools`: what may be used. What they need and what ends the program appears
- *   in the type of the module.
- * - `ending`: how the model ends the rounds. With `submit`, the default, it gives
- *   the outputs as the arguments of a tool of that name. With `finish` it only says
- *   that it knows enough, and is asked for the outputs after that, as by DSPy's
- *   `ReAct`: one call more, in which it may reason about them, and which is tuned by
- *   itself.
- * - `toolCalls`: whether tools are offered and called the way of the model's API
- *   (`native`) or in the text of the answer (`text`), which an adapter writes and
- *   reads. By default it is `native` if the model's capabilities say that it has
- *   tools.
- * - `concurrency`: how many calls of one round are under way at once, 8 by
- *   default. With 1 each waits for the one before it.
- *
  * @since 0.1.0
  * @category models
  */
 export interface Options<Tools extends ReadonlyArray<Tool.Any>> extends Agent.Options<Tools> {
+  /** What may be used. What they need and what ends the program appears in the type of the module. */
   readonly tools: Tools
+  /**
+   * How the model ends the rounds. With `submit`, the default, it gives the
+   * outputs as the arguments of a tool of that name. With `finish` it only says
+   * that it knows enough, and is asked for the outputs after that, as by DSPy's
+   * `ReAct`: one call more, in which it may reason about them, and which is
+   * tuned by itself.
+   */
   readonly ending?: "submit" | "finish" | undefined
+  /**
+   * Whether tools are offered and called the way of the model's API (`native`)
+   * or in the text of the answer (`text`), which an adapter writes and reads. By
+   * default it is `native` if the model's capabilities say that it has tools.
+   */
   readonly toolCalls?: "native" | "text" | undefined
+  /** How many calls of one round are under way at once, 8 by default. With 1 each waits for the one before it. */
   readonly concurrency?: number | undefined
 }
 

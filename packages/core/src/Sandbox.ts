@@ -268,19 +268,17 @@ export declare namespace Functions {
 }
 
 /**
- * - `timeout`: how long one run may compute, 5 seconds by default. Waiting for
- *   functions does not count.
- * - `memory`: bytes that all code of a session may hold, 64 MiB by default. An
- *   engine may overshoot by a single allocation.
- * - `calls`: how many calls of functions one run may make, 256 by default; one
- *   more throws inside the sandbox.
+ * What a session is held to.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
+  /** How long one run may compute, 5 seconds by default. Waiting for functions does not count. */
   readonly timeout?: Duration.DurationInput | undefined
+  /** Bytes that all code of a session may hold, 64 MiB by default. An engine may overshoot by a single allocation. */
   readonly memory?: number | undefined
+  /** How many calls of functions one run may make, 256 by default; one more throws inside the sandbox. */
   readonly calls?: number | undefined
 }
 
@@ -321,32 +319,29 @@ export interface Limits {
 /**
  * What came of a run.
  *
- * - `value`: what the code gave to `submit(value)`, which ends it, or else the
- *   value of its last expression. Absent if that is `undefined`, or no JSON.
- * - `submitted`: whether it was submitted.
- * - `withheld`: what the value of the last expression has that is no JSON, if it is
- *   not there for that; such as `a Map at .found[0]`.
- * - `logs`: the lines of `console.log`, at most 64 KiB of them; the last line says
- *   how much is left out.
- *
  * @since 0.1.0
  * @category models
  */
 export interface Result {
+  /**
+   * What the code gave to `submit(value)`, which ends it, or else the value of
+   * its last expression. Absent if that is `undefined`, or no JSON.
+   */
   readonly value?: Json.Json | undefined
+  /** Whether it was submitted. */
   readonly submitted: boolean
+  /**
+   * What the value of the last expression has that is no JSON, if it is not
+   * there for that; such as `a Map at .found[0]`.
+   */
   readonly withheld?: string | undefined
+  /** The lines of `console.log`, at most 64 KiB of them; the last line says how much is left out. */
   readonly logs: string
 }
 
 /**
  * A place where code runs, one piece after the other; what one piece declares at
  * its top level the next one finds, also if it threw.
- *
- * - `run`: runs code. The top level may `await`. It may declare again what
- *   earlier code has declared.
- * - `set`: hands over a value as a global variable. It may be large: it is not
- *   bounded but by the memory of the session.
  *
  * After an error that `forgets`, and after an interruption, code finds only what
  * was `set`: it runs in a new engine. `E` and `R` are those of the functions.
@@ -355,7 +350,9 @@ export interface Result {
  * @category models
  */
 export interface Session<out E = never, out R = never> {
+  /** Runs code. The top level may `await`. It may declare again what earlier code has declared. */
   readonly run: (code: string) => Effect.Effect<Result, SandboxError | E, R>
+  /** Hands over a value as a global variable. It may be large: it is not bounded but by the memory of the session. */
   readonly set: (name: string, value: Json.Json) => Effect.Effect<void, SandboxError>
 }
 
@@ -425,14 +422,13 @@ export interface Call {
  * again after an error that `forgets`, a defect or an interruption, which has to stop it at
  * once.
  *
- * - `run`: runs code and keeps what it declares.
- * - `set`: makes a global variable of JSON text.
- *
  * @since 0.1.0
  * @category models
  */
 export interface Machine {
+  /** Runs code and keeps what it declares. */
   readonly run: (code: string, call: Call) => Effect.Effect<Result, SandboxError>
+  /** Makes a global variable of JSON text. */
   readonly set: (name: string, json: string) => Effect.Effect<void, SandboxError>
 }
 

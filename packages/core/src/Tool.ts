@@ -128,23 +128,27 @@ export const isTool = (u: unknown): u is Any => Predicate.hasProperty(u, TypeId)
 /**
  * How a tool is offered and used, whatever its parameters are.
  *
- * - `description`: what it is good for, and when to use it; the model decides by
- *   this.
- * - `failureMode`: whether what goes wrong is told to the model, which may try
- *   something else (`return`, the default), or ends the program (`error`). A
- *   defect that is told to the model is logged as well, as an error.
- * - `timeout`: how long one use may take; no limit by default. Waiting for
- *   approval, or for other uses to end, is not part of it.
- * - `concurrency`: how many uses may be under way at once, in all programs that
- *   have this tool; no limit by default. Further ones wait.
- *
  * @since 0.1.0
  * @category models
  */
 export interface Options<Mode extends "return" | "error" = "return" | "error"> {
+  /** What it is good for, and when to use it; the model decides by this. */
   readonly description: string
+  /**
+   * Whether what goes wrong is told to the model, which may try something else
+   * (`return`, the default), or ends the program (`error`). A defect that is
+   * told to the model is logged as well, as an error.
+   */
   readonly failureMode?: Mode | undefined
+  /**
+   * How long one use may take; no limit by default. Waiting for approval, or for
+   * other uses to end, is not part of it.
+   */
   readonly timeout?: Duration.DurationInput | undefined
+  /**
+   * How many uses may be under way at once, in all programs that have this tool;
+   * no limit by default. Further ones wait.
+   */
   readonly concurrency?: number | undefined
 }
 

@@ -58,7 +58,8 @@ const arrow = "->"
  * The run as a stream of events: for each optimizer those of its own run, as
  * `Step`s, and then the measuring of its result. Only the whole run is measured
  * on the test set. Its `Plan` is of this measuring alone: what a step will do is
- * in the `Plan` that it begins with.
+ * in the `Plan` that it begins with. While a step goes on, the best so far is that
+ * of the steps before it; what the step itself has so far is in its own events.
  *
  * @since 0.1.0
  * @category running

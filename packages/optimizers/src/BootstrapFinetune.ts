@@ -137,8 +137,8 @@ export class NotInChat extends Schema.TaggedError<NotInChat>("@effect-dspy/optim
 // =============================================================================
 
 /**
- * - `trainset`, `metric`, `seed`, `concurrency`, `budget`, `maxFailureRate`: as
- *   of every optimizer. Without a metric every answer is accepted.
+ * What `BootstrapFinetune` takes: what every optimizer does, but for `valset` and
+ * `testset`, and how the data is made.
  *
  * @since 0.1.0
  * @category models
@@ -146,6 +146,7 @@ export class NotInChat extends Schema.TaggedError<NotInChat>("@effect-dspy/optim
 export interface Options<In, Labels, Out, E, R, R2 = never>
   extends Omit<Optimizer.Options<In, Labels, Out, E, R>, "valset" | "testset" | "metric">
 {
+  /** Without one every answer is accepted. */
   readonly metric?: Optimizer.Options<In, Labels, Out, E, R>["metric"] | undefined
   /** Programs of the same parts that solve the examples, each all of them; by default the module itself. */
   readonly teachers?: ReadonlyArray<Module.Module<In, Out, unknown, R2>> | undefined

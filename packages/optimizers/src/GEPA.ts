@@ -86,18 +86,12 @@ export const instructionProposer: InstructionProposer = reflection.proposer
 // =============================================================================
 
 /**
- * How long to search is said by exactly one of these:
- *
- * The search ends before that when nothing new came up in as many iterations as go
+ * How long to search is said by exactly one of `auto`, `maxFullEvals` and
+ * `maxMetricCalls`. The search ends before that when nothing new came up in as many iterations as go
  * through the training examples once: the model that reflects repeats itself, or
  * all these examples have the score 1.
  *
- * The others:
- *
- * - `useMerge`, `maxMergeInvocations`: whether candidates that changed different
- *   predictors are merged (so by default), and how many merges are accepted, 5 by
- *   default.
- * - `promptModel`: the model that reflects; a strong one pays off.
+ * `promptModel` is the model that reflects; a strong one pays off.
  *
  * @since 0.1.0
  * @category models
@@ -111,7 +105,7 @@ export interface Options<In, Labels, Out, E, R, R2 = never>
    * four fifths of it.
    */
   readonly auto?: "light" | "medium" | "heavy" | undefined
-  /** The same in units of all training and selection examples. */
+  /** Runs of the program in units of all training and selection examples. */
   readonly maxFullEvals?: number | undefined
   /**
    * Runs of the program on one example each, at least as many as there are
@@ -143,9 +137,11 @@ export interface Options<In, Labels, Out, E, R, R2 = never>
   readonly componentSelector?: "roundRobin" | "all" | undefined
   /** Whether nothing is made of examples that all have the score 1; so by default. */
   readonly skipPerfectScore?: boolean | undefined
+  /** Whether candidates that changed different predictors are merged; so by default. */
   readonly useMerge?: boolean | undefined
+  /** How many merges are accepted, 5 by default. */
   readonly maxMergeInvocations?: number | undefined
-  /** What it is asked, `instructionProposer` by default. */
+  /** What the model that reflects is asked, `instructionProposer` by default. */
   readonly instructionProposer?: InstructionProposer | undefined
   /** Ends the search with a candidate whose mean on all selection examples is at least this. */
   readonly stopAtScore?: number | undefined

@@ -27,7 +27,7 @@ import * as search from "./internal/search.ts"
 import type * as Optimizer from "./Optimizer.ts"
 
 /**
- * Those of `BootstrapFewShot`, and:
+ * What `BootstrapFewShot` takes, and how rules are looked for.
  *
  * @since 0.1.0
  * @category models

@@ -59,18 +59,9 @@ export type Mode = "joint" | "instructions" | "demonstrations" | "labels"
 export type Schedule = "racing" | "classical"
 
 /**
- * How much is tried:
- *
- * Demonstrations:
- *
- * - `maxBootstrappedDemos` and `maxLabeledDemos`: 4 each by default.
- *
- * Instructions, as in `Proposer`: `programAwareProposer`, `dataAwareProposer`,
- * `tipAwareProposer`, `fewshotAwareProposer`, `programDescription`,
- * `viewDataBatchSize` (10), `initTemperature` (1), and `proposer`, the modules that
- * are asked.
- *
- * The classical schedule:
+ * How much is tried, and how. What is said of instructions is as in
+ * `Proposer.Options`; `minibatch` and what follows it are of the classical
+ * schedule.
  *
  * @since 0.1.0
  * @category models
@@ -93,7 +84,9 @@ export interface Settings {
    * instructions.
    */
   readonly schedule?: Schedule | undefined
+  /** Runs of the teacher among the demonstrations of a predictor, 4 by default. */
   readonly maxBootstrappedDemos?: number | undefined
+  /** Labelled examples among them, 4 by default. */
   readonly maxLabeledDemos?: number | undefined
   /** The score from which on a run of the teacher is accepted; without it, anything above 0. */
   readonly metricThreshold?: number | undefined
@@ -102,15 +95,18 @@ export interface Settings {
   readonly tipAwareProposer?: boolean | undefined
   readonly fewshotAwareProposer?: boolean | undefined
   readonly programDescription?: string | undefined
+  /** 10 by default. */
   readonly viewDataBatchSize?: number | undefined
+  /** 1 by default. */
   readonly initTemperature?: number | undefined
+  /** The modules that are asked. */
   readonly proposer?: Partial<Proposer.Modules> | undefined
   /**
    * Whether a trial is of a random part of the selection examples. By default
    * with `auto` if there are more than 50 of them, otherwise always.
    */
   readonly minibatch?: boolean | undefined
-  /** 35 by default. */
+  /** How many examples that part has, 35 by default. */
   readonly minibatchSize?: number | undefined
   /** After how many trials the best is measured in full; 5 by default. */
   readonly minibatchFullEvalSteps?: number | undefined

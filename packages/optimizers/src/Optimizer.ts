@@ -53,8 +53,9 @@ export interface Options<In, Labels, Out, E, R> {
    * once.
    */
   readonly testset?: ReadonlyArray<Example<In, Labels>> | undefined
+  /** How good an output is, from 0 to 1. */
   readonly metric: Metric<In, Labels, Out, E, R>
-  /** 0 by default. */
+  /** Of all that is drawn, 0 by default. */
   readonly seed?: number | undefined
   /** How many runs of the program are under way at once; `Module.window` by default. */
   readonly concurrency?: number | undefined

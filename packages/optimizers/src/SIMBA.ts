@@ -32,9 +32,7 @@ import * as simba from "./internal/simba.ts"
 import type * as Optimizer from "./Optimizer.ts"
 
 /**
- * - `temperatureForSampling`, `temperatureForCandidates`: how strongly better
- *   programs are preferred for runs and for being built on; 0.2 by default, where
- *   a program 20 points better is preferred e times.
+ * What `SIMBA` takes.
  *
  * @since 0.1.0
  * @category models
@@ -45,11 +43,11 @@ export interface Options<In, Labels, Out, E, R, R2 = never>
   /** On how many training examples each step works, 32 by default; all of them if there are fewer. */
   readonly bsize?: number | undefined
   /**
-   * How often each of these is tried, and how many of the best programs are
+   * How often each of them is tried, and how many of the best programs are
    * built on; 6 by default. A step makes one candidate more.
    */
   readonly numCandidates?: number | undefined
-  /** 8 by default. */
+  /** How many steps, 8 by default. */
   readonly maxSteps?: number | undefined
   /**
    * About how many demonstrations a predictor has at most, 4 by default: the
@@ -59,7 +57,12 @@ export interface Options<In, Labels, Out, E, R, R2 = never>
   readonly maxDemos?: number | undefined
   /** How many characters of an input a demonstration shows, 100,000 by default. */
   readonly demoInputFieldMaxlen?: number | undefined
+  /**
+   * How strongly better programs are preferred for runs; 0.2 by default, where a
+   * program 20 points better is preferred e times.
+   */
   readonly temperatureForSampling?: number | undefined
+  /** The same for being built on; 0.2 by default. */
   readonly temperatureForCandidates?: number | undefined
   /** `racing` (the default) or `classical`, which works as DSPy does. */
   readonly schedule?: "racing" | "classical" | undefined

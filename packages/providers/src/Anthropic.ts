@@ -25,33 +25,34 @@ import * as exchange from "./internal/exchange.ts"
 /**
  * Which model, and where.
  *
- * - `model`: its name, such as `claude-haiku-4-5`.
- * - `baseUrl`: the server's address, with or without `/v1` at its end; default
- *   `https://api.anthropic.com/v1`.
- * - `apiKey`: sent as `x-api-key`.
- * - `id`: the name users know; default `anthropic/<model>` or `<host>/<model>`.
- * - `headers`: sent with every request, `anthropic-beta` for one; a value that
- *   is `Redacted` stays out of logs and spans.
- * - `bounds`: how much of an answer is read before it is refused.
- * - `cache`: for how long the server is to keep what comes before the last turn
- *   (tools, instructions, demonstrations, earlier turns), default `5m`. A call
- *   that finds it there pays a tenth for that part, one that puts it there a
- *   quarter more (for `1h` twice as much); parts too short to be kept cost as
- *   always. `off` for prompts that are used once.
- * - `capabilities`: what this server does differently. Assumed are streaming,
- *   tools, images, files, reasoning, citations and JSON Schema.
- *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
+  /** Its name, such as `claude-haiku-4-5`. */
   readonly model: string
+  /** The server's address, with or without `/v1` at its end; default `https://api.anthropic.com/v1`. */
   readonly baseUrl?: string | undefined
+  /** Sent as `x-api-key`. */
   readonly apiKey?: Redacted.Redacted | undefined
+  /** The name users know; default `anthropic/<model>` or `<host>/<model>`. */
   readonly id?: string | undefined
+  /** Sent with every request, `anthropic-beta` for one; a value that is `Redacted` stays out of logs and spans. */
   readonly headers?: { readonly [name: string]: string | Redacted.Redacted } | undefined
+  /** How much of an answer is read before it is refused. */
   readonly bounds?: Bounds.Bounds | undefined
+  /**
+   * For how long the server is to keep what comes before the last turn (tools,
+   * instructions, demonstrations, earlier turns), default `5m`. A call that
+   * finds it there pays a tenth for that part, one that puts it there a quarter
+   * more (for `1h` twice as much); parts too short to be kept cost as always.
+   * `off` for prompts that are used once.
+   */
   readonly cache?: "5m" | "1h" | "off" | undefined
+  /**
+   * What this server does differently. Assumed are streaming, tools, images,
+   * files, reasoning, citations and JSON Schema.
+   */
   readonly capabilities?: Partial<LanguageModel.Capabilities> | undefined
 }
 

@@ -47,19 +47,19 @@ import * as OpenAiCompatible from "./OpenAiCompatible.ts"
 /**
  * Which model, where, and how calls travel.
  *
- * - `window`: how long the first call waits for others; default 1 second.
- * - `maxCalls`: the most calls in one batch; default 1000. As many are taken at
- *   once, so that batches of a program fill them.
- * - `poll`: when to ask whether a batch is done, by its status; default is after
- *   5 seconds, then half as long again each time, up to a minute. A schedule
- *   that ends gives the waiting up, with `Timeout`.
- *
  * @since 0.1.0
  * @category models
  */
 export interface Options extends OpenAiCompatible.Options {
+  /** How long the first call waits for others; default 1 second. */
   readonly window?: Duration.DurationInput | undefined
+  /** The most calls in one batch; default 1000. As many are taken at once, so that batches of a program fill them. */
   readonly maxCalls?: number | undefined
+  /**
+   * When to ask whether a batch is done, by its status; default is after 5
+   * seconds, then half as long again each time, up to a minute. A schedule that
+   * ends gives the waiting up, with `Timeout`.
+   */
   readonly poll?: Schedule.Schedule<unknown, string> | undefined
 }
 

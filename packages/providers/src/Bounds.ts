@@ -9,13 +9,6 @@
  * Sizes after decompression, which an honest answer stays below; one that does
  * not fails with `ResponseTooLarge`, and its connection is closed.
  *
- * - `body`: bytes of an answer that is not streamed, default 64 MiB. It is held
- *   in memory as a whole.
- * - `event`: characters of one event of a stream, default 16 Mi. Images come as
- *   one event: raise it for models that write them.
- * - `stream`: bytes of a whole stream, default 256 MiB. A stream is not held,
- *   beside the text that an error has to name.
- *
  * What has to fit into one string, a body and an event, is never more than
  * 512 MiB.
  *
@@ -49,8 +42,14 @@
  * @category models
  */
 export interface Bounds {
+  /** Bytes of an answer that is not streamed, default 64 MiB. It is held in memory as a whole. */
   readonly body?: number | undefined
+  /**
+   * Characters of one event of a stream, default 16 Mi. Images come as one
+   * event: raise it for models that write them.
+   */
   readonly event?: number | undefined
+  /** Bytes of a whole stream, default 256 MiB. A stream is not held, beside the text that an error has to name. */
   readonly stream?: number | undefined
 }
 

@@ -194,21 +194,24 @@ const chunksOf = (response: LanguageModel.Response): Effect.Effect<Chunks> =>
 export type Mode = "strict" | "replay" | "record"
 
 /**
- * - `path`: the file; its directory must exist.
- * - `mode`: default `strict`.
- * - `redact`: texts and patterns that must not get into the file; each is
- *   replaced by `<redacted>`, in requests and answers, wherever anything can be
- *   said, also where it is escaped in JSON, however often: words of the format,
- *   such as roles, tags and finish reasons, stay. What
- *   looks like a key of a well-known provider always is. Keys by which a provider
- *   is called are no part of a request, and never in it.
+ * What `Cassette` takes.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
+  /** The file; its directory must exist. */
   readonly path: string
+  /** Default `strict`. */
   readonly mode?: Mode | undefined
+  /**
+   * Texts and patterns that must not get into the file; each is replaced by
+   * `<redacted>`, in requests and answers, wherever anything can be said, also
+   * where it is escaped in JSON, however often: words of the format, such as
+   * roles, tags and finish reasons, stay. What looks like a key of a well-known
+   * provider always is. Keys by which a provider is called are no part of a
+   * request, and never in it.
+   */
   readonly redact?: ReadonlyArray<string | RegExp | Redacted.Redacted> | undefined
 }
 

@@ -41,23 +41,26 @@ export type State = Data.TaggedEnum<{
 export const State = Data.taggedEnum<State>()
 
 /**
- * - `ratio`: the part of failed calls that opens the breaker; default 0.5.
- * - `minimum`: the number of calls before which it never opens; default 20.
- * - `window`: the time over which calls are counted; default 30 seconds.
- * - `open`: how long it stays open at first; default 5 seconds. Each time the
- *   model turns out not to be back, that is doubled.
- * - `maxOpen`: how long it stays open at most; default 1 minute.
- * - `onChange`: run with every new state and the `id` of the model.
+ * What `CircuitBreaker` takes.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
+  /** The part of failed calls that opens the breaker; default 0.5. */
   readonly ratio?: number | undefined
+  /** The number of calls before which it never opens; default 20. */
   readonly minimum?: number | undefined
+  /** The time over which calls are counted; default 30 seconds. */
   readonly window?: Duration.DurationInput | undefined
+  /**
+   * How long it stays open at first; default 5 seconds. Each time the model
+   * turns out not to be back, that is doubled.
+   */
   readonly open?: Duration.DurationInput | undefined
+  /** How long it stays open at most; default 1 minute. */
   readonly maxOpen?: Duration.DurationInput | undefined
+  /** Run with every new state and the `id` of the model. */
   readonly onChange?: ((state: State, model: string) => Effect.Effect<void>) | undefined
 }
 

@@ -31,32 +31,36 @@ import { count, isObject, isText } from "./internal/wire.ts"
 // =============================================================================
 
 /**
- * - `directory`: the folder that it runs in, and may use if it has tools.
- * - `model`: as in `--model`, such as `sonnet`; default is what its user chose.
- * - `tools`: which of its own tools it may use, unasked, such as `Read`; none by
- *   default.
- * - `executable`: the program, found in `PATH`; default `claude`.
- * - `environment`: variables it gets. Of ours it gets `PATH`, `HOME`, the
- *   user's name, the language, the time zone and the temporary folder only.
- * - `timeouts`: how long it may take to write anything at all (2 minutes), to
- *   write more (5 minutes) and for all of it (30 minutes). The time that its
- *   reader takes does not count.
- * - `id`: the name users know; default `claude-cli/<model>`.
+ * What `ClaudeCli` takes.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
+  /** The folder that it runs in, and may use if it has tools. */
   readonly directory: string
+  /** As in `--model`, such as `sonnet`; default is what its user chose. */
   readonly model?: string | undefined
+  /** Which of its own tools it may use, unasked, such as `Read`; none by default. */
   readonly tools?: ReadonlyArray<string> | undefined
+  /** The program, found in `PATH`; default `claude`. */
   readonly executable?: string | undefined
+  /**
+   * Variables it gets. Of ours it gets `PATH`, `HOME`, the user's name, the
+   * language, the time zone and the temporary folder only.
+   */
   readonly environment?: { readonly [name: string]: string | Redacted.Redacted } | undefined
+  /**
+   * How long it may take to write anything at all (2 minutes), to write more (5
+   * minutes) and for all of it (30 minutes). The time that its reader takes does
+   * not count.
+   */
   readonly timeouts?: {
     readonly firstOutput?: Duration.DurationInput | undefined
     readonly idle?: Duration.DurationInput | undefined
     readonly total?: Duration.DurationInput | undefined
   } | undefined
+  /** The name users know; default `claude-cli/<model>`. */
   readonly id?: string | undefined
 }
 

@@ -33,21 +33,23 @@ import { partsOf, Writer } from "./internal/effectAi/writer.ts"
 // =============================================================================
 
 /**
- * - `id`: the name users know, such as `openai/gpt-4o-mini`.
- * - `settings`: what the settings of a call are to the model. `@effect/ai` has
- *   no settings that all models share, so this makes the configuration of the
- *   model: `(settings) => Context.make(OpenAiLanguageModel.Config, {
- *   temperature: settings.temperature })`. Without it a call that has settings
- *   fails with `InvalidRequest`.
- * - `capabilities`: what this model does differently. Assumed are streaming,
- *   tools, images, files and JSON Schema.
+ * What `EffectAi` takes.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
+  /** The name users know, such as `openai/gpt-4o-mini`. */
   readonly id: string
+  /**
+   * What the settings of a call are to the model. `@effect/ai` has no settings
+   * that all models share, so this makes the configuration of the model:
+   * `(settings) => Context.make(OpenAiLanguageModel.Config, { temperature:
+   * settings.temperature })`. Without it a call that has settings fails with
+   * `InvalidRequest`.
+   */
   readonly settings?: ((settings: LanguageModel.Settings) => Context.Context<never>) | undefined
+  /** What this model does differently. Assumed are streaming, tools, images, files and JSON Schema. */
   readonly capabilities?: Partial<LanguageModel.Capabilities> | undefined
 }
 

@@ -50,28 +50,37 @@ export type ModelError<M> = M extends Layer.Layer<never, infer E, infer _R> ? E 
 export type ModelContext<M> = M extends Layer.Layer<never, infer _E, infer R> ? R : never
 
 /**
- * - `models`: who to ask instead, in this order.
- * - `when`: for which failures; default `helps`.
- * - `contextWindow`: who to ask when the prompt does not fit a model; default
- *   nobody, since other models of the same size do not help.
- * - `contentFilter`: who to ask when a provider's filter refused the prompt, or
- *   cut the answer (finish reason `contentFilter`); default nobody.
- * - `attempts`: how many attempts all models together may take, the repeated
- *   ones of their `Retry` included; default 6. Each of `models` that is still to
- *   be asked keeps one of them.
- * - `restart`: also when a part of a stream was delivered already; default
- *   `false`. The reader is told by a `Restarted` delta that the answer begins
- *   anew; texts of two models are never joined.
+ * What `Fallback` takes.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options<out M extends Model, out Window extends Model = Model, out Filter extends Model = Model> {
+  /** Who to ask instead, in this order. */
   readonly models: ReadonlyArray<M>
+  /** For which failures; default `helps`. */
   readonly when?: ((error: LanguageModelError.LanguageModelError) => boolean) | undefined
+  /**
+   * Who to ask when the prompt does not fit a model; default nobody, since other
+   * models of the same size do not help.
+   */
   readonly contextWindow?: ReadonlyArray<Window> | undefined
+  /**
+   * Who to ask when a provider's filter refused the prompt, or cut the answer
+   * (finish reason `contentFilter`); default nobody.
+   */
   readonly contentFilter?: ReadonlyArray<Filter> | undefined
+  /**
+   * How many attempts all models together may take, the repeated ones of their
+   * `Retry` included; default 6. Each of `models` that is still to be asked
+   * keeps one of them.
+   */
   readonly attempts?: number | undefined
+  /**
+   * Whether to fall back also when a part of a stream was delivered already; default `false`. The
+   * reader is told by a `Restarted` delta that the answer begins anew; texts of
+   * two models are never joined.
+   */
   readonly restart?: boolean | undefined
 }
 

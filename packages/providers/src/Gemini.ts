@@ -25,31 +25,32 @@ import * as gemini from "./internal/gemini.ts"
 /**
  * Which model, and where.
  *
- * - `model`: its name, such as `gemini-2.5-flash`; one with a path, such as
- *   `tunedModels/mine`, is taken as it is.
- * - `baseUrl`: the server's address, with or without a version at its end;
- *   default `https://generativelanguage.googleapis.com/v1beta`. That of a
- *   project on Vertex AI ends in `/publishers/google` and wants a bearer token
- *   in `headers`.
- * - `apiKey`: sent as `x-goog-api-key`, never in the URL.
- * - `id`: the name users know; default `gemini/<model>` or `<host>/<model>`.
- * - `headers`: sent with every request; a value that is `Redacted` stays out of
- *   logs and spans.
- * - `bounds`: how much of an answer is read before it is refused.
- * - `capabilities`: what this server does differently. Assumed are streaming,
- *   tools, images, audio, files, reasoning and JSON Schema; several outputs in
- *   one call only some models can.
- *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
+  /** Its name, such as `gemini-2.5-flash`; one with a path, such as `tunedModels/mine`, is taken as it is. */
   readonly model: string
+  /**
+   * The server's address, with or without a version at its end; default
+   * `https://generativelanguage.googleapis.com/v1beta`. That of a project on
+   * Vertex AI ends in `/publishers/google` and wants a bearer token in
+   * `headers`.
+   */
   readonly baseUrl?: string | undefined
+  /** Sent as `x-goog-api-key`, never in the URL. */
   readonly apiKey?: Redacted.Redacted | undefined
+  /** The name users know; default `gemini/<model>` or `<host>/<model>`. */
   readonly id?: string | undefined
+  /** Sent with every request; a value that is `Redacted` stays out of logs and spans. */
   readonly headers?: { readonly [name: string]: string | Redacted.Redacted } | undefined
+  /** How much of an answer is read before it is refused. */
   readonly bounds?: Bounds.Bounds | undefined
+  /**
+   * What this server does differently. Assumed are streaming, tools, images,
+   * audio, files, reasoning and JSON Schema; several outputs in one call only
+   * some models can.
+   */
   readonly capabilities?: Partial<LanguageModel.Capabilities> | undefined
 }
 

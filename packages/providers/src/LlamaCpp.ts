@@ -32,25 +32,29 @@ import * as native from "./internal/llama.ts"
 // =============================================================================
 
 /**
- * - `file`: the GGUF file, or the first one of a model in several.
- * - `contextSize`: tokens of a prompt and its answer together; default is what
- *   the model was trained for, or less where memory is short.
- * - `sequences`: how many calls run at once, each with a context of its own in
- *   memory; others wait for their turn. Default 1.
- * - `threads`: how many run the model; default is one for each core that is good
- *   at it. More than are idle make it much slower.
- * - `gpu`: whether a graphics card is used if there is one; default `true`.
- * - `id`: the name users know; default `llama-cpp/<name of the file>`.
+ * What `LlamaCpp` takes.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
+  /** The GGUF file, or the first one of a model in several. */
   readonly file: string
+  /**
+   * Tokens of a prompt and its answer together; default is what the model was
+   * trained for, or less where memory is short.
+   */
   readonly contextSize?: number | undefined
+  /** How many calls run at once, each with a context of its own in memory; others wait for their turn. Default 1. */
   readonly sequences?: number | undefined
+  /**
+   * How many run the model; default is one for each core that is good at it.
+   * More than are idle make it much slower.
+   */
   readonly threads?: number | undefined
+  /** Whether a graphics card is used if there is one; default `true`. */
   readonly gpu?: boolean | undefined
+  /** The name users know; default `llama-cpp/<name of the file>`. */
   readonly id?: string | undefined
 }
 

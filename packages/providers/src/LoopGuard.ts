@@ -13,12 +13,13 @@ import { failure } from "./internal/failure.ts"
 import { spanEvent } from "./internal/spanEvent.ts"
 
 /**
- * - `repeats`: how often in a row a model may write the same piece; default 100.
+ * What `LoopGuard` takes.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
+  /** How often in a row a model may write the same piece; default 100. */
   readonly repeats?: number | undefined
 }
 

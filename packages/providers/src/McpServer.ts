@@ -35,11 +35,7 @@ import type * as Types from "effect/Types"
 import * as spawn from "./internal/spawn.ts"
 
 /**
- * - `name`, `version`: what the server says it is.
- * - `instructions`: how its tools are to be used together, for the model of who
- *   connects.
- * - `tools`: what it offers. Give those that must not be used unasked
- *   `Tool.withApproval`.
+ * What a server says it is, by `name` and `version`, and what it offers.
  *
  * @since 0.1.0
  * @category models
@@ -47,7 +43,9 @@ import * as spawn from "./internal/spawn.ts"
 export interface Options<Tools extends ReadonlyArray<Tool.Any>> {
   readonly name: string
   readonly version: string
+  /** How its tools are to be used together, for the model of who connects. */
   readonly instructions?: string | undefined
+  /** What it offers. Give those that must not be used unasked `Tool.withApproval`. */
   readonly tools: Tools
 }
 
@@ -141,14 +139,6 @@ export const stdio = <const Tools extends ReadonlyArray<Tool.Any>>(
   )
 
 /**
- * - `auth`: a token that clients must bring with every request, as `Authorization:
- *   Bearer …`; without it, or with another, they get 401. Whoever connects may use
- *   all tools, so give one unless something in front asks who they are.
- * - `hosts`: the names by which the server is reached, without port; those of
- *   this machine (`localhost`, `127.0.0.1`, `[::1]`) by default.
- * - `origins`: the web pages that may connect, such as `https://example.com`;
- *   none by default. A client that is no web page sends no origin.
- *
  * Other hosts and origins are refused with 403, so that no page of another site reaches a
  * server on this machine.
  *
@@ -156,8 +146,21 @@ export const stdio = <const Tools extends ReadonlyArray<Tool.Any>>(
  * @category models
  */
 export interface HttpOptions<Tools extends ReadonlyArray<Tool.Any>> extends Options<Tools> {
+  /**
+   * A token that clients must bring with every request, as `Authorization:
+   * Bearer …`; without it, or with another, they get 401. Whoever connects may
+   * use all tools, so give one unless something in front asks who they are.
+   */
   readonly auth?: Redacted.Redacted | undefined
+  /**
+   * The names by which the server is reached, without port; those of this
+   * machine (`localhost`, `127.0.0.1`, `[::1]`) by default.
+   */
   readonly hosts?: ReadonlyArray<string> | undefined
+  /**
+   * The web pages that may connect, such as `https://example.com`; none by
+   * default. A client that is no web page sends no origin.
+   */
   readonly origins?: ReadonlyArray<string> | undefined
 }
 

@@ -107,21 +107,22 @@ export interface Connection {
 // =============================================================================
 
 /**
- * - `prefix`: what the names of the tools begin with, for two servers whose tools
- *   have the same names.
- * - `timeout`: how long a call of a tool may take; a minute by default.
- * - `patience`: how long the server may take to answer to anything else, its
- *   start included; 30 seconds by default.
- * - `reconnect`: when a connection that is lost is made again, and when it is given
- *   up; `Schedule.stop` never makes it again. By default {@link reconnect}.
+ * What `McpTools` takes.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
+  /** What the names of the tools begin with, for two servers whose tools have the same names. */
   readonly prefix?: string | undefined
+  /** How long a call of a tool may take; a minute by default. */
   readonly timeout?: Duration.DurationInput | undefined
+  /** How long the server may take to answer to anything else, its start included; 30 seconds by default. */
   readonly patience?: Duration.DurationInput | undefined
+  /**
+   * When a connection that is lost is made again, and when it is given up;
+   * `Schedule.stop` never makes it again. By default {@link reconnect}.
+   */
   readonly reconnect?: Schedule.Schedule<unknown, McpError> | undefined
 }
 

@@ -46,62 +46,62 @@ export type Dialect = dialects.Name
 /**
  * Which server.
  *
- * - `baseUrl`: the server's address, with or without `/v1` at its end; default
- *   is that of the dialect, or `https://api.openai.com/v1`. Azure's is
- *   `https://<resource>.openai.azure.com`, for a dated version of its API with
- *   `?api-version=<date>` behind it.
- * - `dialect`: default by the address, where that is known, else none: all that
- *   is then assumed is what most servers understand.
- * - `apiKey`: sent as a bearer token, or as the dialect wants it. Local servers
- *   mostly need none.
- * - `headers`: sent with every request, such as OpenRouter's `HTTP-Referer` and
- *   `X-Title`; a value that is `Redacted` stays out of logs and spans.
- * - `bounds`: how much of an answer is read before it is refused.
- *
  * @since 0.1.0
  * @category models
  */
 export interface ServerOptions {
+  /**
+   * The server's address, with or without `/v1` at its end; default is that of
+   * the dialect, or `https://api.openai.com/v1`. Azure's is
+   * `https://<resource>.openai.azure.com`, for a dated version of its API with
+   * `?api-version=<date>` behind it.
+   */
   readonly baseUrl?: string | undefined
+  /**
+   * Default by the address, where that is known, else none: all that is then
+   * assumed is what most servers understand.
+   */
   readonly dialect?: Dialect | undefined
+  /** Sent as a bearer token, or as the dialect wants it. Local servers mostly need none. */
   readonly apiKey?: Redacted.Redacted | undefined
+  /**
+   * Sent with every request, such as OpenRouter's `HTTP-Referer` and `X-Title`;
+   * a value that is `Redacted` stays out of logs and spans.
+   */
   readonly headers?: { readonly [name: string]: string | Redacted.Redacted } | undefined
+  /** How much of an answer is read before it is refused. */
   readonly bounds?: Bounds.Bounds | undefined
 }
 
 /**
  * Which model, and where.
  *
- * - `model`: the name the server knows it by, such as `gpt-4o-mini`; on Azure
- *   the deployment.
- * - `id`: the name users know; default `<dialect>/<model>` or `<host>/<model>`.
- * - `capabilities`: what this model does differently. Assumed are streaming,
- *   tools, images, and what all models of the dialect take as response format;
- *   audio, files and several outputs in one call only where they are known to be
- *   taken and given, since other servers refuse them or silently return one.
- * - `thinkBlock`: the model writes its reasoning into its text, as
- *   `<think>…</think>` in front of the answer (`written`), or its prompt
- *   template has opened the block already, so that it writes only the end
- *   (`open`). It is then told from the answer. By default text is text:
- *   most servers take reasoning out themselves.
- *
  * @since 0.1.0
  * @category models
  */
 export interface Options extends ServerOptions {
+  /** The name the server knows it by, such as `gpt-4o-mini`; on Azure the deployment. */
   readonly model: string
+  /** The name users know; default `<dialect>/<model>` or `<host>/<model>`. */
   readonly id?: string | undefined
+  /**
+   * What this model does differently. Assumed are streaming, tools, images, and
+   * what all models of the dialect take as response format; audio, files and
+   * several outputs in one call only where they are known to be taken and given,
+   * since other servers refuse them or silently return one.
+   */
   readonly capabilities?: Partial<LanguageModel.Capabilities> | undefined
+  /**
+   * The model writes its reasoning into its text, as `<think>…</think>` in front
+   * of the answer (`written`), or its prompt template has opened the block
+   * already, so that it writes only the end (`open`). It is then told from the
+   * answer. By default text is text: most servers take reasoning out themselves.
+   */
   readonly thinkBlock?: "written" | "open" | undefined
 }
 
 /**
  * Which embedding model, and where.
- *
- * - `dimensions`: asks for shorter vectors, of models that can give them.
- * - `maxBatchSize`: texts in one request; default 128, or what the dialect
- *   allows.
- * - `concurrency`: requests under way at once for one call; default 4.
  *
  * @since 0.1.0
  * @category models
@@ -109,8 +109,11 @@ export interface Options extends ServerOptions {
 export interface EmbedderOptions extends ServerOptions {
   readonly model: string
   readonly id?: string | undefined
+  /** Asks for shorter vectors, of models that can give them. */
   readonly dimensions?: number | undefined
+  /** Texts in one request; default 128, or what the dialect allows. */
   readonly maxBatchSize?: number | undefined
+  /** Requests under way at once for one call; default 4. */
   readonly concurrency?: number | undefined
 }
 

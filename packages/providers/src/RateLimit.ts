@@ -25,25 +25,28 @@ import { inputBound } from "./internal/tokens.ts"
 /**
  * What is not given is not limited.
  *
- * - `requestsPerMinute`: how many calls may begin within any 60 seconds.
- * - `tokensPerMinute`: how many tokens these may take, prompts and answers
- *   together. They are estimated before a call and corrected by what the
- *   provider reports after it.
- * - `concurrency`: how many calls may be under way at once. A stream is under
- *   way until it has ended or was left.
- * - `estimate`: the tokens of a request; by default a token for every 4 bytes
- *   of the prompt, and `maxTokens` for each output where it is set.
- * - `maxWait`: the longest pause that a server may ask for; default 1 minute.
- *   In a longer one calls fail at once, so that another model can be asked.
- *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
+  /** How many calls may begin within any 60 seconds. */
   readonly requestsPerMinute?: number | undefined
+  /**
+   * How many tokens these may take, prompts and answers together. They are
+   * estimated before a call and corrected by what the provider reports after it.
+   */
   readonly tokensPerMinute?: number | undefined
+  /** How many calls may be under way at once. A stream is under way until it has ended or was left. */
   readonly concurrency?: number | undefined
+  /**
+   * The tokens of a request; by default a token for every 4 bytes of the prompt,
+   * and `maxTokens` for each output where it is set.
+   */
   readonly estimate?: ((request: LanguageModel.Request) => number) | undefined
+  /**
+   * The longest pause that a server may ask for; default 1 minute. In a longer
+   * one calls fail at once, so that another model can be asked.
+   */
   readonly maxWait?: Duration.DurationInput | undefined
 }
 

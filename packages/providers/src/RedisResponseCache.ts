@@ -17,16 +17,18 @@ import { load } from "./internal/load.ts"
 import * as ResponseCache from "./ResponseCache.ts"
 
 /**
- * - `url`: where the server is, such as `redis://localhost:6379`; with a
- *   password in it, let it be `Redacted`.
- * - `prefix`: what the keys of this cache begin with, `effect-dspy:response:` by
- *   default. Caches of one prefix share their entries.
+ * What `RedisResponseCache` takes.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
+  /** Where the server is, such as `redis://localhost:6379`; with a password in it, let it be `Redacted`. */
   readonly url: string | Redacted.Redacted
+  /**
+   * What the keys of this cache begin with, `effect-dspy:response:` by default.
+   * Caches of one prefix share their entries.
+   */
   readonly prefix?: string | undefined
 }
 

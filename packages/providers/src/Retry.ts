@@ -28,29 +28,17 @@ import { spanEvent } from "./internal/spanEvent.ts"
 /**
  * When to try again, how often, and how long to wait.
  *
- * - `times`: how many times at most, after the first attempt; default 2.
- * - `schedules`: a `Schedule` of one's own for failures of some reasons, whose
- *   delays and end then decide for these, and which is asked also of reasons
- *   that are otherwise not retried. `Schedule.stop` turns a reason off.
- * - `maxWait`: the longest wait that a server may ask for; default 1 minute. A
- *   server that asks for more has its call fail at once, with the wait in the
- *   error, so that another model can be asked.
- * - `deadline`: no attempt begins later than this after the first one; default
- *   10 minutes. It does not end an attempt that is running.
- * - `budget`: of all calls to the model, how many may be repeated; default
- *   `ratio` 0.2 of the calls in the last `window` of 10 seconds, but always
- *   `minimum` 10 of them. A server that is down gets at most a fifth more calls
- *   than usual, not three times as many. A retry at the time that a rate limit
- *   named is not counted.
- * - `restart`: also when a part of a stream was delivered already; default
- *   `false`. The reader is told by a `Restarted` delta that the answer begins
- *   anew, and pays for the lost part.
- *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
+  /** How many times at most, after the first attempt; default 2. */
   readonly times?: number | undefined
+  /**
+   * A `Schedule` of one's own for failures of some reasons, whose delays and end
+   * then decide for these, and which is asked also of reasons that are otherwise
+   * not retried. `Schedule.stop` turns a reason off.
+   */
   readonly schedules?:
     | {
       readonly [Tag in LanguageModelError.Reason["_tag"]]?:
@@ -58,8 +46,24 @@ export interface Options {
         | undefined
     }
     | undefined
+  /**
+   * The longest wait that a server may ask for; default 1 minute. A server that
+   * asks for more has its call fail at once, with the wait in the error, so that
+   * another model can be asked.
+   */
   readonly maxWait?: Duration.DurationInput | undefined
+  /**
+   * No attempt begins later than this after the first one; default 10 minutes.
+   * It does not end an attempt that is running.
+   */
   readonly deadline?: Duration.DurationInput | undefined
+  /**
+   * Of all calls to the model, how many may be repeated; default `ratio` 0.2 of
+   * the calls in the last `window` of 10 seconds, but always `minimum` 10 of
+   * them. A server that is down gets at most a fifth more calls than usual, not
+   * three times as many. A retry at the time that a rate limit named is not
+   * counted.
+   */
   readonly budget?:
     | {
       readonly ratio?: number | undefined
@@ -67,6 +71,11 @@ export interface Options {
       readonly window?: Duration.DurationInput | undefined
     }
     | undefined
+  /**
+   * Whether to try again also when a part of a stream was delivered already; default `false`. The
+   * reader is told by a `Restarted` delta that the answer begins anew, and pays
+   * for the lost part.
+   */
   readonly restart?: boolean | undefined
 }
 

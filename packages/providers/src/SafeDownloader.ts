@@ -20,15 +20,15 @@ import * as Layer from "effect/Layer"
 import * as download from "./internal/download.ts"
 
 /**
- * - `http`: also `http:`, at port 80; not by default, since anybody on the way can
- *   change what comes.
- * - `timeout`: for all of it, redirects included; default 10 seconds.
+ * What `SafeDownloader` takes.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
+  /** Also `http:`, at port 80; not by default, since anybody on the way can change what comes. */
   readonly http?: boolean | undefined
+  /** For all of it, redirects included; default 10 seconds. */
   readonly timeout?: Duration.DurationInput | undefined
 }
 

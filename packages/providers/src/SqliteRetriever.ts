@@ -26,22 +26,23 @@ import * as sqlite from "./internal/sqlite.ts"
  * A retriever whose documents can be changed. What it is told is in the file
  * when the effect succeeds.
  *
- * - `upsert`: adds documents, each in place of the one with its id, if there is
- *   one. Documents whose text is known already are not embedded again. Of two
- *   with one id the later one holds. Documents are written 256 at a time: what
- *   was written before a failure or an interruption stays, and costs nothing
- *   when it is tried again.
- * - `remove`: forgets documents; ids that are not there do not matter.
- * - `size`: how many documents there are.
- *
  * @since 0.1.0
  * @category models
  */
 export interface SqliteRetriever extends Retriever.Service {
+  /**
+   * Adds documents, each in place of the one with its id, if there is one.
+   * Documents whose text is known already are not embedded again. Of two with
+   * one id the later one holds. Documents are written 256 at a time: what was
+   * written before a failure or an interruption stays, and costs nothing when it
+   * is tried again.
+   */
   readonly upsert: (
     documents: ReadonlyArray<Retriever.Document>
   ) => Effect.Effect<void, Retriever.RetrieverError | LanguageModelError>
+  /** Forgets documents; ids that are not there do not matter. */
   readonly remove: (ids: ReadonlyArray<string>) => Effect.Effect<void, Retriever.RetrieverError>
+  /** How many documents there are. */
   readonly size: Effect.Effect<number, Retriever.RetrieverError>
 }
 

@@ -31,10 +31,7 @@ export class SubprocessError
 }
 
 /**
- * - `executable`, `arguments`: what is run; no shell reads them.
- * - `environment`: what is added to PATH, HOME, USER, LOGNAME, LANG, LC_ALL,
- *   LC_CTYPE, TMPDIR and TZ, which is all that it gets of ours.
- * - `directory`: where it runs; where we do by default.
+ * What is run: an `executable` with `arguments`, which no shell reads.
  *
  * @since 0.1.0
  * @category models
@@ -42,7 +39,12 @@ export class SubprocessError
 export interface Options {
   readonly executable: string
   readonly arguments?: ReadonlyArray<string> | undefined
+  /**
+   * What is added to PATH, HOME, USER, LOGNAME, LANG, LC_ALL, LC_CTYPE, TMPDIR
+   * and TZ, which is all that it gets of ours.
+   */
   readonly environment?: { readonly [name: string]: string } | undefined
+  /** Where it runs; where we do by default. */
   readonly directory?: string | undefined
 }
 

@@ -25,26 +25,31 @@ import { type Deadline, Watch } from "./internal/watch.ts"
 /**
  * How long to wait for what; `Duration.infinity` is no limit.
  *
- * - `connect`: for a connection, with its handshakes; default 10 seconds. Only
- *   `UndiciClient` says when it has one, so that this holds with no other
- *   client: `fetch` and undici by themselves have a limit of 10 seconds.
- * - `firstByte`: for the first bytes of a stream, whether they say something or
- *   not; default 2 minutes. The time to connect is part of it.
- * - `idle`: for further bytes of it; default 1 minute.
- * - `contentIdle`: for further deltas of it, since comments and pings keep a
- *   connection alive that brings no answer; default 5 minutes.
- * - `total`: for the whole answer; default 10 minutes.
- * - `streamTotal`: the same for a streamed one; default `total`.
- *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
+  /**
+   * For a connection, with its handshakes; default 10 seconds. Only
+   * `UndiciClient` says when it has one, so that this holds with no other
+   * client: `fetch` and undici by themselves have a limit of 10 seconds.
+   */
   readonly connect?: Duration.DurationInput | undefined
+  /**
+   * For the first bytes of a stream, whether they say something or not; default
+   * 2 minutes. The time to connect is part of it.
+   */
   readonly firstByte?: Duration.DurationInput | undefined
+  /** For further bytes of it; default 1 minute. */
   readonly idle?: Duration.DurationInput | undefined
+  /**
+   * For further deltas of it, since comments and pings keep a connection alive
+   * that brings no answer; default 5 minutes.
+   */
   readonly contentIdle?: Duration.DurationInput | undefined
+  /** For the whole answer; default 10 minutes. */
   readonly total?: Duration.DurationInput | undefined
+  /** The same for a streamed one; default `total`. */
   readonly streamTotal?: Duration.DurationInput | undefined
 }
 

@@ -30,17 +30,20 @@ import * as ModuleStream from "./ModuleStream.ts"
 export type StoreError = PlatformError.PlatformError | ParseResult.ParseError
 
 /**
- * - `turn`: what is kept of a turn; its encoded side is JSON.
- * - `remember`: the turn that a message and the answer to it are.
- * - `window`: how much of the history the module is shown, its newest turns; all of
- *   it by default. The whole of it is kept anyway.
+ * What `Chat` takes.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options<in Message, in Out, in out Turn, in out Encoded> {
+  /** What is kept of a turn; its encoded side is JSON. */
   readonly turn: Schema.Schema<Turn, Encoded>
+  /** The turn that a message and the answer to it are. */
   readonly remember: (message: Message, output: Out) => Turn
+  /**
+   * How much of the history the module is shown, its newest turns; all of it by
+   * default. The whole of it is kept anyway.
+   */
   readonly window?: History.Window | undefined
 }
 

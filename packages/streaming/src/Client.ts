@@ -149,18 +149,21 @@ export interface Client<in out C extends Calls> {
 }
 
 /**
- * - `url`: where the server is, such as `http://127.0.0.1:3000`.
- * - `token`: what it wants to be told.
- * - `reconnect`: how a lost connection is taken up again, also when the server has
- *   no room for it at the moment. By default 8 attempts within about 20 seconds;
- *   what has arrived in between begins the count anew.
+ * What `Client` takes.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
+  /** Where the server is, such as `http://127.0.0.1:3000`. */
   readonly url: string
+  /** What it wants to be told. */
   readonly token?: Redacted.Redacted | undefined
+  /**
+   * How a lost connection is taken up again, also when the server has no room
+   * for it at the moment. By default 8 attempts within about 20 seconds; what
+   * has arrived in between begins the count anew.
+   */
   readonly reconnect?: Schedule.Schedule<unknown, ClientError> | undefined
 }
 
@@ -488,14 +491,17 @@ export interface OwnTool extends Tool.Any {
 }
 
 /**
- * - `tools`: what the modules of the server may use of this client, where they look
- *   for it (`ToolBridge.tools`): registered on every connection before anything is
- *   asked.
+ * What `makeWebSocket` takes beside what `make` does.
  *
  * @since 0.1.0
  * @category models
  */
 export interface WebSocketOptions extends Options {
+  /**
+   * What the modules of the server may use of this client, where they look for
+   * it (`ToolBridge.tools`): registered on every connection before anything is
+   * asked.
+   */
   readonly tools?: ReadonlyArray<OwnTool> | undefined
 }
 

@@ -100,30 +100,34 @@ export class Cancelled extends Schema.TaggedError<Cancelled>("@effect-dspy/strea
 // =============================================================================
 
 /**
- * - `concurrency`: how many run at once; `Module.window` by default.
- * - `queueSize`: how many more may wait, in the order they came; 256 by default.
- * - `timeout`: how long a request may run, unless it says so itself; no limit by
- *   default. The time in the queue does not count.
- * - `coalesce`: requests with the same key that come within `window` of the first
- *   of them share its run, or its result if it has ended well by then. Each is
- *   still a request of its own, with an id and a limit; the run is interrupted
- *   when the last of them has left. A failure is shared by those who wait for it,
- *   not by those who come later. What happens in the run is heard by whoever
- *   listens to the first of them.
- * - `name`: tells this manager's metrics from those of others; `"requests"` by
- *   default.
+ * What `RequestManager` takes.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options<in In> {
+  /** How many run at once; `Module.window` by default. */
   readonly concurrency?: number | undefined
+  /** How many more may wait, in the order they came; 256 by default. */
   readonly queueSize?: number | undefined
+  /**
+   * How long a request may run, unless it says so itself; no limit by default.
+   * The time in the queue does not count.
+   */
   readonly timeout?: Duration.DurationInput | undefined
+  /**
+   * Requests with the same key that come within `window` of the first of them
+   * share its run, or its result if it has ended well by then. Each is still a
+   * request of its own, with an id and a limit; the run is interrupted when the
+   * last of them has left. A failure is shared by those who wait for it, not by
+   * those who come later. What happens in the run is heard by whoever listens to
+   * the first of them.
+   */
   readonly coalesce?: {
     readonly key: (input: In) => string
     readonly window: Duration.DurationInput
   } | undefined
+  /** Tells this manager's metrics from those of others; `"requests"` by default. */
   readonly name?: string | undefined
 }
 

@@ -173,67 +173,79 @@ export interface Authenticate<out R = never> {
 }
 
 /**
- * - `body`: how many bytes a request or a message may have; 1 MiB by default.
- * - `concurrency`: how many runs may be under way at once; 64 by default. More are
- *   refused as `Busy`.
- * - `timeout`: how long a run may take; 10 minutes by default. Time in which it
- *   waits for a slow reader counts.
- * - `connections`: how many WebSockets there may be, 1,000 by default, and
- *   `connectionsPerCaller` how many of one caller, 20 by default.
- * - `requestsPerSecond`: how many requests are taken within a second, from all
- *   callers together, at once or one after the other: over HTTP, over WebSockets,
- *   and to open one; 1,000 by default. More are refused as `Busy`.
- * - `requestsPerConnection`: how many requests of one WebSocket are worked on, 8
- *   by default; 32 more may wait.
- * - `stall`: how long a client may read nothing of what there is for it, until its
- *   connection is closed; 30 seconds by default.
- * - `drain`: how long runs may go on when the server stops; 30 seconds by default.
+ * What a server takes on, and how long it waits.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Limits {
+  /** How many bytes a request or a message may have; 1 MiB by default. */
   readonly body?: number | undefined
+  /** How many runs may be under way at once; 64 by default. More are refused as `Busy`. */
   readonly concurrency?: number | undefined
+  /** How long a run may take; 10 minutes by default. Time in which it waits for a slow reader counts. */
   readonly timeout?: Duration.DurationInput | undefined
+  /**
+   * How many WebSockets there may be, 1,000 by default, and
+   * `connectionsPerCaller` how many of one caller, 20 by default.
+   */
   readonly connections?: number | undefined
   readonly connectionsPerCaller?: number | undefined
+  /**
+   * How many requests are taken within a second, from all callers together, at
+   * once or one after the other: over HTTP, over WebSockets, and to open one;
+   * 1,000 by default. More are refused as `Busy`.
+   */
   readonly requestsPerSecond?: number | undefined
+  /** How many requests of one WebSocket are worked on, 8 by default; 32 more may wait. */
   readonly requestsPerConnection?: number | undefined
+  /**
+   * How long a client may read nothing of what there is for it, until its
+   * connection is closed; 30 seconds by default.
+   */
   readonly stall?: Duration.DurationInput | undefined
+  /** How long runs may go on when the server stops; 30 seconds by default. */
   readonly drain?: Duration.DurationInput | undefined
 }
 
 /**
- * - `modules`: what is served.
- * - `auth`: a token that callers must bring as `Authorization: Bearer …`, or an
- *   effect that says who they are. Without it everybody is served who can reach
- *   the server, which `serve` allows on loopback only.
- * - `hosts`: the names the server is reached by, beside those of loopback. Other
- *   names are refused.
- * - `origins`: of which pages requests are taken, such as `https://example.org`,
- *   beside those of the server itself. None by default.
- * - `resume`: a run goes on for `grace`, 60 seconds by default, after the last who
- *   followed it has gone, and its newest events are kept (`events`, 1,000 by
- *   default), so that a lost connection can be taken up again. Without it the run
- *   is cancelled at once.
- * - `expose`: which events leave the server; all by default. Among them are what
- *   each predictor was asked and answered. The result always leaves.
- * - `limits`: of size, time and number.
+ * What `Server` takes.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options<M extends Modules, R = never> {
+  /** What is served. */
   readonly modules: M
+  /**
+   * A token that callers must bring as `Authorization: Bearer …`, or an effect
+   * that says who they are. Without it everybody is served who can reach the
+   * server, which `serve` allows on loopback only.
+   */
   readonly auth?: Redacted.Redacted | Authenticate<R> | undefined
+  /** The names the server is reached by, beside those of loopback. Other names are refused. */
   readonly hosts?: ReadonlyArray<string> | undefined
+  /**
+   * Of which pages requests are taken, such as `https://example.org`, beside
+   * those of the server itself. None by default.
+   */
   readonly origins?: ReadonlyArray<string> | undefined
+  /**
+   * A run goes on for `grace`, 60 seconds by default, after the last who
+   * followed it has gone, and its newest events are kept (`events`, 1,000 by
+   * default), so that a lost connection can be taken up again. Without it the
+   * run is cancelled at once.
+   */
   readonly resume?: {
     readonly grace?: Duration.DurationInput | undefined
     readonly events?: number | undefined
   } | undefined
+  /**
+   * Which events leave the server; all by default. Among them are what each
+   * predictor was asked and answered. The result always leaves.
+   */
   readonly expose?: ((event: ModuleEvent.Emitted) => boolean) | undefined
+  /** Of size, time and number. */
   readonly limits?: Limits | undefined
 }
 

@@ -20,18 +20,6 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 
 /**
- * - `size`: how many items a batch has at most, at least 1.
- * - `within`: how long the first item of a batch waits for others. What is left
- *   when the source ends, or fails, is a batch at once.
- * - `concurrency`: how many batches run at once; 1 by default.
- * - `ordered`: whether results come in the order of the items, which is the
- *   default. Otherwise whichever batch is ready first comes first.
- * - `onUnprocessed`: told of every item that was taken from the source and whose
- *   result was not given out, in their order, when the stream ends before they
- *   are: it is interrupted, its reader has enough, or a module dies. Their calls
- *   have been interrupted by then. Nothing else is ever lost: each item is in one
- *   result or here.
- *
  * Items are taken ahead of the reader: those of the batches that run, of one
  * that waits to, of the one that fills, and what the source hands over with them
  * in one chunk.
@@ -40,10 +28,27 @@ import * as Stream from "effect/Stream"
  * @category models
  */
 export interface Options<in A, out R = never> {
+  /** How many items a batch has at most, at least 1. */
   readonly size: number
+  /**
+   * How long the first item of a batch waits for others. What is left when the
+   * source ends, or fails, is a batch at once.
+   */
   readonly within: Duration.DurationInput
+  /** How many batches run at once; 1 by default. */
   readonly concurrency?: number | undefined
+  /**
+   * Whether results come in the order of the items, which is the default.
+   * Otherwise whichever batch is ready first comes first.
+   */
   readonly ordered?: boolean | undefined
+  /**
+   * Told of every item that was taken from the source and whose result was not
+   * given out, in their order, when the stream ends before they are: it is
+   * interrupted, its reader has enough, or a module dies. Their calls have been
+   * interrupted by then. Nothing else is ever lost: each item is in one result
+   * or here.
+   */
   readonly onUnprocessed?: ((items: Arr.NonEmptyReadonlyArray<A>) => Effect.Effect<void, never, R>) | undefined
 }
 

@@ -203,15 +203,18 @@ export class Disconnected
 export type BridgedTool = Tool.Tool<string, Json.JsonRecord, Json.Json>
 
 /**
- * - `timeout`: how long a call may take; 30 seconds by default.
- * - `reserved`: names that cannot be registered, such as those of the tools of
- *   the server; `finish` and `submit`, by which agents end, never can.
+ * What `ToolBridge` takes.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
+  /** How long a call may take; 30 seconds by default. */
   readonly timeout?: Duration.DurationInput | undefined
+  /**
+   * Names that cannot be registered, such as those of the tools of the server;
+   * `finish` and `submit`, by which agents end, never can.
+   */
   readonly reserved?: ReadonlyArray<string> | undefined
 }
 
