@@ -17,7 +17,11 @@ import { median, table } from "./fixture/measure.ts"
 const count = 100_000
 const dimensions = 384
 const k = 10
-const rounds = 15
+const rounds = 14
+const atATime = 7
+
+// Runs before times are taken: engines make what they run often faster, WebAssembly too.
+const warmingUp = 2 * rounds
 
 // A small generator of numbers from 0 to 1: the same ones in every run.
 let state = 1
@@ -63,12 +67,12 @@ const timed = async (run: () => unknown): Promise<number> => {
   return cpu() - start
 }
 
-// The times of one after the other; the first one is for warming up.
+// The times of one after the other.
 const times = (run: (round: number) => unknown) =>
   Effect.promise(async () => {
     const all: Array<number> = []
-    for (let round = 0; round < rounds; round++) all.push(await timed(() => run(round)))
-    return all.slice(1)
+    for (let round = 0; round < warmingUp + rounds; round++) all.push(await timed(() => run(round % rounds)))
+    return all.slice(warmingUp)
   })
 
 // What the machine can do is what it did best; what we do is what is usual.
@@ -103,6 +107,15 @@ const program = Effect.gen(function*() {
   const memory = yield* Retriever.cosine(documents)
   const building = cpu() - started
   const searching = yield* search(memory)
+  // They take turns, and what one has read is still at hand for the next one.
+  const together = yield* usual((round) =>
+    // @effect-diagnostics-next-line runEffectInsideEffect:off
+    Effect.runPromise(Effect.forEach(
+      queries.slice(round % 2 * atATime).slice(0, atATime),
+      (_, n) => memory.search(`${-(round % 2 * atATime + n) - 1}`, { k }),
+      { concurrency: "unbounded" }
+    ))
+  )
 
   const file = yield* SqliteRetriever.make({ path: path.join(folder, "documents.db") })
   const writing = cpu()
@@ -144,14 +157,13 @@ const program = Effect.gen(function*() {
     built === undefined ? "" : `${(built / 1000).toFixed(2)} s`
   ]
   yield* Console.log(
-    `${count} vectors of ${dimensions} dimensions, ${k} passages, one query at a time, CPU time, median of ${
-      rounds - 1
-    }`
+    `${count} vectors of ${dimensions} dimensions, ${k} passages, one query at a time, CPU time, median of ${rounds}`
   )
   table(["", "a query", "queries/s", "10^9 products/s", "GB/s", "of the bound", "build"], [
     line("machine: read all vectors once", reading),
     line("machine: multiply and add, plain loop", plain),
     line("Retriever.cosine", searching, building),
+    line(`Retriever.cosine, ${atATime} queries at a time`, together / atATime),
     line("SqliteRetriever", scanning, written)
   ])
   yield* Console.log(`recall at ${k} of both: ${right / (2 * rounds * k)}\n`)

@@ -36,6 +36,9 @@ const code =
   "AAAAAAAAAAAAACEHIAIhBQNAIAYgAP0ABAAgBf0ABAD95gH95AEhBiAHIAD9AAQQIAX9AAQQ/eYB/eQBIQcgAEEgaiEAIAVBIGoiBSADSQ0ACyAG" +
   "IAf95AEhBiAEIAb9HwAgBv0fAZIgBv0fAiAG/R8DkpI4AgAgBEEEaiEEIAAgAUkNAAsL"
 
+// Compiled once: an engine makes it fast only after it has run for a while, and then it is so for every index.
+let compiled: WebAssembly.Module | undefined
+
 const page = 65_536
 const addressable = 2 ** 32 - page
 
@@ -49,9 +52,9 @@ export const make = (
 ): { readonly buffer: ArrayBuffer; readonly products: Products } | undefined => {
   if (typeof WebAssembly === "undefined" || bytes > addressable) return undefined
   try {
-    const module = new WebAssembly.Module(Uint8Array.from(atob(code), (byte) => byte.charCodeAt(0)))
+    compiled ??= new WebAssembly.Module(Uint8Array.from(atob(code), (byte) => byte.charCodeAt(0)))
     const memory = new WebAssembly.Memory({ initial: Math.ceil(bytes / page) })
-    const { f } = new WebAssembly.Instance(module, { m: { m: memory } }).exports
+    const { f } = new WebAssembly.Instance(compiled, { m: { m: memory } }).exports
     return { buffer: memory.buffer, products: f as Products } // as its code says
   } catch {
     return undefined
