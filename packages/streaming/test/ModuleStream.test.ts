@@ -626,6 +626,42 @@ describe("any module", () => {
       )
     }))
 
+  it.effect("what an agent submits is its text, and its value that grows, like any answer", () =>
+    Effect.gen(function*() {
+      const signature = Signature.parse("question -> sum: int, answer")
+      const react = ReAct.make(signature, { tools: [] })
+      const submit = (args: Json.JsonRecord) => TestLanguageModel.toolCalls([{ name: "submit", arguments: args }], "hm")
+      const run = [submit({ sum: 3, answer: "It is three." })]
+      const text = yield* ModuleStream.text(react, { question: "1 + 2?" }).pipe(
+        Stream.mkString,
+        Effect.provide(TestLanguageModel.layer(run))
+      )
+      assert.strictEqual(text, "It is three.")
+      const snapshots = yield* ModuleStream.partial(react, { question: "1 + 2?" }, {
+        path: "extract.predict",
+        signature
+      }).pipe(collect, Effect.provide(TestLanguageModel.layer(run)))
+      assert.isAtLeast(snapshots.length, 2)
+      assert.deepStrictEqual(snapshots.at(-1), {
+        _tag: "Written",
+        restarts: 0,
+        value: { sum: 3, answer: "It is three." }
+      })
+      // A submission that is refused is a restart.
+      const mended = yield* ModuleStream.partial(react, { question: "1 + 2?" }, {
+        path: "extract.predict",
+        signature
+      }).pipe(
+        collect,
+        Effect.provide(TestLanguageModel.layer([submit({ answer: "It is three.", sum: "many" }), ...run]))
+      )
+      assert.deepStrictEqual(mended.at(-1), {
+        _tag: "Written",
+        restarts: 1,
+        value: { sum: 3, answer: "It is three." }
+      })
+    }))
+
   it.effect("status messages come where they are sent", () =>
     Effect.gen(function*() {
       const module = Module.make({ answer }, function*(m, input: { readonly question: string }) {
