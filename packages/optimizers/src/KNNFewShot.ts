@@ -20,8 +20,8 @@ import * as search from "./internal/search.ts"
 import type * as Optimizer from "./Optimizer.ts"
 
 /**
- * - `k`: how many demonstrations a predictor is shown, 3 by default.
- * - `teacher`, `maxRounds`, `metricThreshold`: as of `BootstrapFewShot`.
+ * What `KNNFewShot` takes; `teacher`, `maxRounds` and `metricThreshold` as of
+ * `BootstrapFewShot`.
  *
  * @since 0.1.0
  * @category models
@@ -31,6 +31,7 @@ export interface Options<In, Labels, Out, E, R, R2 = never>
     Optimizer.Options<In, Labels, Out, E, R>,
     Pick<BootstrapFewShot.Options<In, Labels, Out, E, R, R2>, "teacher" | "maxRounds" | "metricThreshold">
 {
+  /** How many demonstrations a predictor is shown, 3 by default. */
   readonly k?: number | undefined
 }
 

@@ -14,15 +14,15 @@ import * as search from "./internal/search.ts"
 import type * as Optimizer from "./Optimizer.ts"
 
 /**
- * - `k`: demonstrations per predictor, 16 by default.
- * - `sample`: whether each predictor gets a random sample of its own (the
- *   default), or the first ones of the training set.
+ * What `LabeledFewShot` takes.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options<In, Labels, Out, E, R> extends Optimizer.Options<In, Labels, Out, E, R> {
+  /** Demonstrations per predictor, 16 by default. */
   readonly k?: number | undefined
+  /** Whether each predictor gets a random sample of its own (the default), or the first ones of the training set. */
   readonly sample?: boolean | undefined
 }
 

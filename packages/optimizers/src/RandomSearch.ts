@@ -23,19 +23,7 @@ import * as search from "./internal/search.ts"
 import * as Optimizer from "./Optimizer.ts"
 
 /**
- * - `numCandidatePrograms`: how many random ones, 16 by default.
- * - `stopAtScore`: ends the search with the first candidate, in their order,
- *   whose mean is at least this; so that there is a first one, each is measured
- *   on all selection examples.
- * - `labeledSample`: whether labelled examples are sampled (the default) or the
- *   first ones of the training set.
- * - `restrict`: only these candidates, by seed: -3 has no demonstrations, -2
- *   labelled ones, -1 is bootstrapped in the given order, 0 and up at random.
- * - `schedule`: `racing` (the default) measures the random ones on a growing part
- *   of the selection examples and lets go of those that will not win: two thirds
- *   of the runs. `classical` measures all of them on all examples, and the
- *   teacher, shown other labels for each, makes one run after the other, as in
- *   DSPy.
+ * What `RandomSearch` takes.
  *
  * @since 0.1.0
  * @category models
@@ -43,10 +31,27 @@ import * as Optimizer from "./Optimizer.ts"
 export interface Options<In, Labels, Out, E, R, R2 = never>
   extends Omit<BootstrapFewShot.Options<In, Labels, Out, E, R, R2>, "schedule">
 {
+  /** How many random candidates, 16 by default. */
   readonly numCandidatePrograms?: number | undefined
+  /**
+   * Ends the search with the first candidate, in their order, whose mean is at
+   * least this; so that there is a first one, each is measured on all selection
+   * examples.
+   */
   readonly stopAtScore?: number | undefined
+  /** Whether labelled examples are sampled (the default) or the first ones of the training set. */
   readonly labeledSample?: boolean | undefined
+  /**
+   * Only these candidates, by seed: -3 has no demonstrations, -2 labelled ones,
+   * -1 is bootstrapped in the given order, 0 and up at random.
+   */
   readonly restrict?: ReadonlyArray<number> | undefined
+  /**
+   * `racing` (the default) measures the random ones on a growing part of the
+   * selection examples and lets go of those that will not win: two thirds of the
+   * runs. `classical` measures all of them on all examples, and the teacher,
+   * shown other labels for each, makes one run after the other, as in DSPy.
+   */
   readonly schedule?: "racing" | "classical" | undefined
 }
 
