@@ -7,6 +7,7 @@
 import type { PlatformError } from "@effect/platform/Error"
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"
+import * as Mailbox from "effect/Mailbox"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
@@ -227,7 +228,7 @@ export const events = <In, Out, E, R, Labels, E2, R2>(
   module: Module.Module<In, Out, E, R>,
   options: Options<In, Labels, Out, E2, R2>
 ): Stream.Stream<Event<In, Labels>, EvaluateError, R | R2> =>
-  Stream.unwrap(Effect.gen(function*() {
+  Stream.unwrapScoped(Effect.gen(function*() {
     const { examples } = options
     yield* distinct(examples)
     const context = yield* Effect.context<R | R2>()
@@ -240,22 +241,27 @@ export const events = <In, Out, E, R, Labels, E2, R2>(
     const evaluator: Scoring.Evaluator = { id: open.id, run: (task) => Effect.provide(open.run(task), context) }
     const candidate = Module.parameters(module)
     const progress = new Progress(evaluator.id, options)
-    return Stream.make<[Event<In, Labels>]>({ _tag: "Started", total: examples.length }).pipe(
-      Stream.concat(
-        Stream.fromIterable(examples.keys()).pipe(
-          Stream.mapEffect(
-            (index) =>
-              Effect.map(
-                Scoring.score(evaluator, { candidate, example: examples[index]!.id, trace: true }), // a key of it
-                (scored) => [index, scored] as const
-              ),
-            { concurrency: options.concurrency ?? (yield* Module.window), unordered: true }
-          ),
-          Stream.flatMap(([index, scored]) => progress.arrived(index, scored))
-        )
-      ),
-      Stream.concat(Stream.sync((): Event<In, Labels> => ({ _tag: "Done", report: progress.report() })))
+    const concurrency = options.concurrency ?? (yield* Module.window)
+    // `Stream.mapEffect` runs a stream for each element, which costs more than all the rest of a run.
+    const mailbox = yield* Mailbox.make<Event<In, Labels>, EvaluateError>({ capacity: 16 })
+    yield* mailbox.offer({ _tag: "Started", total: examples.length })
+    yield* Effect.forEach(
+      examples,
+      (example, index) =>
+        Effect.flatMap(
+          Scoring.score(evaluator, { candidate, example: example.id, trace: true }),
+          (scored) => {
+            const { events, failure } = progress.arrived(index, scored)
+            return Effect.zipRight(mailbox.offerAll(events), failure ?? Effect.void)
+          }
+        ),
+      { concurrency, discard: true }
+    ).pipe(
+      Effect.zipRight(Effect.suspend(() => mailbox.offer({ _tag: "Done", report: progress.report() }))),
+      Mailbox.into(mailbox),
+      Effect.forkScoped
     )
+    return Mailbox.toStream(mailbox)
   }))
 
 /**
@@ -339,6 +345,7 @@ class Progress<In, Labels> {
   #thrown = 0
   #calls = 0
   #usage: LanguageModel.Usage = {}
+  #isOver = false
 
   constructor(
     readonly id: string,
@@ -350,27 +357,29 @@ class Progress<In, Labels> {
     this.#maxFailureRate = options.maxFailureRate ?? 0.1
   }
 
-  arrived(index: number, scored: Scoring.Scored): Stream.Stream<Event<In, Labels>, TooManyFailures> {
+  arrived(
+    index: number,
+    scored: Scoring.Scored
+  ): { readonly events: ReadonlyArray<Event<In, Labels>>; readonly failure: TooManyFailures | undefined } {
     this.#waiting.set(index, scored)
     const events: Array<Event<In, Labels>> = []
+    // Others may come in while a slow reader takes what was before the failure.
+    if (this.#isOver) return { events, failure: undefined }
     for (;;) {
       const index = this.#results.length
       const scored = this.#waiting.get(index)
-      if (scored === undefined) return Stream.fromIterable(events)
+      if (scored === undefined) return { events, failure: undefined }
       this.#waiting.delete(index)
       events.push(this.#commit(index, scored))
       if (this.#unknown > this.#maxFailureRate * this.options.examples.length) {
-        return Stream.concat(
-          Stream.fromIterable(events),
-          Stream.failSync(() =>
-            new TooManyFailures({
-              unknown: this.#unknown,
-              total: this.options.examples.length,
-              maxFailureRate: this.#maxFailureRate,
-              report: this.report()
-            })
-          )
-        )
+        this.#isOver = true
+        const failure = new TooManyFailures({
+          unknown: this.#unknown,
+          total: this.options.examples.length,
+          maxFailureRate: this.#maxFailureRate,
+          report: this.report()
+        })
+        return { events, failure }
       }
     }
   }

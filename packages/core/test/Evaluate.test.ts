@@ -223,6 +223,33 @@ describe("failures", () => {
       [2, 9, 12, 13, 14].map((n) => [n, TestLanguageModel.fail("Overloaded")])
     )))))
 
+  it.effect("end the run in the same place when its events are read slowly", () =>
+    Effect.gen(function*() {
+      const scored = yield* Evaluate.events(double, {
+        examples: dataset(60),
+        metric,
+        maxFailureRate: 0,
+        concurrency: 60
+      })
+        .pipe(
+          Stream.tap(() => Effect.sleep("10 seconds")),
+          Stream.filter((event) => event._tag === "Scored"),
+          Stream.map(({ index }) => index),
+          Stream.either,
+          Stream.runCollect,
+          timed
+        )
+      const indices = Chunk.toReadonlyArray(scored).flatMap((one) => Either.isRight(one) ? [one.right] : [])
+      assert.deepStrictEqual(indices, Array.from({ length: 26 }, (_, n) => n))
+      assert.strictEqual(Either.isLeft(Chunk.unsafeLast(scored)), true)
+    }).pipe(Effect.provide(TestLanguageModel.layer((request) => {
+      const n = asked(request)
+      // The first answers when most have, the others after it.
+      return n >= 25
+        ? TestLanguageModel.delayed(TestLanguageModel.fail("Overloaded"), n < 40 ? "1 second" : "3 seconds")
+        : TestLanguageModel.delayed(TestLanguageModel.fields({ answer: 2 * n }), n === 0 ? "2 seconds" : "1 second")
+    }))))
+
   it.effect("of the code, which throws, leave the example out, are counted apart and end no run while they are few", () =>
     Effect.gen(function*() {
       const careless: Metric.Metric<{ readonly n: number }, { readonly answer: number }, { readonly answer: number }> =
