@@ -46,8 +46,9 @@ export * as BootstrapFewShot from "./BootstrapFewShot.ts"
  * conversation that ends with its answer.
  *
  * After DSPy's BootstrapFinetune. What a model is shown to be tuned on is exactly
- * what the program will send it. Calls are told apart by the path of their
- * predictor, so that loops and branches are no problem.
+ * what the program will send to one without native tools or reasoning: an agent's
+ * rounds are text, as with `toolCalls: "text"`. Calls are told apart by the path
+ * of their predictor, so that loops and branches are no problem.
  *
  * @since 0.1.0
  */
