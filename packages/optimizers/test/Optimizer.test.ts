@@ -88,7 +88,8 @@ const better = Either.getOrThrow(
   Module.withParameters(sort, { "": { demos: [Parameters.demo({ item: "kind0-0", box: "wrong" })] } })
 )
 
-describe("the same result", () => {
+// Many runs, which take their time on a busy machine.
+describe("the same result", { timeout: 120_000 }, () => {
   it.effect("at any concurrency, whatever calls overtake each other, for 20 seeds", () =>
     Effect.forEach(Array.from({ length: 20 }, (_, seed) => seed), (seed) =>
       Effect.gen(function*() {
@@ -115,7 +116,7 @@ describe("the same result", () => {
     }))
 })
 
-describe("a run that was cut off", () => {
+describe("a run that was cut off", { timeout: 120_000 }, () => {
   const short = { ...search, valset: examples(6, 6, 100), numCandidatePrograms: 2 }
 
   const whole = Effect.gen(function*() {
