@@ -6,7 +6,7 @@ import * as ServingError from "@effect-dspy/streaming/ServingError"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Data, Deferred, Effect, Exit, Fiber, Redacted, Schema, Scope, TestClock } from "effect"
-import { held } from "./held.ts"
+import { bytesHeld, held } from "./held.ts"
 import { connect, endless, frame, head, numbered, type Raw, start, until, upgrade, writes } from "./serving.ts"
 
 const answer = Predict.make("question -> answer")
@@ -83,7 +83,7 @@ describe("POST /run", () => {
         async pull(controller) {
           if (more < text.length) controller.enqueue(new Uint8Array([text.charCodeAt(more)]))
           else {
-            more = (await Effect.runPromise(held)) - before
+            more = (await bytesHeld()) - before
             controller.close()
           }
           more++

@@ -6,8 +6,11 @@ import * as Predict from "@effect-dspy/core/Predict"
 import * as Protocol from "@effect-dspy/streaming/Protocol"
 import type * as Server from "@effect-dspy/streaming/Server"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, FastCheck, Schema, Scope } from "effect"
+import { Effect, Exit, FastCheck, Schema, Scope, TestClock } from "effect"
 import * as Crypto from "node:crypto"
+import * as Fs from "node:fs"
+import type * as Net from "node:net"
+import * as Timers from "node:timers/promises"
 import * as Zlib from "node:zlib"
 import * as frames from "../src/internal/serving/frames.ts"
 import { connect, endless, frame, head, numbered, type Raw, start, until, upgrade, writes } from "./serving.ts"
@@ -260,6 +263,78 @@ describe("a session", () => {
       }
     }).pipe(Effect.provide(model.layer))
   })
+})
+
+describe("a client that is gone without a word", () => {
+  // The clock of the server is the test's, the network is not.
+  const live = (holds: () => boolean): Effect.Effect<void> =>
+    Effect.promise(async () => {
+      while (!holds()) await Timers.setTimeout(2)
+    })
+
+  // Of events that are not read it would be left for another reason.
+  const query = JSON.stringify({ type: "query", id: "a", module: "answer", input: { question: "?" } })
+
+  it.scoped("is left after 45 seconds of silence; one that answers the pings of the server stays", () => {
+    const model = writes(["Ada"], () => Effect.never)
+    return Effect.gen(function*() {
+      const { http, port } = yield* served()
+      const sockets: Array<Net.Socket> = []
+      http.on("connection", (socket) => sockets.push(socket))
+      const opened = Effect.gen(function*() {
+        const raw = yield* connect(port)
+        raw.write(head("GET /ws", upgrade))
+        yield* live(() => raw.received().includes("ready"))
+        return raw
+      })
+      const mute = yield* opened
+      // It reads nothing from now on, and says nothing; its end of the connection stays open.
+      mute.socket.pause()
+      mute.write(frame(query))
+      const lively = yield* opened
+      lively.write(frame(query))
+      yield* live(() => model.counts.open === 2)
+      const isPing = (received: string): boolean => received.endsWith("\u0089\u0000")
+      for (let at = 20; at <= 40; at += 20) {
+        const heard = sockets[1]!.bytesRead // the second one to connect
+        yield* TestClock.adjust("20 seconds")
+        yield* live(() => isPing(lively.received()))
+        lively.write(frame("", { opcode: 10 }))
+        yield* live(() => sockets[1]!.bytesRead > heard)
+      }
+      yield* TestClock.adjust("4 seconds")
+      assert.deepStrictEqual([model.counts.open, sockets[0]?.destroyed], [2, false])
+      yield* TestClock.adjust("2 seconds")
+      yield* live(() => model.counts.open === 1 && sockets[0]?.destroyed === true)
+      assert.isFalse(mute.closed() || sockets[1]?.destroyed)
+      yield* TestClock.adjust("40 seconds")
+      yield* live(() => model.counts.open === 0)
+    }).pipe(Effect.provide(model.layer))
+  }, 20_000)
+
+  const connections = "/proc/net/tcp"
+  const listed = it.scopedLive.skipIf(!Fs.existsSync(connections))
+
+  listed(
+    `is looked for by TCP while an answer is waited for${Fs.existsSync(connections) ? "" : ` (no ${connections})`}`,
+    () => {
+      const model = writes(["Ada"], () => Effect.never)
+      return Effect.gen(function*() {
+        const { port } = yield* served()
+        const client = yield* connect(port)
+        const body = JSON.stringify({ question: "?" })
+        client.write(head("POST /run/answer", { host: "localhost", "content-length": String(body.length) }) + body)
+        yield* until(() => model.counts.open === 1)
+        const { localPort } = client.socket
+        const hex = (n: number) => n.toString(16).toUpperCase().padStart(4, "0")
+        // Of the end of the server: which of the timers of TCP runs, 2 being that of keep-alive.
+        const timer = Fs.readFileSync(connections, "utf8").split("\n").map((line) => line.trim().split(/\s+/)).find(
+          ([, local, remote]) => local?.endsWith(`:${hex(port)}`) && remote?.endsWith(`:${hex(localPort!)}`) // it is connected
+        )?.[5]
+        assert.match(timer ?? "", /^02:/)
+      }).pipe(Effect.provide(model.layer))
+    }
+  )
 })
 
 describe("hostile clients", () => {

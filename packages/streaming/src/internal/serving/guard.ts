@@ -59,7 +59,10 @@ export const answer = <R>(
 ): Effect.Effect<HttpServerResponse.HttpServerResponse, never, R | Scope.Scope> =>
   Effect.gen(function*() {
     const { connections, origins } = Inside.of(server)
-    yield* connections.present(webSocket.socketOf(request))
+    const socket = webSocket.socketOf(request)
+    // Whoever is gone without a word is noticed while there is nothing to be written to it.
+    socket?.setKeepAlive(true, 20_000)
+    yield* connections.present(socket)
     return yield* server.admit(request).pipe(
       Effect.flatMap((principal) => handler(principal, request)),
       Effect.catchAll((error) => Effect.succeed(onError(error))),

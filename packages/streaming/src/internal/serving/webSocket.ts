@@ -48,6 +48,7 @@ export interface Duplex {
   readonly pause: () => void
   readonly resume: () => void
   readonly isPaused: () => boolean
+  readonly setKeepAlive: (enable: boolean, initialDelay: number) => unknown
   readonly on: Listening
   readonly off: Listening
 }
