@@ -6,7 +6,11 @@
  */
 import * as Arr from "effect/Array"
 import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import type * as Scope from "effect/Scope"
 import * as LanguageModelError from "./LanguageModelError.ts"
 
 /**
@@ -191,6 +195,103 @@ export const cached = (
             })
           })
         })
+    }
+  })
+
+interface Batch {
+  readonly texts: Array<string>
+  readonly full: Deferred.Deferred<void>
+  readonly sent: Fiber.Fiber<ReadonlyArray<Float32Array>, LanguageModelError.LanguageModelError>
+  callers: number
+}
+
+/**
+ * The same embedder, which waits a little (`wait`, 10 milliseconds by default) for
+ * further calls and puts their texts together, or until there are `maxTexts` of
+ * them (128 by default): for programs that run side by side and embed a query each.
+ *
+ * What fails fails for all calls of a batch. A call that is interrupted leaves the
+ * others alone; the last one that is takes the batch with it.
+ *
+ * @example
+ * ```ts
+ * import * as Embedder from "@effect-dspy/core/Embedder"
+ * import { Effect } from "effect"
+ *
+ * const batches: Array<number> = []
+ *
+ * const lengths = Embedder.make({
+ *   id: "test/length",
+ *   embed: (texts) =>
+ *     Effect.sync(() => {
+ *       batches.push(texts.length)
+ *       return texts.map((text) => Float32Array.of(text.length))
+ *     })
+ * })
+ *
+ * const program = Effect.scoped(Effect.gen(function*() {
+ *   const embedder = yield* Embedder.batched(lengths)
+ *   return yield* Effect.forEach(["a", "bb", "ccc"], (text) => embedder.embed([text]), { concurrency: "unbounded" })
+ * }))
+ *
+ * Effect.runPromise(program).then((vectors) => {
+ *   assert.deepStrictEqual(vectors.map(([vector]) => vector?.[0]), [1, 2, 3])
+ *   assert.deepStrictEqual(batches, [3])
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const batched = (
+  self: Service,
+  options: { readonly wait?: Duration.DurationInput | undefined; readonly maxTexts?: number | undefined } = {}
+): Effect.Effect<Service, never, Scope.Scope> =>
+  Effect.map(Effect.scope, (scope) => {
+    const { maxTexts = 128, wait = "10 millis" } = options
+    let open: Batch | undefined
+
+    const begin = Effect.gen(function*() {
+      const texts: Array<string> = []
+      const full = yield* Deferred.make<void>()
+      const sent = yield* Deferred.await(full).pipe(
+        Effect.timeoutOption(wait),
+        Effect.zipRight(Effect.suspend(() => {
+          if (open === batch) open = undefined
+          return self.embed(texts)
+        })),
+        Effect.forkIn(scope)
+      )
+      const batch: Batch = { texts, full, sent, callers: 0 }
+      return batch
+    })
+
+    const embed = (texts: ReadonlyArray<string>) =>
+      Effect.uninterruptibleMask((restore) =>
+        Effect.gen(function*() {
+          const batch = open ?? (open = yield* Effect.interruptible(begin))
+          const from = batch.texts.length
+          batch.texts.push(...texts)
+          batch.callers += 1
+          if (batch.texts.length >= maxTexts) {
+            open = undefined
+            yield* Deferred.succeed(batch.full, undefined)
+          }
+          return yield* restore(Fiber.join(batch.sent)).pipe(
+            Effect.onInterrupt(() => {
+              batch.callers -= 1
+              if (batch.callers > 0) return Effect.void
+              if (open === batch) open = undefined
+              return Fiber.interrupt(batch.sent)
+            }),
+            Effect.map((vectors) => vectors.slice(from, from + texts.length))
+          )
+        })
+      )
+    return {
+      id: self.id,
+      dimensions: self.dimensions,
+      embed: (texts) => texts.length === 0 ? Effect.succeed([]) : embed(texts)
     }
   })
 

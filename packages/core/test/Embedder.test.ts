@@ -1,7 +1,7 @@
 import * as Embedder from "@effect-dspy/core/Embedder"
 import * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, FastCheck, Fiber, Ref, TestClock } from "effect"
+import { Deferred, Effect, Exit, FastCheck, Fiber, Ref, Scope, TestClock } from "effect"
 
 const overloaded = LanguageModelError.make({
   reason: new LanguageModelError.Overloaded({ description: "busy" }),
@@ -165,5 +165,93 @@ describe("Embedder.cached", () => {
       const cached = yield* Embedder.cached(embedder({ embed: () => answers.shift()! }))
       assert.strictEqual((yield* Effect.flip(cached.embed(["a"]))).reason._tag, "Overloaded")
       assert.deepStrictEqual(numbersOf(yield* cached.embed(["a"])), [1])
+    }))
+})
+
+describe("Embedder.batched", () => {
+  const doubling = (log: Array<ReadonlyArray<string>>) =>
+    Embedder.make({
+      id: "test/numbers",
+      embed: (texts) =>
+        Effect.sync(() => {
+          log.push(texts)
+          return texts.map((text) => Float32Array.of(2 * Number(text)))
+        })
+    })
+
+  const one = (self: Embedder.Service, n: number) => Effect.map(self.embed([String(n)]), ([vector]) => vector?.[0])
+
+  it.scoped("puts calls together until it has waited, each with its own vectors", () =>
+    Effect.gen(function*() {
+      const log: Array<ReadonlyArray<string>> = []
+      const batched = yield* Embedder.batched(doubling(log), { wait: "1 second" })
+      const calls = yield* Effect.fork(Effect.forEach([1, 2, 3], (n) => one(batched, n), { concurrency: "unbounded" }))
+      yield* TestClock.adjust("900 millis")
+      const late = yield* Effect.fork(batched.embed(["4", "5"]))
+      yield* Effect.yieldNow()
+      assert.lengthOf(log, 0)
+      yield* TestClock.adjust("100 millis")
+      assert.deepStrictEqual(yield* Fiber.join(calls), [2, 4, 6])
+      assert.deepStrictEqual(yield* Fiber.join(late), [Float32Array.of(8), Float32Array.of(10)])
+      assert.deepStrictEqual(log, [["1", "2", "3", "4", "5"]])
+      assert.deepStrictEqual(yield* batched.embed([]), [])
+      assert.deepStrictEqual(yield* embed(batched, ["6"]), [Float32Array.of(12)])
+      assert.deepStrictEqual(log.slice(1), [["6"]])
+    }))
+
+  it.scoped("waits no longer once there are enough texts", () =>
+    Effect.gen(function*() {
+      const log: Array<ReadonlyArray<string>> = []
+      const batched = yield* Embedder.batched(doubling(log), { maxTexts: 2 })
+      const calls = Array.from({ length: 4 }, (_, n) => n)
+      assert.deepStrictEqual(yield* Effect.forEach(calls, (n) => one(batched, n), { concurrency: 4 }), [0, 2, 4, 6])
+      assert.sameDeepMembers(log, [["0", "1"], ["2", "3"]])
+    }))
+
+  it.scoped("fails for all of a batch, and for no other", () =>
+    Effect.gen(function*() {
+      const answers = [Effect.fail(overloaded), Effect.succeed([Float32Array.of(1)])]
+      const batched = yield* Embedder.batched(embedder({ embed: () => answers.shift()! }), { maxTexts: 2 })
+      const failed = yield* Effect.forEach([1, 2], (n) => Effect.flip(one(batched, n)), { concurrency: 2 })
+      assert.deepStrictEqual(failed.map(({ reason }) => reason._tag), ["Overloaded", "Overloaded"])
+      assert.deepStrictEqual(yield* embed(batched, ["3"]), [Float32Array.of(1)])
+    }))
+
+  it.scoped("an interrupted call leaves the others alone; the last one takes the batch with it", () =>
+    Effect.gen(function*() {
+      const log: Array<ReadonlyArray<string>> = []
+      const batched = yield* Embedder.batched(doubling(log))
+      const [first, second] = yield* Effect.all([Effect.fork(one(batched, 1)), Effect.fork(one(batched, 2))])
+      yield* Effect.yieldNow()
+      yield* Fiber.interrupt(first)
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(yield* Fiber.join(second), 4)
+
+      const stopped = yield* Deferred.make<void>()
+      const slow = yield* Embedder.batched(
+        embedder({ embed: () => Effect.onInterrupt(Effect.never, () => Deferred.succeed(stopped, undefined)) }),
+        { maxTexts: 1 }
+      )
+      const only = yield* Effect.fork(one(slow, 1))
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.interrupt(only)
+      assert.isTrue(yield* Deferred.isDone(stopped))
+
+      const waiting = yield* Effect.fork(one(batched, 3))
+      yield* Effect.yieldNow()
+      yield* Fiber.interrupt(waiting)
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(log, [["1", "2"]])
+    }))
+
+  it.effect("is interrupted with its scope, and later", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const batched = yield* Scope.extend(Embedder.batched(doubling([])), scope)
+      const waiting = yield* Effect.fork(one(batched, 1))
+      yield* Effect.yieldNow()
+      yield* Scope.close(scope, Exit.void)
+      assert.isTrue(Exit.isInterrupted(yield* Fiber.await(waiting)))
+      assert.isTrue(Exit.isInterrupted(yield* Effect.exit(one(batched, 2))))
     }))
 })
