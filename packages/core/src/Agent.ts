@@ -8,6 +8,8 @@
  */
 import type * as Types from "effect/Types"
 import type * as Json from "./Json.ts"
+import type * as LanguageModel from "./LanguageModel.ts"
+import type * as Module from "./Module.ts"
 import type * as Predict from "./Predict.ts"
 import type * as Sandbox from "./Sandbox.ts"
 import type * as Signature from "./Signature.ts"
@@ -113,3 +115,16 @@ export interface Options<Tools extends ReadonlyArray<Tool.Any>> extends Predict.
 export interface CodeOptions<Tools extends ReadonlyArray<Tool.Any> = readonly []> extends Options<Tools> {
   readonly sandbox?: Sandbox.Options | undefined
 }
+
+/**
+ * A module that answers a signature by code that its model writes.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Coder<S extends Signature.Any, Tools extends ReadonlyArray<Tool.Any>> = Module.Module<
+  Signature.Input<S>,
+  Answer<S, CodeStep>,
+  Predict.PredictError | Sandbox.SandboxError | Tool.Error<Tools[number]>,
+  LanguageModel.LanguageModel | Sandbox.Sandbox | Tool.Requirements<Tools[number]>
+>

@@ -13,7 +13,6 @@ import * as Code from "./Code.ts"
 import * as agent from "./internal/agent.ts"
 import * as coding from "./internal/coding.ts"
 import { resolve } from "./internal/signatureSource.ts"
-import type * as LanguageModel from "./LanguageModel.ts"
 import * as Module from "./Module.ts"
 import * as Predict from "./Predict.ts"
 import * as Sandbox from "./Sandbox.ts"
@@ -37,13 +36,6 @@ export type Answer<S extends Signature.Any> = Agent.Answer<S, Agent.CodeStep>
  * @category models
  */
 export interface Options<Tools extends ReadonlyArray<Tool.Any> = readonly []> extends Agent.CodeOptions<Tools> {}
-
-type CodeAct<S extends Signature.Any, Tools extends ReadonlyArray<Tool.Any>> = Module.Module<
-  Signature.Input<S>,
-  Answer<S>,
-  Predict.PredictError | Sandbox.SandboxError | Tool.Error<Tools[number]>,
-  LanguageModel.LanguageModel | Sandbox.Sandbox | Tool.Requirements<Tools[number]>
->
 
 /**
  * A module that may run code, and use tools in it, before it answers.
@@ -104,20 +96,15 @@ export const make: {
   <S extends Signature.Any, const Tools extends ReadonlyArray<Tool.Any> = readonly []>(
     signature: S,
     options?: Options<Tools>
-  ): CodeAct<S, Tools>
+  ): Agent.Coder<S, Tools>
   <const S extends string, const Tools extends ReadonlyArray<Tool.Any> = readonly []>(
     signature: Signature.Check<S>,
     options?: Options<Tools>
-  ): CodeAct<Signature.Parse<S>, Tools>
+  ): Agent.Coder<Signature.Parse<S>, Tools>
 } = (
   source: Signature.Any | string,
   { maxIters = 5, maxOutput = 10_000, sandbox = {}, tools = [], ...options }: Options<ReadonlyArray<Tool.Any>> = {}
-): Module.Module<
-  unknown,
-  never,
-  Predict.PredictError | Sandbox.SandboxError,
-  LanguageModel.LanguageModel | Sandbox.Sandbox
-> => {
+): coding.Erased => {
   const signature = resolve(source)
   coding.validate("CodeAct", { maxIters, maxOutput, sandbox, tools })
   agent.free("CodeAct", signature, { inputs: ["trajectory", "generated_code", "finished"] })

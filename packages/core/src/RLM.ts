@@ -50,13 +50,6 @@ export interface Options<Tools extends ReadonlyArray<Tool.Any> = readonly []> ex
   readonly queryModel?: Context.Context<LanguageModel.LanguageModel> | undefined
 }
 
-type RLM<S extends Signature.Any, Tools extends ReadonlyArray<Tool.Any>> = Module.Module<
-  Signature.Input<S>,
-  Answer<S>,
-  Predict.PredictError | Sandbox.SandboxError | Tool.Error<Tools[number]>,
-  LanguageModel.LanguageModel | Sandbox.Sandbox | Tool.Requirements<Tools[number]>
->
-
 const query = "llmQuery"
 const queries = "llmQueryBatched"
 const taken = [query, queries, "submit", "console"]
@@ -138,11 +131,11 @@ export const make: {
   <S extends Signature.Any, const Tools extends ReadonlyArray<Tool.Any> = readonly []>(
     signature: S,
     options?: Options<Tools>
-  ): RLM<S, Tools>
+  ): Agent.Coder<S, Tools>
   <const S extends string, const Tools extends ReadonlyArray<Tool.Any> = readonly []>(
     signature: Signature.Check<S>,
     options?: Options<Tools>
-  ): RLM<Signature.Parse<S>, Tools>
+  ): Agent.Coder<Signature.Parse<S>, Tools>
 } = (
   source: Signature.Any | string,
   {
@@ -154,12 +147,7 @@ export const make: {
     tools = [],
     ...options
   }: Options<ReadonlyArray<Tool.Any>> = {}
-): Module.Module<
-  unknown,
-  never,
-  Predict.PredictError | Sandbox.SandboxError,
-  LanguageModel.LanguageModel | Sandbox.Sandbox
-> => {
+): coding.Erased => {
   const signature = resolve(source)
   const { inputs } = Signature.fields(signature)
   coding.validate("RLM", { maxIters, maxOutput, sandbox, tools }, [...taken, ...inputs.map(({ name }) => name)])

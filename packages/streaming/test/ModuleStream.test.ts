@@ -647,7 +647,7 @@ describe("any module", () => {
         restarts: 0,
         value: { sum: 3, answer: "It is three." }
       })
-      // A submission that is refused is a restart.
+      // What was shown of a submission that is refused is taken back.
       const mended = yield* ModuleStream.partial(react, { question: "1 + 2?" }, {
         path: "extract.predict",
         signature
@@ -655,11 +655,8 @@ describe("any module", () => {
         collect,
         Effect.provide(TestLanguageModel.layer([submit({ answer: "It is three.", sum: "many" }), ...run]))
       )
-      assert.deepStrictEqual(mended.at(-1), {
-        _tag: "Written",
-        restarts: 1,
-        value: { sum: 3, answer: "It is three." }
-      })
+      assert.deepInclude(mended.at(-1), { _tag: "Written", value: { sum: 3, answer: "It is three." } })
+      assert.isTrue(mended.every(({ restarts, value }) => restarts > 0 || !("sum" in value) || value.sum === 3))
     }))
 
   it.effect("status messages come where they are sent", () =>

@@ -2,7 +2,9 @@
 import * as Effect from "effect/Effect"
 import type * as Agent from "../Agent.ts"
 import * as Json from "../Json.ts"
+import type * as LanguageModel from "../LanguageModel.ts"
 import * as Module from "../Module.ts"
+import type * as Predict from "../Predict.ts"
 import * as Sandbox from "../Sandbox.ts"
 import type * as Tool from "../Tool.ts"
 import * as agent from "./agent.ts"
@@ -17,6 +19,14 @@ import * as toolUse from "./toolUse.ts"
 // -----------------------------------------------------------------------------
 
 export type Round = agent.Round<Agent.CodeStep>
+
+/** A module of a signature in a variable: the overloads say what goes in and comes out, and what tools need and fail with. */
+export type Erased = Module.Module<
+  unknown,
+  never,
+  Predict.PredictError | Sandbox.SandboxError,
+  LanguageModel.LanguageModel | Sandbox.Sandbox
+>
 
 export const round = (step: Agent.CodeStep): Round => ({ steps: [step] })
 
