@@ -7,7 +7,7 @@ import * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import * as Predict from "@effect-dspy/core/Predict"
 import * as Server from "@effect-dspy/streaming/Server"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
-import { Effect, Layer, Stream } from "effect"
+import { Effect, Layer, Option, Stream } from "effect"
 import assert from "node:assert"
 import { fork } from "node:child_process"
 import { randomUUID } from "node:crypto"
@@ -58,6 +58,13 @@ const serve = Effect.gen(function*() {
   }
   let open = 0
   const text = (text: string): LanguageModel.Delta => ({ _tag: "TextDelta", index: 0, text })
+  const deltas: ReadonlyArray<LanguageModel.Delta> = [
+    text("[[ ## answer ## ]]\n"),
+    ...Array.from({ length: words }, () => text("word ")),
+    text("\n\n[[ ## completed ## ]]"),
+    { _tag: "Finish", index: 0, reason: "stop" },
+    { _tag: "Completed", usage: {}, model: "bench/writer" }
+  ]
   const model = LanguageModel.make({
     id: "bench/writer",
     stream: () =>
@@ -67,15 +74,9 @@ const serve = Effect.gen(function*() {
           go.unsafeOpen()
         }
         yield* go.await
-        return Stream.make(text("[[ ## answer ## ]]\n")).pipe(
-          // Each in a turn of the event loop of its own, as what comes from a network.
-          Stream.concat(Stream.repeatEffect(Effect.as(turn, text("word "))).pipe(Stream.take(words))),
-          Stream.concat(Stream.make<Array<LanguageModel.Delta>>(
-            text("\n\n[[ ## completed ## ]]"),
-            { _tag: "Finish", index: 0, reason: "stop" },
-            { _tag: "Completed", usage: {}, model: "bench/writer" }
-          ))
-        )
+        // Each in a turn of the event loop of its own, as what comes from a network. What this costs counts as the server's.
+        return Stream.unfoldEffect(0, (n) =>
+          Effect.as(turn, Option.map(Option.fromNullable(deltas[n]), (delta) => [delta, n + 1])))
       }))
   })
   const server = http.createServer()
