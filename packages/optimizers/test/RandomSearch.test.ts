@@ -164,7 +164,8 @@ describe("the winner", () => {
     }))
 })
 
-describe("cost", () => {
+// Hundreds of runs at once, which take their time on a busy machine.
+describe("cost", { timeout: 120_000 }, () => {
   const search = { trainset: examples(40, 16), valset: examples(30, 16, 1000), metric: exact }
 
   it.effect("is twice the latency of the program, whatever the number of candidates", () =>
