@@ -195,22 +195,18 @@ export const make: {
           const { calls } = decision
           const used = yield* use(about, calls, { before: uses, concurrency, maxOutput })
           uses += used.size
-          const submission = yield* submitted(about, calls, used)
-          if (submission !== undefined) {
-            yield* Either.match(submission, {
-              onLeft: telling.refused,
-              onRight: ({ encoded }) => telling.taken({ reasoning: decision.thought, ...encoded })
-            })
+          const made = (seen: ReadonlyMap<Call, Seen>) => round(number, decision, seen, capabilities)
+          const verdict = yield* submitted(about, calls, used)
+          if (verdict === undefined) {
+            return { round: made(used), end: calls.some(({ name }) => name === finish) ? "finished" : undefined }
           }
-          const end = submission === undefined
-            ? calls.some(({ name }) => name === finish) ? "finished" : undefined
-            : Either.isRight(submission)
-            ? { outputs: submission.right.value }
-            : undefined
-          const seen = submission !== undefined && Either.isLeft(submission)
-            ? new Map([...used, ...refused(about, calls, submission.left)])
-            : used
-          return { round: round(number, decision, seen, capabilities), end }
+          if (Either.isLeft(verdict)) {
+            yield* telling.refused(verdict.left)
+            return { round: made(new Map([...used, ...refused(about, calls, verdict.left)])) }
+          }
+          const { encoded, value: outputs } = verdict.right
+          yield* telling.taken({ reasoning: decision.thought, ...encoded })
+          return { round: made(used), end: { outputs } }
         }),
       unread,
       extract: (rounds) => Effect.zipRight(telling.missed, m.extract(about.extract(input, rounds)))
@@ -218,6 +214,7 @@ export const make: {
     return answer as never // what the overloads say
   })
 }
+
 // =============================================================================
 // Rounds
 // =============================================================================

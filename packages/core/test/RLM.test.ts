@@ -247,6 +247,19 @@ describe("RLM", () => {
       ])
     }))
 
+  it.effect("code in another language is an observation", () =>
+    Effect.gen(function*() {
+      const { asked, layer } = recorded([
+        piece("```python\nprint(len(log))\n```"),
+        piece("```python\nfor line in log: print(line)\n```"),
+        piece("submit({ errors: 2 })")
+      ])
+      const { errors, trajectory } = yield* count(input).pipe(Effect.provide(layer))
+      assert.deepStrictEqual([errors, ...trajectory.map(({ failed }) => failed)], [2, true, true, false])
+      assert.include(trajectory[1]!.observation, "SyntaxError")
+      assert.include(asked()[1]!, "print is not defined")
+    }))
+
   it.effect("prompts may be answered by another model", () =>
     Effect.gen(function*() {
       const small = yield* Layer.build(TestLanguageModel.layer([TestLanguageModel.text("from the small one")]))
