@@ -9,6 +9,7 @@
  * @since 0.1.0
  */
 import * as LanguageModel from "@effect-dspy/core/LanguageModel"
+import * as Parameters from "@effect-dspy/core/Parameters"
 import * as Terminal from "@effect/platform/Terminal"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
@@ -272,10 +273,16 @@ export const table = (
       onSome: (best) => [...candidates(best), "", ...result(best)]
     }),
     `spent       ${costs}`,
+    ...ended(event),
     ...(thrown === 0 ? [] : [`threw       ${several(thrown, "run")}, see the log`])
   ]
   const { columns } = options
   return (columns === undefined ? lines : lines.map((line) => cut(line, columns))).join("\n")
+}
+
+const ended = (event: Optimizer.OptimizerEvent<unknown>): ReadonlyArray<string> => {
+  if (event._tag !== "Done" || event.reason === "completed") return []
+  return [`ended       ${event.reason === "budget" ? "the budget is spent" : "the score asked for was reached"}`]
 }
 
 const candidates = ({ candidates }: Optimizer.Compiled<unknown>): ReadonlyArray<string> => {
@@ -299,13 +306,24 @@ const candidates = ({ candidates }: Optimizer.Compiled<unknown>): ReadonlyArray<
   ]
 }
 
-const result = ({ baseline, difference, measuredOn, score }: Optimizer.Compiled<unknown>): ReadonlyArray<string> => [
-  `best        ${percent(score.mean)} ${interval(score.interval)} on ${several(score.known, "example")} ${
-    measuredOn === "test" ? "of the test set" : "it was selected on, which flatters it"
-  }`,
-  `as given    ${percent(baseline.mean)} ${interval(baseline.interval)}`,
-  `difference  ${points(difference.mean)} ${change(difference.interval)}`
-]
+const result = (best: Optimizer.Compiled<unknown>): ReadonlyArray<string> => {
+  const { baseline, difference, measuredOn, score } = best
+  const asGiven = `as given    ${percent(baseline.mean)} ${interval(baseline.interval)}`
+  // A difference of something to itself is none, and has no interval worth showing.
+  if (isAsGiven(best)) return [`${asGiven} on ${several(baseline.known, "example")}`, "nothing better was found"]
+  return [
+    `best        ${percent(score.mean)} ${interval(score.interval)} on ${several(score.known, "example")} ${
+      measuredOn === "test" ? "of the test set" : "it was selected on, which flatters it"
+    }`,
+    asGiven,
+    `difference  ${points(difference.mean)} ${change(difference.interval)}`
+  ]
+}
+
+const isAsGiven = ({ candidates, parameters }: Optimizer.Compiled<unknown>): boolean =>
+  candidates.some((candidate) =>
+    candidate.index === 0 && Parameters.hash(candidate.parameters) === Parameters.hash(parameters)
+  )
 
 // =============================================================================
 // Text in a terminal

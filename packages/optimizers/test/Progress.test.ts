@@ -211,3 +211,30 @@ describe("show", () => {
       assert.include(line, `· ${scored.spend.calls + inner} calls`)
     }))
 })
+
+describe("a table", () => {
+  const tableOf = (
+    options: { readonly restrict?: ReadonlyArray<number>; readonly stopAtScore?: number },
+    calls = 1e6
+  ) =>
+    RandomSearch.events(sort, { ...search, ...options, budget: { calls } }).pipe(
+      Stream.runLast,
+      Effect.map(Option.getOrThrow),
+      Effect.map((event) => Progress.table(event)),
+      Effect.provide(simulate().layer)
+    )
+
+  it.effect("does not compare the module as given with itself", () =>
+    Effect.gen(function*() {
+      const same = yield* tableOf({ restrict: [-3] })
+      assert.match(same, /\nas given +\d+\.\d % .* on 12 examples\nnothing better was found\n/)
+      assert.notInclude(same, "difference")
+    }))
+
+  it.effect("says what ended the run, unless it was its own end", () =>
+    Effect.gen(function*() {
+      assert.notInclude(yield* tableOf({}), "ended")
+      assert.include(yield* tableOf({}, 60), "\nended       the budget is spent")
+      assert.include(yield* tableOf({ stopAtScore: 0.1 }), "\nended       the score asked for was reached")
+    }))
+})
