@@ -79,6 +79,10 @@ const steps = Module.make({ triage }, function*(m, input: { readonly ticket: str
 
 const modules = {
   triage,
+  short: Predict.make(Signature.make({
+    input: { code: Schema.String.pipe(Schema.maxLength(40)) },
+    output: { reply: Schema.String }
+  })),
   steps: Server.endpoint({
     input: Schema.Struct({ ticket: Schema.String }),
     output: Schema.Struct({ reply: Schema.String })
@@ -179,11 +183,13 @@ describe(`the page${why}`, () => {
           assert.include(figures, "model calls1")
           assert.include(figures, "tokens in1,234")
           assert.include(figures, "tokens out56")
-          assert.include(figures, "cost0.00210")
+          assert.include(figures, "cost0.0021")
+          assert.include(await page.locator("details.predict > summary").textContent(), "1,290 tokens")
           const call = page.locator("details.predict")
           await call.locator("summary").click()
           assert.include(await call.textContent(), "I was charged twice.")
           assert.include(await call.textContent(), "first")
+          assert.include(await call.textContent(), "1,234 tokens in, 56 out, cost 0.0021")
           assert.strictEqual(await page.locator(".growing").count(), 0)
         })
         yield* picture("answered")
@@ -219,22 +225,46 @@ describe(`the page${why}`, () => {
         await page.keyboard.press("Escape")
         await page.getByText("cancelled").waitFor()
         assert.isFalse(await page.getByRole("button", { name: "Run" }).isDisabled())
+        // What has been written stays, and what has the focus keeps it.
+        assert.include(await page.locator("#live").textContent(), "We refund")
+        await page.getByRole("button", { name: "Run" }).focus()
+        await page.keyboard.press("Enter")
+        await page.locator(".growing", { hasText: "We refund" }).waitFor()
+        assert.strictEqual(await page.evaluate(() => document.activeElement?.id), "run")
+        // Another module: the run is left, and says nothing there.
+        await page.getByLabel("Module").selectOption("steps")
+        await page.getByText("ready").waitFor()
+        assert.strictEqual(await page.locator("#live").textContent(), "")
       })
-      assert.deepStrictEqual(model.counts, { calls: 1, open: 0 })
+      yield* Effect.repeat(Effect.delay(Effect.sync(() => model.counts.open), "5 millis"), {
+        until: (open) => open === 0
+      })
+      assert.deepStrictEqual(model.counts, { calls: 2, open: 0 })
     }), 60_000)
 
   test("says what is wrong with an input, beside it", () =>
     Effect.gen(function*() {
-      const { model, page } = yield* open()
+      const { model, page, picture, url } = yield* open()
       yield* Effect.promise(async () => {
         await page.getByText("ready").waitFor()
         await page.getByLabel("urgency").fill("1.5")
-        await page.evaluate(() => document.querySelector("#form")?.setAttribute("novalidate", ""))
         await page.getByRole("button", { name: "Run" }).click()
         await page.locator("#state.bad").waitFor()
         assert.strictEqual(await page.getByLabel("urgency").getAttribute("aria-invalid"), "true")
         assert.isNotEmpty(await page.locator("#field-urgency-problem").textContent())
+        assert.strictEqual(await page.evaluate(() => document.activeElement?.id), "field-urgency")
+        await page.getByLabel("urgency").fill("2")
+        assert.isNull(await page.getByLabel("urgency").getAttribute("aria-invalid"))
       })
+      // What only the server knows: 40 characters are too many.
+      yield* Effect.promise(async () => {
+        await page.goto(`${url}/playground#short`)
+        await page.getByLabel("code").fill("x".repeat(41))
+        await page.getByRole("button", { name: "Run" }).click()
+        await page.locator("#field-code-problem:not(:empty)").waitFor()
+        assert.strictEqual(await page.evaluate(() => document.activeElement?.id), "field-code")
+      })
+      yield* picture("problem")
       assert.strictEqual(model.counts.calls, 0)
     }), 60_000)
 
@@ -269,6 +299,81 @@ describe(`the page${why}`, () => {
         await page.getByText("answered", { exact: true }).first().waitFor()
       })
     }), 60_000)
+
+  for (const colorScheme of ["light", "dark"] as const) {
+    test(`has texts that can be read in the ${colorScheme}: a contrast of 4.5 or more`, () =>
+      Effect.gen(function*() {
+        const { model, page, picture } = yield* open({}, { colorScheme, viewport: { width: 820, height: 900 } })
+        const faint = () =>
+          Effect.promise(() =>
+            page.evaluate(() => {
+              const channels = (color: string): ReadonlyArray<number> => (color.match(/[\d.]+/g) ?? []).map(Number)
+              const light = (color: string): number => {
+                const [r = 0, g = 0, b = 0] = channels(color).map((channel) => {
+                  const part = channel / 255
+                  return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4
+                })
+                return 0.2126 * r + 0.7152 * g + 0.0722 * b
+              }
+              const ground = (element: Element | null): string => {
+                if (element === null) return "rgb(255, 255, 255)"
+                const { backgroundColor } = getComputedStyle(element)
+                return channels(backgroundColor)[3] === 0 ? ground(element.parentElement) : backgroundColor
+              }
+              const contrast = (one: string, other: string): number => {
+                const [dark = 0, bright = 0] = [light(one), light(other)].sort((a, b) => a - b)
+                return (bright + 0.05) / (dark + 0.05)
+              }
+              const found: Array<string> = []
+              let seen = 0
+              for (const element of document.body.querySelectorAll("*")) {
+                // What cannot be used may be faint.
+                if (!element.checkVisibility() || element.closest("[aria-disabled=true], script") !== null) continue
+                const says = Array.from(element.childNodes).some((node) =>
+                  node.nodeType === 3 && node.textContent?.trim()
+                )
+                const looks = [
+                  ...(says || element.matches("input, select, textarea") ? [undefined] : []),
+                  ...(element.matches("[placeholder]") ? ["::placeholder"] : []),
+                  ...(element.matches("div:empty") ? ["::before"] : [])
+                ]
+                for (const look of looks) {
+                  seen++
+                  const ratio = contrast(getComputedStyle(element, look).color, ground(element))
+                  if (ratio < 4.5) found.push(`${element.outerHTML.slice(0, 80)} ${look ?? ""} ${ratio.toFixed(2)}`)
+                }
+              }
+              return { found, seen }
+            })
+          )
+        yield* Effect.promise(() => page.getByText("ready").waitFor())
+        yield* picture(`empty-${colorScheme}`)
+        const before = yield* faint()
+        assert.deepStrictEqual(before.found, [])
+        yield* Effect.promise(async () => {
+          await page.getByLabel("urgency").fill("1.5")
+          await page.keyboard.press("Control+Enter")
+          await page.locator("#state.bad").waitFor()
+        })
+        assert.deepStrictEqual((yield* faint()).found, [])
+        yield* Effect.promise(async () => {
+          await page.getByLabel("urgency").fill("1")
+          await page.getByLabel("ticket").fill("I was charged twice.")
+          await page.keyboard.press("Control+Enter")
+          await page.locator(".growing", { hasText: "We refund" }).waitFor()
+        })
+        assert.deepStrictEqual((yield* faint()).found, [])
+        yield* model.goOn
+        yield* Effect.promise(async () => {
+          await page.getByText("answered", { exact: true }).first().waitFor()
+          await page.locator("details.predict > summary").click()
+        })
+        const after = yield* faint()
+        assert.deepStrictEqual(after.found, [])
+        assert.isAbove(after.seen, before.seen)
+        yield* picture(`answered-${colorScheme}`)
+      }), 60_000)
+  }
 
   test("is dark where the system is, fits a phone, and its texts can be read", () =>
     Effect.gen(function*() {

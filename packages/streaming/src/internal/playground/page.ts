@@ -22,16 +22,22 @@ export const page = (nonce: string): string =>
 <label>Module <select id="module"></select></label>
 </header>
 <main>
-<form id="form" class="panel" aria-label="Input">
+<form id="form" class="panel" aria-label="Input" novalidate>
+<h2 id="name"></h2>
 <p id="about"></p>
 <div id="fields"></div>
-<button id="run" type="submit" disabled>Run</button>
-<button id="cancel" type="button" class="second" disabled>Cancel</button>
-<p class="quiet"><kbd>Ctrl</kbd> <kbd>Enter</kbd> runs, <kbd>Esc</kbd> cancels.</p>
+<div class="buttons">
+<button id="run" type="submit" aria-disabled="true">Run</button>
+<button id="cancel" type="button" class="second" aria-disabled="true">Cancel</button>
+</div>
+<p class="quiet hint"><kbd>Ctrl</kbd> <kbd>Enter</kbd> runs, <kbd>Esc</kbd> cancels.</p>
 </form>
 <div>
-<section class="panel" aria-label="Answer">
+<section class="panel" aria-labelledby="answer-title">
+<div class="line">
+<h2 id="answer-title">Answer</h2>
 <p id="state" role="status" class="quiet">loading</p>
+</div>
 <div id="answer" aria-live="polite"></div>
 <div id="figures"></div>
 </section>

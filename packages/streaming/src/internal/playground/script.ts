@@ -71,6 +71,7 @@ export const script = (): void => {
   const form = byId<HTMLFormElement>("form")
   const fields = byId("fields")
   const about = byId("about")
+  const title = byId("name")
   const token = byId<HTMLInputElement>("token")
   const access = byId<HTMLFormElement>("access")
   const runButton = byId<HTMLButtonElement>("run")
@@ -159,7 +160,14 @@ export const script = (): void => {
       const input = make("input")
       input.type = "number"
       input.step = shape.type === "integer" ? "1" : "any"
-      return { element: input, read: () => input.value === "" ? undefined : Number(input.value) }
+      return {
+        element: input,
+        read: () => {
+          // What is no number has no value, and would pass for none.
+          if (!input.validity.valid) throw new Error(input.validationMessage)
+          return input.value === "" ? undefined : Number(input.value)
+        }
+      }
     }
     if (shape.type === "string") {
       const area = textArea(2)
@@ -186,6 +194,7 @@ export const script = (): void => {
   const choose = (served: Served): void => {
     current = served
     controls = new Map()
+    title.textContent = served.name
     about.textContent = served.description
     fields.replaceChildren()
     for (const [name, own] of Object.entries(served.input.properties ?? {})) {
@@ -210,6 +219,8 @@ export const script = (): void => {
         row.append(hint)
       }
       control.element.setAttribute("aria-describedby", `${id}-hint ${id}-problem`)
+      if (isRequired) control.element.setAttribute("aria-required", "true")
+      control.element.addEventListener("input", () => complain(name, ""))
       row.append(control.element, problem)
       fields.append(row)
       controls.set(name, control)
@@ -222,11 +233,11 @@ export const script = (): void => {
     if (problem === null || control === undefined) return
     problem.textContent = text
     if (text === "") control.removeAttribute("aria-invalid")
-    else {
-      control.setAttribute("aria-invalid", "true")
-      control.focus()
-    }
+    else control.setAttribute("aria-invalid", "true")
   }
+
+  // The first field with which something is wrong.
+  const attend = (): void => form.querySelector<HTMLElement>("[aria-invalid]")?.focus()
 
   const read = (): { readonly [name: string]: Json } | undefined => {
     const input: { [name: string]: Json } = {}
@@ -241,7 +252,10 @@ export const script = (): void => {
         isGood = false
       }
     }
-    return isGood ? input : undefined
+    if (isGood) return input
+    say("bad", "an input has to be corrected")
+    attend()
+    return undefined
   }
 
   // ---- What is shown of a run
@@ -266,6 +280,7 @@ export const script = (): void => {
     readonly body: HTMLElement
     readonly head: HTMLElement
     readonly since: number
+    used: number
   }
 
   let entries = new Map<string, Entry>()
@@ -293,14 +308,18 @@ export const script = (): void => {
     return millis < 1000 ? `${Math.round(millis)} ms` : `${(millis / 1000).toFixed(1)} s`
   }
 
+  const amount = (n: number): string => n.toLocaleString("en", { maximumSignificantDigits: 3 })
+
   const tally = (): void => {
+    // What was refused has used nothing.
+    if (entries.size === 0) return
     const items: ReadonlyArray<readonly [string, string]> = [
       ["time", elapsed(started)],
-      ["first text after", firstText === undefined ? "–" : `${Math.round(firstText)} ms`],
-      ["model calls", sums.cached === 0 ? String(sums.calls) : `${sums.calls} (${sums.cached} from a cache)`],
+      ["first text", firstText === undefined ? "–" : `${Math.round(firstText)} ms`],
+      ["model calls", sums.cached === 0 ? String(sums.calls) : `${sums.calls} (${sums.cached} cached)`],
       ["tokens in", sums.input.toLocaleString("en")],
       ["tokens out", sums.output.toLocaleString("en")],
-      ["cost", sums.priced === 0 ? "unknown" : sums.cost.toPrecision(3)]
+      ["cost", sums.priced === 0 ? "unknown" : amount(sums.cost)]
     ]
     figures.replaceChildren(...items.map(([name, value]) => {
       const card = make("div", "figure")
@@ -320,7 +339,7 @@ export const script = (): void => {
     if (outer !== undefined && outer.row instanceof HTMLDetailsElement) outer.row.open = true
     const place = outer?.body ?? trace
     place.append(row)
-    const entry = { row, head, body, since: performance.now() }
+    const entry = { row, head, body, since: performance.now(), used: 0 }
     entries.set(key, entry)
     return entry
   }
@@ -329,7 +348,8 @@ export const script = (): void => {
     const entry = entries.get(key)
     const took = entry?.head.querySelector(".took")
     if (entry === undefined || took === null || took === undefined) return undefined
-    took.textContent = note === "" ? elapsed(entry.since) : `${elapsed(entry.since)}, ${note}`
+    const used = entry.used === 0 ? "" : `${entry.used.toLocaleString("en")} tokens`
+    took.textContent = [note, used, elapsed(entry.since)].filter((text) => text !== "").join(", ")
     if (isBad) entry.row.classList.add("bad")
     return entry
   }
@@ -429,10 +449,21 @@ export const script = (): void => {
           sums.cost += usage["cost"]
           sums.priced++
         }
-        part(entries.get(`call ${event.call}`), event.model ?? "model", {
-          ...usage,
-          ...(event.cached === true ? { cached: true } : {})
-        })
+        const entry = entries.get(`call ${event.call}`)
+        if (entry === undefined) return
+        const { cachedInputTokens, cost, inputTokens = 0, outputTokens = 0, reasoningTokens } = usage
+        const parts = [
+          `${inputTokens.toLocaleString("en")} tokens in${
+            cachedInputTokens === undefined ? "" : ` (${cachedInputTokens.toLocaleString("en")} cached)`
+          }`,
+          `${outputTokens.toLocaleString("en")} out${
+            reasoningTokens === undefined ? "" : ` (${reasoningTokens.toLocaleString("en")} reasoning)`
+          }`,
+          ...(cost === undefined ? [] : [`cost ${amount(cost)}`]),
+          ...(event.cached === true ? ["from a cache"] : [])
+        ]
+        entry.body.append(make("h4", "", event.model ?? "model"), make("p", "used", parts.join(", ")))
+        entry.used += inputTokens + outputTokens
         return
       }
       case "ToolStart":
@@ -470,8 +501,13 @@ export const script = (): void => {
       const name = [...controls.keys()].find((name) =>
         path === name || path.startsWith(`${name}.`) || path.startsWith(`${name}[`)
       )
-      if (name !== undefined) complain(name, path === name ? text : `${path}: ${text}`)
+      const told = name === undefined ? "" : document.getElementById(`field-${name}-problem`)?.textContent ?? ""
+      const more = path === name ? text : `${path}: ${text}`
+      if (name !== undefined) complain(name, told === "" ? more : `${told}; ${more}`)
+      // It is not in the form.
+      else state.append(` (${more})`)
     }
+    attend()
     if (problem?.reason === "Unauthorized") {
       access.hidden = false
       token.focus()
@@ -489,6 +525,12 @@ export const script = (): void => {
 
   let running: Running | undefined
 
+  // A button that cannot be used keeps the focus it has.
+  const enable = (): void => {
+    runButton.setAttribute("aria-disabled", String(current === undefined || running !== undefined))
+    cancelButton.setAttribute("aria-disabled", String(running === undefined))
+  }
+
   const follow = async (response: Response, run: Running): Promise<void> => {
     run.id = response.headers.get("x-run-id") ?? run.id ?? ""
     const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader()
@@ -505,7 +547,7 @@ export const script = (): void => {
         if (data === "") continue
         const read = JSON.parse(data) as Event // what the server sends is what `Protocol` says
         run.isOver ||= read._tag === "Result" || read._tag === "Failed"
-        show(read)
+        if (running === run) show(read)
       }
     }
   }
@@ -517,15 +559,20 @@ export const script = (): void => {
         const response = attempt === 0
           ? await first()
           : await ask(`runs/${run.id}`, { headers: { "last-event-id": run.seen }, signal: run.stop.signal })
-        if (!response.ok) return fail(await problemOf(response))
+        if (!response.ok) {
+          const problem = await problemOf(response)
+          return running === run ? fail(problem) : undefined
+        }
         await follow(response, run)
         if (run.isOver) return
       } catch (error) {
+        if (running !== run) return
         if (run.stop.signal.aborted) return say("quiet", "cancelled")
         if (run.id === undefined || attempt === 5) {
           return say("bad", `the server cannot be reached: ${error instanceof Error ? error.message : String(error)}`)
         }
       }
+      if (running !== run) return
       if (attempt === 5 || run.id === undefined) return say("bad", "the connection was lost")
       say("busy", "connection lost, trying again")
       await new Promise((resolve) => setTimeout(resolve, 250 * 2 ** attempt))
@@ -540,10 +587,11 @@ export const script = (): void => {
     say("busy", "running")
     const run: Running = { stop: new AbortController(), seen: "", isOver: false }
     running = run
-    runButton.disabled = true
-    cancelButton.disabled = false
+    enable()
+    // On a small screen it is below the form.
+    state.scrollIntoView({ block: "nearest" })
     answer.setAttribute("aria-busy", "true")
-    const timer = setInterval(tally, 200)
+    const timer = setInterval(() => running === run && tally(), 200)
     await watch(() =>
       ask(`stream/${name}`, {
         method: "POST",
@@ -552,18 +600,20 @@ export const script = (): void => {
         signal: run.stop.signal
       }), run)
     clearInterval(timer)
+    // Another module was chosen meanwhile.
+    if (running !== run) return
     tally()
-    answer.removeAttribute("aria-busy")
     for (const text of document.querySelectorAll(".growing")) text.classList.remove("growing")
-    running = undefined
-    runButton.disabled = false
-    cancelButton.disabled = true
+    rest()
   }
 
-  const cancel = async (): Promise<void> => {
-    const run = running
-    if (run === undefined) return
-    say("busy", "cancelling")
+  const rest = (): void => {
+    running = undefined
+    answer.removeAttribute("aria-busy")
+    enable()
+  }
+
+  const stop = async (run: Running): Promise<void> => {
     // The server says how it ended; if it cannot be told, the connection is closed, which ends it too.
     const told = run.id === undefined
       ? false
@@ -571,17 +621,23 @@ export const script = (): void => {
     if (!told) run.stop.abort()
   }
 
+  const cancel = (): void => {
+    if (running === undefined) return
+    say("busy", "cancelling")
+    void stop(running)
+  }
+
   form.addEventListener("submit", (event) => {
     event.preventDefault()
     void start()
   })
-  cancelButton.addEventListener("click", () => void cancel())
+  cancelButton.addEventListener("click", cancel)
   document.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
       event.preventDefault()
       form.requestSubmit()
     }
-    if (event.key === "Escape") void cancel()
+    if (event.key === "Escape") cancel()
   })
 
   // ---- What there is
@@ -601,20 +657,30 @@ export const script = (): void => {
         modules.value = first.name
         choose(first)
       }
-      runButton.disabled = first === undefined
-      say("quiet", "ready")
+      enable()
+      if (first === undefined) say("bad", "this server has no modules")
+      else say("quiet", "ready")
     } catch (error) {
       say("bad", `the server cannot be reached: ${error instanceof Error ? error.message : String(error)}`)
     }
   }
-  modules.addEventListener("change", () => {
-    const chosen = all[modules.selectedIndex]
-    if (chosen === undefined) return
-    location.hash = encodeURIComponent(chosen.name)
+  const change = (chosen: Served | undefined): void => {
+    if (chosen === undefined || chosen === current) return
+    modules.value = chosen.name
     choose(chosen)
-    void cancel()
+    if (running !== undefined) void stop(running)
+    rest()
     clear()
     say("quiet", "ready")
+  }
+  modules.addEventListener("change", () => {
+    const chosen = all[modules.selectedIndex]
+    change(chosen)
+    if (chosen !== undefined) location.hash = encodeURIComponent(chosen.name)
+  })
+  addEventListener("hashchange", () => {
+    const wanted = decodeURIComponent(location.hash.slice(1))
+    change(all.find(({ name }) => name === wanted))
   })
   token.addEventListener("change", () => void load())
   access.addEventListener("submit", (event) => {

@@ -23,31 +23,47 @@ main { display: grid; grid-template-columns: minmax(17rem, 2fr) minmax(0, 3fr); 
 .panel { padding: 1rem 1.25rem; border: 1px solid var(--rule); border-radius: 10px; background: var(--panel); }
 .panel + .panel { margin-top: 1.25rem; }
 .quiet { color: var(--quiet); font-weight: 400; }
-#about { margin: 0 0 1rem; white-space: pre-wrap; color: var(--quiet); }
+.line { display: flex; flex-wrap: wrap; gap: .25rem 1rem; align-items: baseline; justify-content: space-between; }
+#live:empty::before, #trace:empty::before, #fields:empty::before { color: var(--quiet); font-size: .9375rem; }
+#live:empty::before { content: "The fields of every call appear here, word by word, while a model writes them."; }
+#trace:empty::before { content: "What was called, with what, how long it took and what it used."; }
+#fields:empty::before { content: "It takes no inputs."; }
+#about { margin: 0 0 1rem; white-space: pre-wrap; overflow-wrap: anywhere; color: var(--quiet); }
+#about:empty, #name:empty, #figures:empty, #answer:empty { display: none; }
 .field { margin-bottom: 1rem; }
 .field p { margin: 0 0 .25rem; font-size: .875rem; }
-label { display: block; font-weight: 600; }
+label { display: block; font-weight: 600; margin-bottom: .25rem; overflow-wrap: anywhere; }
+h2, h3, h4, dt { overflow-wrap: anywhere; }
+textarea { display: block; }
 textarea, select, input[type=number], input[type=password] {
   width: 100%; padding: .5rem .6rem; font: inherit; color: inherit; background: var(--ground);
   border: 1px solid var(--quiet); border-radius: 6px; resize: vertical; max-height: 24rem;
 }
+::placeholder { color: var(--quiet); opacity: 1; }
 input[type=checkbox] { width: 1.25rem; height: 1.25rem; }
-header label { font-size: .875rem; font-weight: 400; display: flex; gap: .5rem; align-items: center; white-space: nowrap; }
-header select, header input { width: auto; min-width: 9rem; }
+header form, header label { min-width: 0; max-width: 100%; }
+header label { margin: 0; font-size: .875rem; font-weight: 400; display: flex; gap: .5rem; align-items: center; white-space: nowrap; }
+header select, header input[type=password] { flex: 1 1 9rem; width: auto; min-width: 0; max-width: 24rem; text-overflow: ellipsis; }
 .code, pre { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; font-size: .875rem; }
-[aria-invalid] { border-color: var(--bad); }
+[aria-invalid] { border-color: var(--bad) !important; box-shadow: 0 0 0 1px var(--bad); }
 .problem { color: var(--bad); margin: .25rem 0 0; overflow-wrap: anywhere; }
 .problem:empty { display: none; }
 button { padding: .5rem 1.1rem; font: inherit; font-weight: 600; border-radius: 6px; border: 1px solid var(--good); background: var(--good); color: var(--on-good); cursor: pointer; }
 button.second { background: transparent; color: var(--text); border-color: var(--quiet); }
-button:disabled { opacity: .55; cursor: default; }
+button[aria-disabled=true] { opacity: .55; cursor: default; }
+.buttons { display: flex; flex-wrap: wrap; gap: .5rem; }
+.hint { margin: .75rem 0 0; font-size: .875rem; }
 :focus-visible { outline: 3px solid var(--good); outline-offset: 2px; }
 kbd { padding: 0 .3em; border: 1px solid var(--rule); border-radius: 4px; font-size: .8em; }
-#state { margin: 0 0 .75rem; font-weight: 600; }
+#state { margin: 0 0 .5rem; font-weight: 600; overflow-wrap: anywhere; }
+#state::before { content: ""; display: inline-block; width: .6em; height: .6em; margin-right: .45em; border-radius: 50%; background: currentColor; }
+#answer { margin-bottom: 1rem; }
 #state.good { color: var(--good); } #state.bad { color: var(--bad); } #state.busy { color: var(--text); }
-#figures { margin-top: .25rem; display: grid; grid-template-columns: repeat(auto-fit, minmax(6.5rem, 1fr)); gap: .5rem; }
+#figures { display: grid; grid-template-columns: repeat(6, minmax(0, 1fr)); gap: .5rem; }
+@media (max-width: 68rem) { #figures { grid-template-columns: repeat(3, minmax(0, 1fr)); } }
 .figure { padding: .4rem .6rem; background: var(--soft); border-radius: 6px; font-size: .875rem; }
-.figure span { display: block; }
+.figure span { display: block; font-size: .8125rem; }
+.figure b { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 dl { margin: 0; }
 dt { font-weight: 600; }
 .text, pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; }
@@ -58,12 +74,14 @@ dd, dd.text { margin: 0 0 .6rem; overflow-wrap: anywhere; white-space: pre-wrap;
 @media (prefers-reduced-motion: no-preference) { .growing::after { animation: blink 1s steps(2) infinite; } }
 @keyframes blink { 50% { opacity: 0; } }
 details { border-left: 1px solid var(--rule); padding-left: .6rem; margin: .2rem 0; }
-summary { cursor: pointer; display: flex; gap: .6rem; align-items: baseline; flex-wrap: wrap; overflow-wrap: anywhere; }
+summary { padding: .15rem 0; border-radius: 4px; cursor: pointer; display: flex; gap: .6rem; align-items: baseline; flex-wrap: wrap; overflow-wrap: anywhere; }
 summary::before { content: "▸"; } details[open] > summary::before { content: "▾"; }
 summary .took { margin-left: auto; font-variant-numeric: tabular-nums; font-size: .875rem; }
 .kind { font-size: .75rem; padding: 0 .4rem; border: 1px solid var(--rule); border-radius: 999px; color: var(--quiet); }
 .bad > summary { color: var(--bad); }
 .body { padding: .1rem 0 .4rem .75rem; font-size: .9375rem; }
 .body dl, .body pre { background: var(--soft); padding: .4rem .6rem; border-radius: 6px; max-height: 20rem; overflow: auto; }
-.hidden, [hidden] { display: none !important; }
+.used { margin: 0; }
+.panel > :last-child, .call:last-child, .call > :last-child, dl > dd:last-child { margin-bottom: 0; }
+[hidden] { display: none !important; }
 `
