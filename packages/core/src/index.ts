@@ -454,6 +454,14 @@ export * as Scoring from "./Scoring.ts"
 export * as Signature from "./Signature.ts"
 
 /**
+ * What every adapter has to do, tried with values and answers of all kinds, for
+ * tests of adapters of your own.
+ *
+ * @since 0.1.0
+ */
+export * as TestAdapter from "./TestAdapter.ts"
+
+/**
  * A model that answers from a script, for tests. It takes no time unless told
  * to, never repeats itself, streams in small pieces and remembers every
  * request.

@@ -3,20 +3,7 @@ import * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import * as Signature from "@effect-dspy/core/Signature"
 import { assert, describe, it } from "@effect/vitest"
 import { Either, FastCheck, Schema } from "effect"
-import {
-  cases,
-  damaged,
-  damages,
-  decode,
-  format,
-  nasty,
-  problemOf,
-  qa,
-  read,
-  rendered,
-  split,
-  turns
-} from "./adapters.ts"
+import { cases, decode, format, nasty, problemOf, qa, read, rendered, turns } from "./adapters.ts"
 
 const adapter = ChatAdapter.adapter
 
@@ -452,61 +439,6 @@ Answer with [[ ## answer ## ]], then [[ ## completed ## ]]. A line that starts w
         ["FieldEnd answer"]
       ])
     })
-
-    it("states are values: an older one goes on as if the newer one had never been", () => {
-      adapter.parser(qa, (parser) => {
-        const [a] = parser.step(parser.initial, "[[ ## answer ## ]]\nab")
-        const [b] = parser.step(a, "cd\n")
-        const text = (state: typeof a) => {
-          const parsed = Either.getOrThrow(parser.end(state)[1])
-          return parsed.fields.get("answer")
-        }
-        assert.deepStrictEqual(text(b), { _tag: "Text", text: "abcd" })
-        assert.deepStrictEqual(text(parser.step(a, "xy")[0]), { _tag: "Text", text: "abxy" })
-        assert.deepStrictEqual(text(a), { _tag: "Text", text: "ab" })
-        assert.deepStrictEqual(text(parser.step(b, "ef")[0]), { _tag: "Text", text: "abcd\nef" })
-        assert.isTrue(Either.isLeft(parser.end(parser.initial)[1]))
-      })
-    })
-
-    it("any split gives the same events, whose deltas are the fields", () => {
-      const answers = FastCheck.array(
-        FastCheck.oneof(
-          nasty,
-          FastCheck.constantFrom("[[ ## reasoning ## ]]\n", "\n[[ ## answer ## ]]\n", "\n\n[[ ## completed ## ]]", "\n")
-        ),
-        { maxLength: 12 }
-      ).map((parts) => parts.join(""))
-      FastCheck.assert(
-        FastCheck.property(answers, FastCheck.array(FastCheck.nat(), { maxLength: 20 }), (text, places) => {
-          const whole = read(adapter, two, [text])
-          assert.deepStrictEqual(read(adapter, two, split(text, places)), whole)
-          assert.deepStrictEqual(read(adapter, two, Array.from(text)), whole)
-          if (Either.isLeft(whole.parsed)) return assert.deepStrictEqual(whole.events, [])
-          for (const [field, raw] of whole.parsed.right.fields) {
-            const deltas = whole.events.flatMap((event) =>
-              event._tag === "FieldDelta" && event.field === field ? [event.text] : []
-            )
-            assert.deepStrictEqual(raw, { _tag: "Text", text: deltas.join("") })
-          }
-        }),
-        { seed: 11, numRuns: 2000 }
-      )
-    })
-  })
-
-  it("any value of any signature comes back as it was, markers and all", () => {
-    FastCheck.assert(
-      FastCheck.property(cases, ({ encoded, signature, value }) => {
-        const text = rendered(adapter, signature, encoded)
-        const decoded = Either.getOrThrowWith(
-          decode(adapter, signature, text),
-          (all) => new Error(`${text}\n${all.map(({ description }) => description).join("\n")}`)
-        )
-        assert.deepStrictEqual(decoded, { value, encoded, repairs: [] }, text)
-      }),
-      { seed: 12, numRuns: 800 }
-    )
   })
 
   describe("an answer that is not quite right gives the same value", () => {
@@ -540,17 +472,6 @@ Answer with [[ ## answer ## ]], then [[ ## completed ## ]]. A line that starts w
         )
       })
     }
-  })
-
-  it("a damaged answer gives values of the signature's types or problems", () => {
-    FastCheck.assert(
-      FastCheck.property(cases, damages, ({ encoded, signature }, damages) => {
-        const decoded = decode(adapter, signature, damaged(rendered(adapter, signature, encoded), damages))
-        if (Either.isLeft(decoded)) return assert.isNotEmpty(decoded.left)
-        assert.isTrue(Schema.is(Schema.make(signature.output.ast))(decoded.right.value))
-      }),
-      { seed: 14, numRuns: 1000 }
-    )
   })
 
   it("hostile texts are read in one pass, or refused", () => {

@@ -3,21 +3,8 @@ import * as Signature from "@effect-dspy/core/Signature"
 import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
 import * as XmlAdapter from "@effect-dspy/core/XmlAdapter"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Either, FastCheck, Schema } from "effect"
-import {
-  cases,
-  damaged,
-  damages,
-  decode,
-  format,
-  nasty,
-  problemOf,
-  qa,
-  read,
-  rendered,
-  split,
-  turns
-} from "./adapters.ts"
+import { Effect, Either, Schema } from "effect"
+import { decode, format, problemOf, qa, read, turns } from "./adapters.ts"
 
 const adapter = XmlAdapter.adapter
 
@@ -198,42 +185,6 @@ Rate it.`,
     const found = decode(adapter, two, "<answer>x</answer>")
     assert.strictEqual(Either.isLeft(found) ? found.left[0]?.kind : undefined, "missing")
   })
-
-  it.prop("what is shown is read back as it was", [cases], ([{ encoded, signature, value }]) => {
-    const found = decode(adapter, signature, rendered(adapter, signature, encoded))
-    assert.deepStrictEqual(Either.getOrThrow(found).value, value)
-    assert.deepStrictEqual(Either.getOrThrow(found).repairs, [])
-  }, { fastCheck: { seed: 1, numRuns: 400 } })
-
-  it.prop("text of any kind is read back as it was", [nasty], ([answer]) => {
-    const signature = Signature.make({ input: { q: Schema.String }, output: { answer: Schema.String } })
-    assert.deepStrictEqual(values(signature, rendered(adapter, signature, { answer })), { answer })
-  }, { fastCheck: { seed: 2, numRuns: 400 } })
-
-  it.prop(
-    "wherever an answer is split, the events and the fields are the same",
-    [cases, damages, FastCheck.array(FastCheck.nat(), { maxLength: 8 })],
-    ([{ encoded, signature }, damage, places]) => {
-      const text = damaged(rendered(adapter, signature, encoded), damage)
-      // Which of two repairs was noticed first may depend on the pieces.
-      const reading = (pieces: ReadonlyArray<string>) => {
-        const { events, parsed } = read(adapter, signature, pieces)
-        return { events, parsed: Either.map(parsed, (found) => ({ ...found, repairs: found.repairs.toSorted() })) }
-      }
-      const whole = reading([text])
-      assert.deepStrictEqual(reading(split(text, places)), whole)
-      assert.deepStrictEqual(reading(Array.from(text)), whole)
-      // What is told while it is written is what is found in the end.
-      if (Either.isLeft(whole.parsed)) return
-      for (const [field, raw] of whole.parsed.right.fields) {
-        const told = whole.events.flatMap((event) =>
-          event._tag === "FieldDelta" && event.field === field ? [event.text] : []
-        )
-        assert.strictEqual(told.join(""), raw._tag === "Text" ? raw.text : "")
-      }
-    },
-    { fastCheck: { seed: 3, numRuns: 300 } }
-  )
 
   it.effect("carries a prediction", () =>
     Effect.gen(function*() {

@@ -5,8 +5,8 @@ import * as Predict from "@effect-dspy/core/Predict"
 import * as Signature from "@effect-dspy/core/Signature"
 import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Either, FastCheck, Schema, Stream } from "effect"
-import { decode, format, nasty, problemOf, qa, read, split, turns } from "./adapters.ts"
+import { Effect, Either, Schema, Stream } from "effect"
+import { decode, format, problemOf, qa, read, turns } from "./adapters.ts"
 
 // An adapter as a user writes it.
 const messages = Adapter.messages({
@@ -233,33 +233,6 @@ describe("delimited", () => {
       description: "the answer has none of the fields \"## a\", \"## ab\""
     })
     assert.strictEqual(problemOf(markdown)(texts, "")?.kind, "empty")
-  })
-
-  it("wherever a text is cut, the events and the fields are the same", () => {
-    const answers = FastCheck.array(
-      FastCheck.oneof(
-        nasty,
-        FastCheck.constantFrom("\n## a\n", "## ab\n", "\n", "## ", "#", "a{{", "ab{{", "}}", "}", "{", "  ", "x")
-      ),
-      { maxLength: 12 }
-    ).map((parts) => parts.join(""))
-    FastCheck.assert(
-      FastCheck.property(answers, FastCheck.array(FastCheck.nat(), { maxLength: 12 }), (text, places) => {
-        for (const adapter of [markdown, braced]) {
-          const whole = read(adapter, texts, [text])
-          assert.deepStrictEqual(read(adapter, texts, split(text, places)), whole)
-          assert.deepStrictEqual(read(adapter, texts, Array.from(text)), whole)
-          if (Either.isLeft(whole.parsed)) continue
-          for (const [field, raw] of whole.parsed.right.fields) {
-            const deltas = whole.events.flatMap((event) =>
-              event._tag === "FieldDelta" && event.field === field ? [event.text] : []
-            )
-            assert.deepStrictEqual(raw, { _tag: "Text", text: deltas.join("") })
-          }
-        }
-      }),
-      { seed: 41, numRuns: 1000 }
-    )
   })
 
   it("hostile texts are read in one pass", () => {
