@@ -419,7 +419,7 @@ const responder = (script: Script): Responder => {
       script[n] ?? fail(unexpected(
         `the script has ${script.length} step${script.length === 1 ? "" : "s"}, and this is call ${n + 1}, ${
           where(predictor)
-        }`
+        } (an answer that cannot be read is asked for once more, as JSON)`
       ))
   }
   const counted = new Map(
