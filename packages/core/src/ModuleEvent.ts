@@ -355,23 +355,34 @@ export const metered = <A, E, R>(
   self: Effect.Effect<A, E, R>
 ): Effect.Effect<{ readonly value: A; readonly calls: number; readonly usage: LanguageModel.Usage }, E, R> =>
   Effect.suspend(() => {
-    let calls = 0
-    let usage: LanguageModel.Usage = {}
+    const meter = new Meter()
     return Effect.map(
-      listen(self, {
-        deltas: false,
-        emit: (events) =>
-          Effect.sync(() => {
-            for (const event of events) {
-              if (event._tag !== "UsageReported" || event.cached) continue
-              calls += 1
-              usage = LanguageModel.addUsage(usage, event.usage)
-            }
-          })
-      }),
-      (value) => ({ value, calls, usage })
+      listen(self, { deltas: false, emit: (events) => Effect.sync(() => meter.add(events)) }),
+      (value) => ({ value, ...meter.spent })
     )
   })
+
+/**
+ * What events say was spent, where somebody else listens to them.
+ *
+ * @internal
+ */
+export class Meter {
+  #calls = 0
+  #usage: LanguageModel.Usage = {}
+
+  get spent(): { readonly calls: number; readonly usage: LanguageModel.Usage } {
+    return { calls: this.#calls, usage: this.#usage }
+  }
+
+  add(events: ReadonlyArray<Emitted>): void {
+    for (const event of events) {
+      if (event._tag !== "UsageReported" || event.cached) continue
+      this.#calls++
+      this.#usage = LanguageModel.addUsage(this.#usage, event.usage)
+    }
+  }
+}
 
 /**
  * Tells whoever listens what the program is doing.

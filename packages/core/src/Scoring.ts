@@ -200,16 +200,20 @@ export const evaluator = <In, Out, E, R, Labels, E2, R2>(options: {
         const module = task.rollout === undefined
           ? candidate.right
           : Module.withRollout(candidate.right, task.rollout)
-        return Trace.capture(broken(guarded("module", example.id, () => module(example.inputs)))).pipe(
-          Effect.flatMap(([ran, calls]) => {
-            const trace = Trace.canonical(calls, options.module)
+        const watch = new Watch()
+        return Effect.either(guarded("module", example.id, () => module(example.inputs))).pipe(
+          Effect.flatMap((ran) => {
+            watch.isOver = true
+            const trace = Trace.canonical(watch.recorder.trace, options.module)
             return Either.match(ran, {
-              onLeft: ({ call, error }) =>
-                Effect.succeed({
+              onLeft: (error) => {
+                const call = watch.callOf(error)
+                return Effect.succeed({
                   ...failure(error),
                   ...(task.trace && call !== undefined ? { call } : undefined),
                   trace
-                }),
+                })
+              },
               onRight: (output) =>
                 Effect.match(guarded("metric", example.id, () => metric(example, output, trace)), {
                   // Nobody could say how good the answer is.
@@ -225,12 +229,11 @@ export const evaluator = <In, Out, E, R, Labels, E2, R2>(options: {
                 })
             })
           }),
-          ModuleEvent.metered,
-          Effect.map(({ calls, usage, value: { trace, ...scored } }): Scored => ({
+          ModuleEvent.listen({ deltas: false, emit: (events) => Effect.sync(() => watch.add(events)) }),
+          Effect.map(({ trace, ...scored }): Scored => ({
             ...scored,
             ...(task.trace ? { trace } : undefined),
-            calls,
-            usage
+            ...watch.meter.spent
           }))
         )
       })
@@ -241,36 +244,33 @@ class Thrown extends Data.TaggedError("Defect")<{ readonly message: string }> {}
 
 type FailedCall = NonNullable<Extract<Scored, { readonly _tag: "Failed" }>["call"]>
 
-// A failure with the call it came from; what the program made of a failed call is not the failure of that call.
-const broken = <A, E, R>(
-  self: Effect.Effect<A, E, R>
-): Effect.Effect<Either.Either<A, { readonly error: E; readonly call: FailedCall | undefined }>, never, R> =>
-  Effect.suspend(() => {
-    const failed: Array<ModuleEvent.PredictorFailed> = []
-    return self.pipe(
-      ModuleEvent.listen({
-        deltas: false,
-        emit: (events) =>
-          Effect.sync(() => {
-            for (const event of events) if (event._tag === "PredictorFailed") failed.push(event)
-          })
-      }),
-      Effect.mapError((error) => {
-        const event = failed.find(({ cause }) => error instanceof Error && error.message === cause)
-        const answer = answerOf(error)
-        return {
-          error,
-          call: event && {
-            path: event.path,
-            listed: event.listed,
-            inputs: event.inputs,
-            ...(answer === undefined ? undefined : { answer })
-          }
-        }
-      }),
-      Effect.either
-    )
-  })
+// All that is to be known of one run, by one listener: each costs about as much as a prediction without its model.
+class Watch {
+  readonly meter = new ModuleEvent.Meter()
+  readonly recorder = new Trace.Recorder()
+  readonly #failed: Array<ModuleEvent.PredictorFailed> = []
+  // What a metric asks is paid for, too, but no part of the program.
+  isOver = false
+
+  add(events: ReadonlyArray<ModuleEvent.Emitted>): void {
+    this.meter.add(events)
+    if (this.isOver) return
+    this.recorder.add(events)
+    for (const event of events) if (event._tag === "PredictorFailed") this.#failed.push(event)
+  }
+
+  // The call a failure came from; what the program made of a failed call is not the failure of that call.
+  callOf(error: unknown): FailedCall | undefined {
+    const event = this.#failed.find(({ cause }) => error instanceof Error && error.message === cause)
+    const answer = answerOf(error)
+    return event && {
+      path: event.path,
+      listed: event.listed,
+      inputs: event.inputs,
+      ...(answer === undefined ? undefined : { answer })
+    }
+  }
+}
 
 const answerOf = (error: unknown): string | undefined =>
   error instanceof Adapter.AdapterParseError || error instanceof Predict.Refused

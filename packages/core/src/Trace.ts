@@ -71,25 +71,36 @@ export type Trace = typeof Trace.Type
  */
 export const capture = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<readonly [A, Trace], E, R> =>
   Effect.suspend(() => {
-    const calls = new Map<number, Call>()
+    const recorder = new Recorder()
     return Effect.map(
-      ModuleEvent.listen(self, {
-        deltas: false,
-        emit: (events) =>
-          Effect.sync(() => {
-            for (const event of events) {
-              if (event._tag === "PredictorEnd") {
-                const { call, inputs, listed, outputs, path } = event
-                calls.set(call, { path, listed, inputs, outputs })
-              } else if (event._tag === "Discarded") {
-                for (const call of event.calls) calls.delete(call)
-              }
-            }
-          })
-      }),
-      (value) => [value, Array.from(calls.values())] as const
+      ModuleEvent.listen(self, { deltas: false, emit: (events) => Effect.sync(() => recorder.add(events)) }),
+      (value) => [value, recorder.trace] as const
     )
   })
+
+/**
+ * The trace of events that somebody else listens to.
+ *
+ * @internal
+ */
+export class Recorder {
+  readonly #calls = new Map<number, Call>()
+
+  get trace(): Trace {
+    return Array.from(this.#calls.values())
+  }
+
+  add(events: ReadonlyArray<ModuleEvent.Emitted>): void {
+    for (const event of events) {
+      if (event._tag === "PredictorEnd") {
+        const { call, inputs, listed, outputs, path } = event
+        this.#calls.set(call, { path, listed, inputs, outputs })
+      } else if (event._tag === "Discarded") {
+        for (const call of event.calls) this.#calls.delete(call)
+      }
+    }
+  }
+}
 
 /**
  * The calls in an order that does not depend on timing: by the predictor's
