@@ -71,10 +71,12 @@ describe("ToolCalls", () => {
         const error = yield* Effect.flip(only(input))
         assert.strictEqual(error._tag, "AdapterParseError")
         assert.match(error.message, /the arguments of the call of "weather" cannot be read/)
+        assert.notInclude(error.message, "s3cret")
+        assert.deepInclude(error._tag === "AdapterParseError" ? error.problems[0] : {}, { got: "\"s3cret\"" })
       }).pipe(
         Effect.provide(
           TestLanguageModel.layer(() =>
-            TestLanguageModel.toolCalls([{ name: "weather", arguments: "{\"city\": \"Os" }])
+            TestLanguageModel.toolCalls([{ name: "weather", arguments: "{\"city\": s3cret}" }])
           )
         )
       ))

@@ -7,9 +7,9 @@ import * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import * as Parameters from "@effect-dspy/core/Parameters"
 import * as Signature from "@effect-dspy/core/Signature"
 import { Effect, Either, Schema } from "effect"
-import { cases as casesOf, damages as damagesOf, read, texts } from "../src/internal/adapterCases.ts"
+import { cases as casesOf, read, texts } from "../src/internal/adapterCases.ts"
 
-export { damaged, split } from "../src/internal/adapterCases.ts"
+export { split } from "../src/internal/adapterCases.ts"
 export { read }
 
 /** What is wrong with a text, if it cannot be parsed. */
@@ -86,6 +86,3 @@ export const nasty = texts()
 
 /** Signatures with values for their outputs. */
 export const cases = casesOf()
-
-/** What may happen to an answer. */
-export const damages = damagesOf()

@@ -245,10 +245,10 @@ const beside = <S>(parser: Adapter.Parser<S>, active: Names): Adapter.Parser<Sta
 const callOf = (
   call: LanguageModel.ToolCall
 ): Either.Either<Json.JsonRecord, Adapter.Problem> =>
-  Either.mapBoth(toolCalls.read(call.arguments), {
+  Either.mapBoth(toolCalls.parse(call.arguments), {
     onLeft: (problem): Adapter.Problem => ({
-      kind: "syntax",
-      description: `the arguments of the call of "${call.name}" cannot be read: ${problem}`
+      ...problem,
+      description: `the arguments of the call of "${call.name}" cannot be read: ${problem.description}`
     }),
     onRight: (args) => ({ ...(call.id === "" ? undefined : { id: call.id }), name: call.name, arguments: args })
   })

@@ -168,22 +168,27 @@ const maxLength = 10 * 1024 * 1024
  * The arguments of a call, or what is wrong with them. They are not mended: what
  * a tool does cannot be taken back.
  */
-export const read = (text: string): Either.Either<Json.JsonRecord, string> => {
+export const parse = (text: string): Either.Either<Json.JsonRecord, Adapter.Problem> => {
   if (text.trim() === "") return Either.right({})
-  if (text.length > maxLength) return Either.left("they are longer than 10 MiB")
+  if (text.length > maxLength) return Either.left({ kind: "size", description: "they are longer than 10 MiB" })
   const reader = new jsonText.Reader()
   const end = reader.read(text, 0)
   reader.end()
-  if (reader.status !== "done") return Either.left(Adapter.describe(reader.problem))
+  if (reader.status !== "done") return Either.left(reader.problem)
   const [repair] = reader.repairs
+  const wrong = (description: string) => Either.left<Adapter.Problem>({ kind: "syntax", description })
   return repair !== undefined
-    ? Either.left(`the JSON is not valid: ${repair}`)
+    ? wrong(`the JSON is not valid: ${repair}`)
     : text.slice(end).trim() !== ""
-    ? Either.left("there is text behind the JSON")
+    ? wrong("there is text behind the JSON")
     : Json.isJsonRecord(reader.value)
     ? Either.right(reader.value)
-    : Either.left("they are not a JSON object")
+    : wrong("they are not a JSON object")
 }
+
+/** The same, with what is wrong as a model is told. */
+export const read = (text: string): Either.Either<Json.JsonRecord, string> =>
+  Either.mapLeft(parse(text), Adapter.describe)
 
 /**
  * A call as any service takes it back, when a conversation goes on with it: some
@@ -192,7 +197,7 @@ export const read = (text: string): Either.Either<Json.JsonRecord, string> => {
 export const repeatable = (call: LanguageModel.ToolCall): LanguageModel.ToolCall => ({
   ...call,
   name: call.name.replaceAll(/[^A-Za-z0-9_-]/g, "_").slice(0, 64) || "unknown",
-  arguments: Either.match(read(call.arguments), {
+  arguments: Either.match(parse(call.arguments), {
     onLeft: () => JSON.stringify({ arguments: call.arguments }),
     onRight: () => call.arguments.trim() === "" ? "{}" : call.arguments
   })
