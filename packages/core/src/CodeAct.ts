@@ -109,7 +109,15 @@ export const make: {
   coding.validate("CodeAct", { maxIters, maxOutput, sandbox, tools })
   agent.free("CodeAct", signature, { inputs: ["trajectory", "generated_code", "finished"] })
   return Module.make({
-    codeact: coding.ruled(Predict.make(writing(signature), options), rulesFor(tools)),
+    codeact: coding.ruled(
+      coding.remembering(
+        signature,
+        options,
+        (outputs) => ({ generated_code: `(${outputs})`, finished: true }),
+        (options) => Predict.make(writing(signature), options)
+      ),
+      rulesFor(tools)
+    ),
     extractor: ChainOfThought.make(agent.extracting(signature), options)
   }, function*(m, input: unknown) {
     const inputs = input as object // the inputs of a signature

@@ -121,9 +121,20 @@ export const make: {
   coding.validate("ProgramOfThought", { maxIters, maxOutput, sandbox, tools }, [variable])
   agent.free("ProgramOfThought", signature, own)
   const rules = rulesFor(tools)
+  const writing = <S extends Signature.Any>(to: S) =>
+    coding.ruled(
+      coding.remembering(
+        signature,
+        options,
+        (outputs) => ({ generated_code: `submit(${outputs})` }),
+        (options) => ChainOfThought.make(to, options)
+      ),
+      rules,
+      "predict"
+    )
   return Module.make({
-    code_generate: coding.ruled(ChainOfThought.make(generating(signature), options), rules, "predict"),
-    code_regenerate: coding.ruled(ChainOfThought.make(regenerating(signature), options), rules, "predict"),
+    code_generate: writing(generating(signature)),
+    code_regenerate: writing(regenerating(signature)),
     generate_output: ChainOfThought.make(answering(signature), options)
   }, function*(m, input: unknown) {
     const path = yield* Module.path

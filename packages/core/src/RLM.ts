@@ -159,10 +159,7 @@ export const make: {
   agent.free("RLM", signature, { inputs: [], outputs: ["variables_info", "repl_history"] })
   const extraction = extracting(signature)
   return Module.make({
-    generate_action: coding.ruled(
-      Predict.make(acting(signature), options),
-      rulesFor(signature, tools, maxQueries)
-    ),
+    generate_action: coding.ruled(Predict.make(acting(signature), options), rulesFor(signature, tools, maxQueries)),
     extract: Predict.make(extraction, options)
   }, function*(m, input: unknown) {
     const path = yield* Module.path

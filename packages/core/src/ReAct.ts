@@ -7,10 +7,11 @@
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Schema from "effect/Schema"
-import * as Adapter from "./Adapter.ts"
+import type * as Adapter from "./Adapter.ts"
 import type * as Agent from "./Agent.ts"
 import * as ChainOfThought from "./ChainOfThought.ts"
 import * as agent from "./internal/agent.ts"
+import * as asking from "./internal/asking.ts"
 import * as codec from "./internal/codec.ts"
 import * as coerce from "./internal/coerce.ts"
 import * as observation from "./internal/observation.ts"
@@ -475,13 +476,13 @@ const questions = (signature: Signature.Any, list: ReadonlyArray<Tool.Any>, endi
         signature: lenient,
         input: asked(input, rounds),
         adapter: (chosen) =>
-          changed(chosen, (format, input) =>
+          asking.changed(chosen, (format, input) =>
             withParts(
               format({
                 ...input,
                 signature: choice,
                 instructions: `${input.instructions}\n\n${offer}`,
-                inputs: withPast(signature, input.inputs, ending)
+                inputs: asking.withPast(signature, input.inputs, ended(signature, ending))
               }),
               rounds
             ))
@@ -501,7 +502,7 @@ const questions = (signature: Signature.Any, list: ReadonlyArray<Tool.Any>, endi
     extract: (input, rounds) => ({
       signature: extraction,
       input: asked(input, rounds),
-      adapter: (chosen) => changed(chosen, (format, input) => withParts(format(input), rounds))
+      adapter: (chosen) => asking.changed(chosen, (format, input) => withParts(format(input), rounds))
     })
   }
 }
@@ -549,39 +550,11 @@ const choosing = (signature: Signature.Any, output: Signature.Fields): Signature
   })
 }
 
-// The same adapter, and those it falls back to, with other requests.
-const changed = (
-  self: Adapter.Adapter,
-  change: (format: Adapter.Adapter["format"], input: Adapter.FormatInput) => LanguageModel.Request
-): Adapter.Adapter =>
-  self.recoveries.reduce<Adapter.Adapter>(
-    (adapter, recovery) =>
-      recovery._tag === "Reask"
-        ? Adapter.reask(adapter)
-        : Adapter.orElse(adapter, changed(recovery.adapter, change)),
-    Adapter.make({ ...self, format: (input) => change(self.format, input) })
-  )
-
-// Earlier turns of a conversation end as rounds do, with what was answered then.
-const withPast = (signature: Signature.Any, inputs: Json.JsonRecord, ending: Ending): Json.JsonRecord => {
-  const { history, outputs } = codec.of(signature)
-  const turns = history === undefined ? undefined : inputs[history.name]
-  if (history === undefined || !Array.isArray(turns)) return inputs
-  const answered = (turn: Json.JsonRecord): Json.JsonRecord =>
-    ending === "submit"
-      ? {
-        next_thought: "",
-        next_tool_name: submit,
-        next_tool_args: Object.fromEntries(
-          outputs.flatMap(({ name }) => turn[name] === undefined ? [] : [[name, turn[name]]])
-        )
-      }
-      : { next_thought: toolCalls.said(outputs, turn), next_tool_name: finish, next_tool_args: {} }
-  return {
-    ...inputs,
-    [history.name]: turns.map((turn) => Json.isJsonRecord(turn) ? { ...turn, ...answered(turn) } : turn)
-  }
-}
+// How an earlier turn of a conversation has ended.
+const ended = (signature: Signature.Any, ending: Ending) => (outputs: Json.JsonRecord): Json.JsonRecord =>
+  ending === "submit"
+    ? { next_thought: "", next_tool_name: submit, next_tool_args: outputs }
+    : { next_thought: toolCalls.said(codec.of(signature).outputs, outputs), next_tool_name: finish, next_tool_args: {} }
 
 // What was seen that is no text stands behind the question.
 const withParts = (request: LanguageModel.Request, rounds: ReadonlyArray<Round>): LanguageModel.Request => {

@@ -1,9 +1,12 @@
 /** What the modules that work in rounds have in common: the same questions to each of them. */
+import type * as Adapter from "@effect-dspy/core/Adapter"
 import type * as Agent from "@effect-dspy/core/Agent"
 import * as CodeAct from "@effect-dspy/core/CodeAct"
+import type * as Json from "@effect-dspy/core/Json"
+import * as JsonAdapter from "@effect-dspy/core/JsonAdapter"
 import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
-import type * as Module from "@effect-dspy/core/Module"
+import * as Module from "@effect-dspy/core/Module"
 import * as ModuleEvent from "@effect-dspy/core/ModuleEvent"
 import type * as Predict from "@effect-dspy/core/Predict"
 import * as ProgramOfThought from "@effect-dspy/core/ProgramOfThought"
@@ -16,7 +19,7 @@ import * as Tool from "@effect-dspy/core/Tool"
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Layer, Schema, Stream } from "effect"
 import * as engine from "./engine.ts"
-import { asked, native, recording, text } from "./ways.ts"
+import { asked, contentOf, native, recording, text } from "./ways.ts"
 
 // =============================================================================
 // The agents
@@ -42,6 +45,13 @@ interface Row {
   ) => Asked<Tools>
   /** The same for another signature. */
   readonly over: (signature: Signature.Any) => Module.Any
+  /** The same with a conversation among its inputs. */
+  readonly chat: Module.Module<
+    { readonly history: ReadonlyArray<Json.JsonRecord>; readonly question: string },
+    Answer,
+    Predict.PredictError | Sandbox.SandboxError,
+    LanguageModel.LanguageModel | Sandbox.Sandbox
+  >
   /** An answer that uses the tool `probe`. */
   readonly probe: TestLanguageModel.Answer
   /** An answer after which the rounds go on. */
@@ -58,10 +68,13 @@ interface Row {
 const extracted = TestLanguageModel.fields({ reasoning: "as known", answer: 7 })
 const unread = [TestLanguageModel.text("I had better think."), TestLanguageModel.text("I had better think.")]
 
+const conversation = "history: History, question -> answer: int"
+
 const react = ({ step, toolCalls, unreadable }: typeof native): Row => ({
   name: `ReAct, ${toolCalls}`,
   make: ({ sandbox: _, ...options }) => ReAct.make("question -> answer: int", { ...options, toolCalls }),
   over: (signature) => ReAct.make(signature, { tools: [], toolCalls }),
+  chat: ReAct.make(conversation, { tools: [], toolCalls }),
   probe: step("probe"),
   more: step("nothing"),
   unreadable,
@@ -81,6 +94,7 @@ const table: ReadonlyArray<Row> = [
     name: "ProgramOfThought",
     make: (options) => ProgramOfThought.make("question -> answer: int", options),
     over: (signature) => ProgramOfThought.make(signature),
+    chat: ProgramOfThought.make(conversation),
     probe: TestLanguageModel.fields({ reasoning: "so", generated_code: "return await probe()" }),
     more: TestLanguageModel.fields({ reasoning: "so", generated_code: "nothing" }),
     end: [TestLanguageModel.fields({ reasoning: "so", generated_code: "submit(7)" }), extracted],
@@ -92,6 +106,7 @@ const table: ReadonlyArray<Row> = [
     name: "CodeAct",
     make: (options) => CodeAct.make("question -> answer: int", options),
     over: (signature) => CodeAct.make(signature),
+    chat: CodeAct.make(conversation),
     probe: TestLanguageModel.fields({ generated_code: "return await probe()", finished: false }),
     more: TestLanguageModel.fields({ generated_code: "nothing", finished: false }),
     end: [TestLanguageModel.fields({ generated_code: "7", finished: true }), extracted],
@@ -103,6 +118,7 @@ const table: ReadonlyArray<Row> = [
     name: "RLM",
     make: (options) => RLM.make("question -> answer: int", options),
     over: (signature) => RLM.make(signature),
+    chat: RLM.make(conversation),
     probe: TestLanguageModel.fields({ reasoning: "so", code: "return await probe()" }),
     more: TestLanguageModel.fields({ reasoning: "so", code: "nothing" }),
     end: [TestLanguageModel.fields({ reasoning: "so", code: "submit({ answer: 7 })" })],
@@ -118,7 +134,7 @@ const probing = <A, E>(run: Effect.Effect<A, E>) =>
 
 const full = TestLanguageModel.fail("ContextWindowExceeded")
 
-describe.each(table)("$name", ({ done, end, ended, isTold, make, more, name, over, probe, unreadable }) => {
+describe.each(table)("$name", ({ chat, done, end, ended, isTold, make, more, name, over, probe, unreadable }) => {
   const module = make({ tools: [probing(Effect.succeed("seen"))] })
 
   const run = (
@@ -266,6 +282,33 @@ describe.each(table)("$name", ({ done, end, ended, isTold, make, more, name, ove
       ], long)
       const [{ observation } = { observation: "" }] = trajectory
       assert.match(observation, /^begin x+\n… 910 characters are left out here …\nx+ end$/)
+    }))
+
+  it.effect("goes on with a conversation, and knows what it answered then", () =>
+    Effect.gen(function*() {
+      const run = (adapter?: Adapter.Adapter) => {
+        const requests: Array<LanguageModel.Request> = []
+        const asked = adapter === undefined ? chat : Module.withAdapter(chat, adapter)
+        return asked({ history: [{ question: "How many?", answer: 4321 }], question: "And now?" }).pipe(
+          Effect.provide(Layer.merge(recording(requests, end), engine.layer())),
+          Effect.as(requests)
+        )
+      }
+      for (const adapter of [undefined, JsonAdapter.adapter]) {
+        for (const request of yield* run(adapter)) {
+          const messages = request.messages.map(contentOf)
+          assert.include(messages.join("\n"), "4321")
+          assert.include(messages.at(-1), name === "RLM" ? "history" : "And now?")
+          if (name === "RLM") continue
+          assert.deepStrictEqual(request.messages.map(({ role }) => role).slice(0, 4), [
+            "system",
+            "user",
+            "assistant",
+            "user"
+          ])
+          assert.include(messages[2], "4321")
+        }
+      }
     }))
 
   it.effect("tells of its tools", () =>

@@ -1,13 +1,16 @@
 /** What modules share whose model writes code for the sandbox. */
 import * as Effect from "effect/Effect"
+import type * as Adapter from "../Adapter.ts"
 import type * as Agent from "../Agent.ts"
 import * as Json from "../Json.ts"
 import type * as LanguageModel from "../LanguageModel.ts"
 import * as Module from "../Module.ts"
-import type * as Predict from "../Predict.ts"
+import * as Predict from "../Predict.ts"
 import * as Sandbox from "../Sandbox.ts"
+import type * as Signature from "../Signature.ts"
 import type * as Tool from "../Tool.ts"
 import * as agent from "./agent.ts"
+import * as asking from "./asking.ts"
 import * as frame from "./frame.ts"
 import * as globalName from "./globalName.ts"
 import * as observation from "./observation.ts"
@@ -43,6 +46,29 @@ export const ruled = <In, Out, E, R>(
     self,
     (current) => Effect.succeed(frame.noted(current, frame.join(current.path, path), rules.join("\n")))
   )
+
+/**
+ * A predictor of code, of which the `task` is to find out its outputs. Where an input is a conversation, it is shown the
+ * turns of it as code that gave what was answered then.
+ */
+export const remembering = <In, Out, E, R>(
+  task: Signature.Any,
+  options: Predict.Options,
+  answered: (outputs: string) => Json.JsonRecord,
+  make: (options: Predict.Options) => Module.Module<In, Out, E, R>
+): Module.Module<In, Out, E, R> => {
+  if (!asking.hasPast(task)) return make(options)
+  const past = (adapter: Adapter.Adapter): Adapter.Adapter =>
+    asking.changed(adapter, (format, input) =>
+      format({
+        ...input,
+        inputs: asking.withPast(task, input.inputs, (outputs) => answered(JSON.stringify(outputs)))
+      }))
+  return Module.surrounded(
+    make({ ...options, adapter: options.adapter === undefined ? undefined : past(options.adapter) }),
+    (current) => Effect.succeed({ ...current, adapter: past(current.adapter ?? Predict.defaultAdapter) })
+  )
+}
 
 /** Where code runs, in a rule. */
 export const where = "It runs in a sandbox without network, files or modules, and its top level may use `await`."
