@@ -11,7 +11,7 @@ import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import { forEachChunk } from "./internal/pull.ts"
+import { forEachChunk, openingOf, pulled } from "./internal/pull.ts"
 import * as Json from "./Json.ts"
 import * as LanguageModelError from "./LanguageModelError.ts"
 
@@ -529,6 +529,7 @@ export const make = (
   }
   const generate = options.generate ?? ((request) => fold(options.stream!(request), id)) // one of both is there
   const stream = options.stream ?? ((request) => Stream.unwrap(Effect.map(options.generate!(request), unfold)))
+  const opening = openingOf(stream)
   return {
     id,
     endpoint: options.endpoint,
@@ -537,10 +538,15 @@ export const make = (
       const refused = refusal(request, id, capabilities)
       return refused === undefined ? generate(request) : Effect.fail(refused)
     },
-    stream: (request) => {
-      const refused = refusal(request, id, capabilities)
-      return refused === undefined ? stream(request) : Stream.fail(refused)
-    }
+    stream: opening === undefined
+      ? (request) => {
+        const refused = refusal(request, id, capabilities)
+        return refused === undefined ? stream(request) : Stream.fail(refused)
+      }
+      : pulled((request) => {
+        const refused = refusal(request, id, capabilities)
+        return refused === undefined ? opening(request) : Effect.fail(refused)
+      })
   }
 }
 

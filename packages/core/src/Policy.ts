@@ -16,7 +16,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { open, type Opening, openings, type Pull } from "./internal/pull.ts"
+import * as pull from "./internal/pull.ts"
 import * as LanguageModel from "./LanguageModel.ts"
 import type { LanguageModelError } from "./LanguageModelError.ts"
 
@@ -30,6 +30,69 @@ import type { LanguageModelError } from "./LanguageModelError.ts"
 export interface Policy<out E = never, out R = never> {
   (inner: LanguageModel.Service): Effect.Effect<LanguageModel.Service, E, R>
 }
+
+/**
+ * An open stream that is pulled by hand: the next chunk each time, an empty one
+ * for a sign of life, and `None` once there is no more.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Pull = Effect.Effect<Chunk.Chunk<LanguageModel.Delta>, Option.Option<LanguageModelError>>
+
+/**
+ * Opens the stream that answers a request; it is closed with the scope.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Opening = (request: LanguageModel.Request) => Effect.Effect<Pull, LanguageModelError, Scope.Scope>
+
+/**
+ * How the streams of a model are opened. Nothing runs between whoever pulls and
+ * the model if its `stream` was made by `pulled`, as those of all policies of
+ * this module and of all providers that speak HTTP are; of others it is a
+ * `Stream`, which costs twice as much.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const open: (model: LanguageModel.Service) => Opening = pull.open
+
+/**
+ * The `stream` of a model from how its streams are opened, for policies and
+ * providers that see each pull.
+ *
+ * @example
+ * ```ts
+ * import * as LanguageModel from "@effect-dspy/core/LanguageModel"
+ * import * as Policy from "@effect-dspy/core/Policy"
+ * import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
+ * import { Chunk, Effect, Stream } from "effect"
+ *
+ * let seen = 0
+ * const counted: Policy.Policy = (inner) => {
+ *   const open = Policy.open(inner)
+ *   const count = Effect.tap((chunk: Chunk.Chunk<LanguageModel.Delta>) => {
+ *     seen += Chunk.size(chunk)
+ *   })
+ *   return Effect.succeed({ ...inner, stream: Policy.pulled((request) => Effect.map(open(request), count)) })
+ * }
+ *
+ * const Model = TestLanguageModel.layer([TestLanguageModel.text("hello")]).pipe(Policy.apply(counted))
+ *
+ * const program = LanguageModel.stream({ messages: [{ role: "user", content: "hi" }] }).pipe(
+ *   Stream.runCount,
+ *   Effect.provide(Model)
+ * )
+ *
+ * Effect.runPromise(program).then((deltas) => assert.strictEqual(seen, deltas))
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const pulled: (opening: Opening) => LanguageModel.Service["stream"] = pull.pulled
 
 /**
  * What `around` wraps: one attempt at a call, or at opening a stream up to its
@@ -84,15 +147,14 @@ export const around = <E = never, R = never>(build: Effect.Effect<Around, E, R>)
       endpoint: inner.endpoint,
       capabilities: inner.capabilities,
       generate: (request) => Effect.scoped(wrap(inner.generate(request), request)),
-      stream: (request) => Stream.unwrapScoped(Effect.map(opening(request), Stream.repeatEffectChunkOption))
+      stream: pulled(opening)
     }
-    openings.set(service, opening)
-    beginnings.add(service)
+    beginnings.add(service.stream)
     return service
   })
 
-// Models whose openings have the first chunk already.
-const beginnings = new WeakSet<LanguageModel.Service>()
+// Streams whose openings have the first chunk already.
+const beginnings = new WeakSet<LanguageModel.Service["stream"]>()
 
 // An attempt in a scope of its own: closed at once when it fails or is
 // interrupted, left to the caller's when not.
@@ -108,16 +170,16 @@ const contained = <A, E>(attempt: Effect.Effect<A, E, Scope.Scope>): Effect.Effe
 
 // Opens a stream up to its first chunk, which is what policies call an attempt.
 const beginning = (inner: LanguageModel.Service): Opening =>
-  beginnings.has(inner) ? open(inner) : (request) => Effect.flatMap(open(inner)(request), begun)
+  beginnings.has(inner.stream) ? open(inner) : (request) => Effect.flatMap(open(inner)(request), begun)
 
 // A stream whose first chunk is there.
-const begun = <A, E>(pull: Pull<A, E>): Effect.Effect<Pull<A, E>, E> =>
+const begun = (pull: Pull): Effect.Effect<Pull, LanguageModelError> =>
   pull.pipe(
     Effect.repeat({ until: Chunk.isNonEmpty }),
     Effect.matchEffect({
       onFailure: Option.match({ onNone: () => Effect.succeed(Effect.fail(Option.none())), onSome: Effect.fail }),
       onSuccess: (chunk) => {
-        let first: Chunk.Chunk<A> | undefined = chunk
+        let first: Chunk.Chunk<LanguageModel.Delta> | undefined = chunk
         return Effect.succeed(Effect.suspend(() => {
           if (first === undefined) return pull
           const chunk = first
@@ -251,7 +313,7 @@ export const metered = <E = never, R = never>(
           )
         })
       )
-    const service: LanguageModel.Service = {
+    return {
       id: inner.id,
       endpoint: inner.endpoint,
       capabilities: inner.capabilities,
@@ -261,11 +323,8 @@ export const metered = <E = never, R = never>(
             Effect.onExit(restore(inner.generate(request)), (exit) =>
               close({ exit, received: Exit.isSuccess(exit) ? sizeOf(exit.value) : 0 })))
         )),
-      stream: (request) =>
-        Stream.unwrapScoped(Effect.map(opening(request), Stream.repeatEffectChunkOption))
+      stream: pulled(opening)
     }
-    openings.set(service, opening)
-    return service
   })
 
 const left = Exit.interrupt(FiberId.none)
@@ -301,7 +360,7 @@ class Meter {
     })
   }
 
-  watch(pull: Pull<LanguageModel.Delta, LanguageModelError>): Pull<LanguageModel.Delta, LanguageModelError> {
+  watch(pull: Pull): Pull {
     return Effect.matchCauseEffect(pull, {
       onSuccess: (chunk) => {
         const completed = this.#take(chunk)

@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import type * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
 import { CircuitOpen } from "@effect-dspy/core/LanguageModelError"
 import * as Policy from "@effect-dspy/core/Policy"
@@ -149,38 +150,55 @@ export const make = (options: Options = {}): Policy.Policy => (inner) =>
         )
       })
 
-    // Failures of all kinds are seen from within, also those of a stream that had begun.
+    const admitted = <A, R>(
+      use: (
+        admission: Admission,
+        restore: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+      ) => Effect.Effect<A, LanguageModelError.LanguageModelError, R>
+    ) =>
+      Effect.uninterruptibleMask((restore) =>
+        Effect.flatMap(
+          after((now) => breaker.admit(now)),
+          (admission) =>
+            typeof admission === "number"
+              ? Effect.zipRight(
+                Effect.zipRight(refused, spanEvent("circuitBreaker.refused", { model: id })),
+                Effect.fail(failure(id, new CircuitOpen({ until: Math.round(admission) }), { attempts: 0 }))
+              )
+              : use(admission, restore)
+        )
+      )
+
+    // Of a stream failures of all kinds are seen from within, also when it had begun.
     const failing = Policy.metered(Effect.succeed(() =>
-      Effect.map(Admitted, (admitted) => ({ exit }) =>
-        admitted !== undefined && Exit.isFailure(exit) && isDown(exit.cause)
+      Effect.map(Admitted, (admission) => ({ exit }) =>
+        admission !== undefined && Exit.isFailure(exit) && isDown(exit.cause)
           ? after((now) =>
-            breaker.down(admitted, now)
+            breaker.down(admission, now)
           )
           : Effect.void)
     ))
-
-    const guarding = Policy.around(Effect.succeed((attempt) =>
-      Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(
-          after((now) =>
-            breaker.admit(now)
-          ),
-          (admitted) =>
-            typeof admitted === "number"
-              ? Effect.zipRight(
-                Effect.zipRight(refused, spanEvent("circuitBreaker.refused", { model: id })),
-                Effect.fail(failure(id, new CircuitOpen({ until: Math.round(admitted) }), { attempts: 0 }))
-              )
-              : Effect.onExit(restore(Effect.provideService(attempt, Admitted, admitted)), (exit) =>
-                after((now) => {
-                  if (Exit.isSuccess(exit)) breaker.up(admitted, now)
-                  else if (!isDown(exit.cause)) breaker.unknown(admitted, Cause.isInterrupted(exit.cause), now)
-                }))
-        )
+    const opening = Policy.around(Effect.succeed((attempt) =>
+      admitted((admission, restore) =>
+        Effect.onExit(restore(Effect.provideService(attempt, Admitted, admission)), (exit) =>
+          Exit.isFailure(exit) && isDown(exit.cause)
+            ? Effect.void
+            : after((now) =>
+              breaker.over(admission, exit, now)
+            ))
       )
     ))
 
-    return Effect.flatMap(failing(inner), guarding)
+    return Effect.map(Effect.flatMap(failing(inner), opening), (service): LanguageModel.Service => ({
+      ...service,
+      generate: (request) =>
+        admitted((admission, restore) =>
+          Effect.onExit(restore(inner.generate(request)), (exit) =>
+            after((now) =>
+              breaker.over(admission, exit, now)
+            ))
+        )
+    }))
   })
 
 const levels: { readonly [Tag in State["_tag"]]: number } = { Closed: 0, HalfOpen: 1, Open: 2 }
@@ -249,6 +267,13 @@ class Breaker {
       this.#probing = true
     }
     return { era: this.#era }
+  }
+
+  /** What a call says of the model that ended in this way. */
+  over(admission: Admission, exit: Exit.Exit<unknown, LanguageModelError.LanguageModelError>, now: number): void {
+    if (Exit.isSuccess(exit)) this.up(admission, now)
+    else if (isDown(exit.cause)) this.down(admission, now)
+    else this.unknown(admission, Cause.isInterrupted(exit.cause), now)
   }
 
   up({ era }: Admission, now: number): void {

@@ -20,7 +20,6 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
-import * as Stream from "effect/Stream"
 import type * as Bounds from "./Bounds.ts"
 import * as chat from "./internal/chatCompletions.ts"
 import * as dialects from "./internal/dialects.ts"
@@ -177,38 +176,20 @@ export const make = (options: Options): Effect.Effect<LanguageModel.Service, nev
   const { bounds, dialect, headers, host, name, url } = placeOf(options)
   const id = options.id ?? `${name}/${model}`
   const target: chat.Target = { model, dialect, thinkBlock }
-  return Effect.map(
-    exchange.make({
-      id,
-      host,
-      model,
-      headers,
-      bounds,
-      capabilities: { tools: true, images: true, ...dialect.capabilities, ...options.capabilities },
-      dialect: {
-        url: () => url(model, "chat/completions"),
-        encode: (request, stream) => chat.encode(request, target, stream),
-        reader: (request) => new chat.Reader(target, request.settings?.n ?? 1)
-      }
-    }),
-    (service): LanguageModel.Service => {
-      const taken = (request: LanguageModel.Request) =>
-        Effect.suspend(() => {
-          const description = chat.refusal(request, dialect)
-          return description === undefined ? Effect.void : Effect.fail(LanguageModelError.make({
-            reason: new LanguageModelError.InvalidRequest({ description }),
-            provider: id.split("/")[0] ?? id,
-            model: id,
-            attempts: 0
-          }))
-        })
-      return {
-        ...service,
-        generate: (request) => Effect.zipRight(taken(request), service.generate(request)),
-        stream: (request) => Stream.unwrap(Effect.as(taken(request), service.stream(request)))
-      }
+  return exchange.make({
+    id,
+    host,
+    model,
+    headers,
+    bounds,
+    capabilities: { tools: true, images: true, ...dialect.capabilities, ...options.capabilities },
+    dialect: {
+      url: () => url(model, "chat/completions"),
+      encode: (request, stream) => chat.encode(request, target, stream),
+      reader: (request) => new chat.Reader(target, request.settings?.n ?? 1),
+      refusal: (request) => chat.refusal(request, dialect)
     }
-  )
+  })
 }
 
 // =============================================================================

@@ -14,6 +14,7 @@ import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
+import { around } from "./internal/around.ts"
 import { failure } from "./internal/failure.ts"
 import * as monotonic from "./internal/monotonic.ts"
 import { outcomeOf } from "./internal/outcome.ts"
@@ -104,7 +105,7 @@ export const make = (options: Options): Policy.Policy => (inner) =>
   Effect.suspend(() => {
     const gate = new Gate(options)
     const estimate = options.tokensPerMinute === undefined ? () => 0 : options.estimate ?? estimated
-    const listening = Policy.around(Effect.succeed((attempt) =>
+    const listening = around((attempt) =>
       Effect.flatMap(CurrentSideband, ({ onHeaders }) =>
         saying(attempt, {
           onHeaders: (headers) =>
@@ -113,10 +114,9 @@ export const make = (options: Options): Policy.Policy => (inner) =>
               onHeaders?.(headers) ?? Effect.void
             )
         }))
-    ))
+    )
     const waiting = Policy.metered(Effect.succeed((request) =>
-      Effect.map(gate.enter(inner.id, estimate(request)), (pass) =>
-      (ending) => {
+      Effect.map(gate.enter(inner.id, estimate(request)), (pass) => (ending) => {
         const { exit } = ending
         const outcome = outcomeOf(ending)
         if (outcome === "unsent") {
@@ -141,8 +141,7 @@ export const make = (options: Options): Policy.Policy => (inner) =>
       const known = Math.min(concurrency, inner.capabilities.concurrency ?? Infinity)
       return known === Infinity
         ? service
-        // In place, since a copy would be opened as a stream of its own.
-        : Object.assign(service, { capabilities: { ...service.capabilities, concurrency: known } })
+        : { ...service, capabilities: { ...service.capabilities, concurrency: known } }
     })
   })
 

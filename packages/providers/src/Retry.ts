@@ -5,7 +5,7 @@
  */
 import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
-import * as Policy from "@effect-dspy/core/Policy"
+import type * as Policy from "@effect-dspy/core/Policy"
 import * as Chunk from "effect/Chunk"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -16,6 +16,7 @@ import * as Schedule from "effect/Schedule"
 import * as ScheduleDecision from "effect/ScheduleDecision"
 import * as ScheduleIntervals from "effect/ScheduleIntervals"
 import * as Stream from "effect/Stream"
+import { around } from "./internal/around.ts"
 import * as monotonic from "./internal/monotonic.ts"
 import { RollingCount } from "./internal/rollingCount.ts"
 import { CurrentSideband, saying, sayingInStream } from "./internal/sideband.ts"
@@ -125,7 +126,7 @@ export const retries = Metric.counter("effect_dspy_retries", {
  * @example
  * ```ts
  * import * as LanguageModel from "@effect-dspy/core/LanguageModel"
- * import * as Policy from "@effect-dspy/core/Policy"
+ * import type * as Policy from "@effect-dspy/core/Policy"
  * import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
  * import * as Retry from "@effect-dspy/providers/Retry"
  * import { Effect, Schedule } from "effect"
@@ -154,7 +155,7 @@ export const make = (options: Options = {}): Policy.Policy => {
           budget.request(now)
           return new Call(settings, budget, now, salt, attempts)
         }))
-      const retrying = Policy.around(Effect.succeed((attempt) =>
+      const retrying = around((attempt) =>
         Effect.flatMap(begin, (call) => {
           const sent = saying(attempt, { idempotencyKey: call.key })
           const loop: typeof attempt = Effect.catchAll(sent, (error) =>
@@ -162,7 +163,7 @@ export const make = (options: Options = {}): Policy.Policy => {
               loop))
           return loop
         })
-      ))(inner)
+      )(inner)
       return options.restart !== true ? retrying : Effect.map(retrying, (service) => ({
         ...service,
         stream: (request) => Stream.unwrap(Effect.map(begin, (call) => restarting(inner, request, call)))

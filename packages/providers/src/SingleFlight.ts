@@ -6,7 +6,7 @@
 import * as Json from "@effect-dspy/core/Json"
 import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import type { LanguageModelError } from "@effect-dspy/core/LanguageModelError"
-import type * as Policy from "@effect-dspy/core/Policy"
+import * as Policy from "@effect-dspy/core/Policy"
 import * as Chunk from "effect/Chunk"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -17,7 +17,6 @@ import * as FiberSet from "effect/FiberSet"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
-import * as Stream from "effect/Stream"
 import { spanEvent } from "./internal/spanEvent.ts"
 import { unpaid, unsent } from "./internal/unpaid.ts"
 
@@ -76,6 +75,7 @@ export const joined = Metric.counter("effect_dspy_single_flight_joined", {
  */
 export const make = (): Policy.Policy<never, Scope.Scope> => (inner) =>
   Effect.map(FiberSet.make(), (fibers) => {
+    const open = Policy.open(inner)
     const wholes = new Flights<Whole>(inner.id, fibers)
     const streams = new Flights<Tape>(inner.id, fibers)
     return {
@@ -89,17 +89,18 @@ export const make = (): Policy.Policy<never, Scope.Scope> => (inner) =>
           ({ shared }) => shared.answer,
           ({ leave }) => leave
         ),
-      stream: (request) =>
-        Stream.unwrapScoped(Effect.map(
+      stream: Policy.pulled((request) =>
+        Effect.map(
           Effect.acquireRelease(
             streams.board(request, () => {
               const tape = new Tape()
-              return { shared: tape, call: tape.record(inner.stream(request)), landed: (exit) => tape.end(exit) }
+              return { shared: tape, call: tape.record(open(request)), landed: (exit) => tape.end(exit) }
             }),
             ({ leave }) => leave
           ),
-          ({ shared }) => Stream.repeatEffectChunkOption(shared.reader())
-        ))
+          ({ shared }) => shared.reader()
+        )
+      )
     }
   })
 
@@ -213,8 +214,6 @@ class Whole {
   }
 }
 
-type Pull = Effect.Effect<Chunk.Chunk<LanguageModel.Delta>, Option.Option<LanguageModelError>>
-
 // What has been read of a stream, for all its readers.
 class Tape {
   readonly #bill = new Bill()
@@ -225,9 +224,10 @@ class Tape {
 
   /** Reads on each time somebody has read everything there is. */
   record(
-    stream: Stream.Stream<LanguageModel.Delta, LanguageModelError>
+    opened: Effect.Effect<Policy.Pull, LanguageModelError, Scope.Scope>
   ): Effect.Effect<never, Option.Option<LanguageModelError>> {
-    return Effect.scoped(Effect.flatMap(Stream.toPull(stream), (pull) => {
+    const begun = Effect.zipRight(this.#wanted.await, Effect.mapError(opened, Option.some))
+    return Effect.scoped(Effect.flatMap(begun, (pull) => {
       const read: Effect.Effect<never, Option.Option<LanguageModelError>> = Effect.flatMap(pull, (chunk) => {
         if (Chunk.isEmpty(chunk)) return read
         this.#wanted.unsafeClose()
@@ -235,7 +235,7 @@ class Tape {
         this.#wake()
         return Effect.zipRight(this.#wanted.await, read)
       })
-      return Effect.zipRight(this.#wanted.await, read)
+      return read
     }))
   }
 
@@ -244,9 +244,9 @@ class Tape {
     this.#wake()
   }
 
-  reader(): Pull {
+  reader(): Policy.Pull {
     let at = 0
-    const read: Pull = Effect.suspend(() => {
+    const read: Policy.Pull = Effect.suspend(() => {
       const chunk = this.#chunks[at]
       if (chunk === undefined) {
         return this.#end === undefined

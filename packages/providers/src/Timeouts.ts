@@ -5,7 +5,7 @@
  */
 import type * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
-import type * as Policy from "@effect-dspy/core/Policy"
+import * as Policy from "@effect-dspy/core/Policy"
 import * as Chunk from "effect/Chunk"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -16,9 +16,8 @@ import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
-import * as Stream from "effect/Stream"
 import { failure } from "./internal/failure.ts"
-import { saying, sayingInStream, type Sideband } from "./internal/sideband.ts"
+import { add, type Sideband } from "./internal/sideband.ts"
 import { spanEvent } from "./internal/spanEvent.ts"
 import { type Deadline, Watch } from "./internal/watch.ts"
 
@@ -109,22 +108,24 @@ export const make = (options: Options = {}): Policy.Policy<never, Scope.Scope> =
   return (inner) =>
     Effect.map(Watch.make, (watch) => {
       // An answer that is not really streamed comes whole: its first byte is its last.
+      const open = Policy.open(inner)
       const own = inner.capabilities.streaming ? streamed : { ...streamed, firstByte: Infinity }
       return {
         ...inner,
         generate: (request) =>
           Effect.flatMap(Effect.runtime<never>(), (runtime) => {
             const call = new Call(inner.id, whole, watch, runtime)
-            return call.timed(saying(inner.generate(request), call.told), identity, () => {})
+            return call.timed(inner.generate(request), identity, () => {})
           }),
-        stream: (request) =>
-          Stream.unwrapScoped(Effect.flatMap(Effect.runtime<never>(), (runtime) => {
+        stream: Policy.pulled((request) =>
+          Effect.flatMap(Effect.runtime<Scope.Scope>(), (runtime) => {
             const call = new Call(inner.id, own, watch, runtime)
             return Effect.map(
-              Stream.toPull(sayingInStream(inner.stream(request), call.told)),
-              (pull) => Stream.repeatEffectChunkOption(call.timed(pull, Option.some, (chunk) => call.received(chunk)))
+              call.timed(open(request), identity, () => {}),
+              (pull): Policy.Pull => call.timed(pull, Option.some, (chunk) => call.received(chunk))
             )
-          }))
+          })
+        )
       }
     })
 }
@@ -141,11 +142,11 @@ type Phase = keyof Limits
 
 // One call: the time in which its model is waited for. That which runs meanwhile has a fiber of its own, which alone is
 // interrupted; the timer is one for all calls, since one for each would cost more than all the rest.
-class Call implements Deadline {
+class Call<R> implements Deadline {
   readonly #id: string
   readonly #limits: Limits
   readonly #watch: Watch
-  readonly #run: ReturnType<typeof Runtime.runFork<never>>
+  readonly #run: <A, E>(effect: Effect.Effect<A, E, R>) => Fiber.RuntimeFiber<A, E>
 
   // Milliseconds in which the model was waited for until now: in all, and since the last delta.
   #waited = 0
@@ -158,15 +159,8 @@ class Call implements Deadline {
   #passed: Phase | undefined
   until = Infinity
 
-  constructor(id: string, limits: Limits, watch: Watch, runtime: Runtime.Runtime<never>) {
-    this.#id = id
-    this.#limits = limits
-    this.#watch = watch
-    this.#run = Runtime.runFork(runtime)
-  }
-
-  /** What a client that can tell says of its connection. */
-  readonly told: Sideband = {
+  // What a client that can tell says of its connection.
+  readonly #told: Sideband = {
     onConnecting: () => {
       const since = this.#watch.now()
       this.#connecting = since
@@ -179,8 +173,15 @@ class Call implements Deadline {
     }
   }
 
+  constructor(id: string, limits: Limits, watch: Watch, runtime: Runtime.Runtime<R>) {
+    this.#id = id
+    this.#limits = limits
+    this.#watch = watch
+    this.#run = Runtime.runFork(Runtime.updateContext(runtime, add(this.#told)))
+  }
+
   timed<A, E>(
-    self: Effect.Effect<A, E>,
+    self: Effect.Effect<A, E, R>,
     failed: (error: LanguageModelError.LanguageModelError) => E,
     received: (value: A) => void
   ): Effect.Effect<A, E> {
@@ -238,7 +239,7 @@ class Call implements Deadline {
     const { connect, contentIdle, firstByte, idle, total } = this.#limits
     const ends: Array<readonly [Phase, number]> = this.#begun
       ? [["idle", this.#since + idle], ["contentIdle", this.#since + contentIdle - this.#empty]]
-      : [["firstByte", this.#since + firstByte]]
+      : [["firstByte", this.#since + firstByte - this.#waited]]
     if (this.#connecting !== undefined) ends.push(["connect", this.#connecting + connect])
     ends.push(["total", this.#since + total - this.#waited])
     return ends.reduce((nearest, next) => next[1] < nearest[1] ? next : nearest)

@@ -18,15 +18,24 @@ export type Opening = (
   request: Request
 ) => Effect.Effect<Pull<Delta, LanguageModelError>, LanguageModelError, Scope.Scope>
 
-/**
- * How the streams of models with policies around them are opened. Whoever
- * knows this has no `Stream` between itself and the model, however many
- * policies there are.
- */
-export const openings = new WeakMap<Service, Opening>()
+// How streams are opened that need not be run as such.
+const openings = new WeakMap<Service["stream"], Opening>()
 
+/**
+ * How the streams of a model are opened. Whoever knows this has no `Stream`
+ * between itself and the model, however many policies there are.
+ */
 export const open = (model: Service): Opening =>
-  openings.get(model) ?? ((request) => Stream.toPull(model.stream(request)))
+  openingOf(model.stream) ?? ((request) => Stream.toPull(model.stream(request)))
+
+export const openingOf = (stream: Service["stream"]): Opening | undefined => openings.get(stream)
+
+export const pulled = (opening: Opening): Service["stream"] => {
+  const stream: Service["stream"] = (request) =>
+    Stream.unwrapScoped(Effect.map(opening(request), Stream.repeatEffectChunkOption))
+  openings.set(stream, opening)
+  return stream
+}
 
 export const forEachChunk = <A, E, E2, R>(
   opened: Effect.Effect<Pull<A, E, R>, E2, R | Scope.Scope>,

@@ -6,6 +6,7 @@
  */
 import * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
+import * as Policy from "@effect-dspy/core/Policy"
 import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
 import * as Headers from "@effect/platform/Headers"
 import * as HttpClient from "@effect/platform/HttpClient"
@@ -371,13 +372,13 @@ export const make = (
               // After the last byte nothing is left to close, and to abort is dear.
               (exit) => exit._tag === "Success" ? Effect.void : Scope.close(scope, exit)
             ))),
-      stream: (request) =>
-        Stream.unwrapScopedWith((scope) =>
-          Scope.extend(Effect.makeSpanScoped(spanName, spanOptions), scope).pipe(
+      stream: Policy.pulled((request) =>
+        Effect.flatMap(Effect.scope, (scope) =>
+          Effect.makeSpanScoped(spanName, spanOptions).pipe(
             Effect.flatMap((span) => call(request, true, span, scope)),
-            Effect.flatMap((call) => readStream(call, scope))
-          )
-        )
+            Effect.flatMap((call) => pullDeltas(call, scope))
+          ))
+      )
     })
   })
 
@@ -415,19 +416,17 @@ const lost = (
 ): LanguageModelError.Reason | undefined =>
   error.reason === "EmptyBody" ? call.answer.end(deltas) : call.answer.lost(call.sent.broken(error), deltas)
 
-type Pull = Effect.Effect<Chunk.Chunk<LanguageModel.Delta>, Option.Option<LanguageModelError.LanguageModelError>>
-
 // The deltas of a body, one chunk for each chunk of bytes, an empty one for bytes that say
 // nothing: whoever watches the pulls still sees that the server is alive.
-const pullDeltas = (call: Call, scope: Scope.Scope): Effect.Effect<Pull> =>
+const pullDeltas = (call: Call, scope: Scope.Scope): Effect.Effect<Policy.Pull> =>
   Effect.map(Scope.extend(Stream.toPull(call.sent.response.stream), scope), (pulled) => {
     const { answer } = call
-    let end: Pull | undefined
-    const last = (deltas: Array<LanguageModel.Delta>, reason: LanguageModelError.Reason | undefined): Pull => {
+    let end: Policy.Pull | undefined
+    const last = (deltas: Array<LanguageModel.Delta>, reason: LanguageModelError.Reason | undefined): Policy.Pull => {
       end = reason === undefined ? endOfStream : Effect.mapError(call.sent.fail(reason), Option.some)
       return deltas.length === 0 ? end : Effect.as(conclude(call, deltas), Chunk.unsafeFromArray(deltas))
     }
-    const read: Pull = Effect.matchEffect(pulled, {
+    const read: Policy.Pull = Effect.matchEffect(pulled, {
       onSuccess: (chunk) => {
         const deltas: Array<LanguageModel.Delta> = []
         for (const bytes of chunk) {
@@ -446,13 +445,7 @@ const pullDeltas = (call: Call, scope: Scope.Scope): Effect.Effect<Pull> =>
     return Effect.suspend(() => end ?? read)
   })
 
-const endOfStream: Pull = Effect.fail(Option.none())
-
-const readStream = (
-  call: Call,
-  scope: Scope.Scope
-): Effect.Effect<Stream.Stream<LanguageModel.Delta, LanguageModelError.LanguageModelError>> =>
-  Effect.map(pullDeltas(call, scope), Stream.repeatEffectChunkOption)
+const endOfStream: Policy.Pull = Effect.fail(Option.none())
 
 // Pulled by hand: running a Stream costs several times what the rest of a call does.
 const readWhole = (

@@ -36,7 +36,8 @@ export class CurrentSideband extends Context.Reference<CurrentSideband>()(
   { defaultValue: () => silent }
 ) {}
 
-const add = (more: Sideband) => <R>(context: Context.Context<R>): Context.Context<R> =>
+/** A context in which more is said. */
+export const add = (more: Sideband) => <R>(context: Context.Context<R>): Context.Context<R> =>
   Context.add(context, CurrentSideband, { ...Context.get(context, CurrentSideband), ...more })
 
 /** Makes a call with more said on the side. */
