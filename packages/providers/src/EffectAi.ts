@@ -16,6 +16,8 @@ import type * as AiError from "@effect/ai/AiError"
 import * as AiLanguageModel from "@effect/ai/LanguageModel"
 import * as Chunk from "effect/Chunk"
 import * as Clock from "effect/Clock"
+import * as Config from "effect/Config"
+import type { ConfigError } from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -195,6 +197,18 @@ export const layer = (
   options: Options
 ): Layer.Layer<LanguageModel.LanguageModel, never, AiLanguageModel.LanguageModel> =>
   Layer.effect(LanguageModel.LanguageModel, make(options))
+
+/**
+ * The same, with every option read from the configuration of the program; what
+ * cannot be, as `settings`, is a `Config.succeed`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig = (
+  options: Config.Config.Wrap<Options>
+): Layer.Layer<LanguageModel.LanguageModel, ConfigError, AiLanguageModel.LanguageModel> =>
+  Layer.effect(LanguageModel.LanguageModel, Effect.flatMap(Config.unwrap(options), make))
 
 // =============================================================================
 // Ours as theirs

@@ -5,7 +5,19 @@ import { AiError, LanguageModel as Ai, Prompt, type Response, Tool, Toolkit } fr
 import { OpenAiClient, OpenAiLanguageModel } from "@effect/ai-openai"
 import { NodeHttpClient } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Chunk, Context, Effect, Either, Layer, Redacted, Schema, type SchemaAST, Stream } from "effect"
+import {
+  Chunk,
+  Config as Setting,
+  ConfigProvider,
+  Context,
+  Effect,
+  Either,
+  Layer,
+  Redacted,
+  Schema,
+  type SchemaAST,
+  Stream
+} from "effect"
 import * as EffectAi from "../src/EffectAi.ts"
 import * as FaultServer from "./FaultServer.ts"
 import { collect, observe, question } from "./promises.ts"
@@ -59,6 +71,25 @@ const schemaOf = (schema: { readonly ast: SchemaAST.AST }): unknown => Tool.getJ
 
 describe("EffectAi", () => {
   describe("theirs as ours", () => {
+    it.effect("is configured by the program's configuration", () =>
+      Effect.gen(function*() {
+        const { capabilities, id } = yield* LanguageModel.LanguageModel.pipe(
+          Effect.provide(EffectAi.layerConfig({
+            id: Setting.string("MODEL"),
+            capabilities: { images: Setting.boolean("IMAGES") }
+          })),
+          Effect.provideServiceEffect(
+            Ai.LanguageModel,
+            Ai.make({ generateText: () => Effect.succeed([]), streamText: () => Stream.empty })
+          ),
+          Effect.withConfigProvider(ConfigProvider.fromMap(
+            new Map([["MODEL", "openai/gpt-4o-mini"], ["IMAGES", "false"]])
+          ))
+        )
+        assert.strictEqual(id, "openai/gpt-4o-mini")
+        assert.isFalse(capabilities.images)
+      }))
+
     it.effect("sends what a request says", () =>
       over({ whole: [finish()] }, (model, calls) =>
         Effect.gen(function*() {
