@@ -1,6 +1,7 @@
 /**
  * A page with conversations, as many at once as you like. What was said is typed and
- * kept; the fields of an answer are seen while they are written.
+ * kept; the fields of an answer are seen while they are written, and can be cancelled.
+ * A conversation is served as any module is: nothing here knows of HTTP but the page.
  *
  *     npx tsx examples/chat-page.ts
  *
@@ -8,12 +9,10 @@
  * it talks to itself in two conversations at once, and ends. `CHATS=folder` keeps them
  * in files, so that they go on when it is started again.
  */
-import { History, LanguageModel, Predict, Signature } from "@effect-dspy/core"
-import { Chat, Server, ServingError } from "@effect-dspy/streaming"
+import { History, Module, Predict, Signature } from "@effect-dspy/core"
+import { Chat, Client, Server } from "@effect-dspy/streaming"
 import { NodeContext, NodeHttpClient, NodeHttpServer, NodeKeyValueStore, NodeRuntime } from "@effect/platform-node"
 import * as FileSystem from "@effect/platform/FileSystem"
-import * as HttpClient from "@effect/platform/HttpClient"
-import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as HttpLayerRouter from "@effect/platform/HttpLayerRouter"
 import * as HttpServer from "@effect/platform/HttpServer"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
@@ -29,49 +28,37 @@ const guide = Signature.make({
   input: { question: Schema.String },
   output: { answer: Schema.String, next: Schema.String.annotations({ description: "What to ask next" }) }
 })
-const reply = Predict.make(History.prepend(guide))
+const Turn = Schema.Struct({ ...guide.input.fields, ...guide.output.fields })
+const Session = Schema.String.pipe(Schema.maxLength(64))
 
-const Talk = Layer.unwrapScoped(Effect.gen(function*() {
-  const chat = yield* Chat.make(reply, {
-    turn: Schema.Struct({ ...guide.input.fields, ...guide.output.fields }),
+// What both sides know.
+const contracts = {
+  talk: { input: Schema.Struct({ session: Session, ...guide.input.fields }), output: guide.output },
+  history: { input: Schema.Struct({ session: Session }), output: Schema.Struct({ turns: Schema.Array(Turn) }) }
+}
+
+const Served = Layer.unwrapScoped(Effect.gen(function*() {
+  const chat = yield* Chat.make(Module.freeze(Predict.make(History.prepend(guide))), {
+    turn: Turn,
     remember: (message, answer) => ({ ...message, ...answer }),
     window: { tokens: 2000 }
   })
-  const model = yield* LanguageModel.LanguageModel
-  const server = yield* Server.Server
+  const talk = Module.make({}, function*(_, input: typeof contracts.talk.input.Type) {
+    return yield* chat.send(input.session, { question: input.question })
+  })
+  const history = Module.make({}, function*(_, input: typeof contracts.history.input.Type) {
+    return { turns: yield* chat.history(input.session) }
+  })
+  return Server.layer({
+    modules: { talk: Server.endpoint(contracts.talk, talk), history: Server.endpoint(contracts.history, history) },
+    resume: {}
+  })
+}))
+
+const Page = Layer.unwrapEffect(Effect.gen(function*() {
   const files = yield* FileSystem.FileSystem
   const page = yield* files.readFileString(path.join(import.meta.dirname, "chat-page/page.html"))
-  const session = Effect.map(HttpLayerRouter.params, ({ session = "" }) => session)
-  const decode = Schema.decodeUnknown(guide.input)
-
-  const history = Server.guarded(() =>
-    Effect.flatMap(session, chat.history).pipe(
-      Effect.map((turns) => HttpServerResponse.unsafeJson(turns)),
-      Effect.catchAll(() => ServingError.make("Failed", "what was said cannot be read"))
-    )
-  )
-  // An event on each line; the last one is the result, or says why there is none.
-  const talk = Server.guarded((_, request) =>
-    Effect.gen(function*() {
-      const message = yield* Effect.mapError(Effect.flatMap(server.body(request), decode), () =>
-        ServingError.make("BadRequest", "a question is needed"))
-      const events = chat.stream(yield* session, message).pipe(
-        Stream.filter(({ _tag }) =>
-          _tag === "FieldDelta" || _tag === "Reset" || _tag === "Result"
-        ),
-        Stream.catchAll(({ message }) => Stream.make({ _tag: "Failed", message })),
-        Stream.map((event) => `${JSON.stringify(event)}\n`),
-        Stream.encodeText,
-        Stream.provideService(LanguageModel.LanguageModel, model)
-      )
-      return HttpServerResponse.stream(events, { contentType: "application/x-ndjson" })
-    })
-  )
-  return Layer.mergeAll(
-    HttpLayerRouter.add("GET", "/", HttpServerResponse.html(page)),
-    HttpLayerRouter.add("GET", "/chat/:session", Effect.provideService(history, Server.Server, server)),
-    HttpLayerRouter.add("POST", "/chat/:session", Effect.provideService(talk, Server.Server, server))
-  )
+  return HttpLayerRouter.add("GET", "/", HttpServerResponse.html(page))
 }))
 
 const Store = Layer.unwrapEffect(
@@ -83,32 +70,31 @@ const Store = Layer.unwrapEffect(
 )
 
 const http = Http.createServer()
-const App = Server.serve(Talk, { http }).pipe(
-  Layer.provide(Server.layer({ modules: {} })),
+const App = Server.serve(Layer.merge(Server.routes, Page), { http }).pipe(
+  Layer.provide(Served),
   Layer.provide([Model.layer, Store, NodeContext.layer]),
   Layer.provideMerge(NodeHttpServer.layer(() => http, { port: 0, host: "127.0.0.1" }))
 )
 
 // Two conversations at once, of two turns each.
-const visit = (url: string) => {
-  const say = (session: string, question: string) =>
-    HttpClientRequest.post(`${url}/chat/${session}`).pipe(
-      HttpClientRequest.bodyUnsafeJson({ question }),
-      HttpClient.execute,
-      Effect.flatMap(({ text }) => text),
-      Effect.flatMap((lines) =>
-        Console.log(`${session}: ${lines.split("\n").length} lines, ${lines.split("\n").at(-2)}`)
-      )
-    )
-  const talk = (session: string) =>
-    Effect.gen(function*() {
-      yield* say(session, "Where is the harbour?")
-      yield* say(session, "How do I get there?")
-      const kept = yield* Effect.flatMap(HttpClient.get(`${url}/chat/${session}`), ({ json }) => json)
-      yield* Console.log(`${session}: kept ${JSON.stringify(kept)}`)
-    })
-  return Effect.all([talk("first"), talk("second")], { concurrency: 2, discard: true })
-}
+const visit = (url: string) =>
+  Effect.gen(function*() {
+    const client = yield* Client.make({ url, contracts })
+    const say = (session: string, question: string) =>
+      Effect.gen(function*() {
+        const events = yield* Stream.runCollect(client.stream("talk", { session, question }))
+        const pieces = Array.from(events).filter(({ _tag }) => _tag === "FieldDelta").length
+        yield* Console.log(`${session}: the answer to "${question}" came in ${pieces} pieces`)
+      })
+    const talk = (session: string) =>
+      Effect.gen(function*() {
+        yield* say(session, "Where is the harbour?")
+        yield* say(session, "How do I get there?")
+        const { turns } = yield* client.run("history", { session })
+        yield* Console.log(`${session}: kept ${JSON.stringify(turns)}`)
+      })
+    yield* Effect.all([talk("first"), talk("second")], { concurrency: 2, discard: true })
+  })
 
 Effect.gen(function*() {
   const { address } = yield* HttpServer.HttpServer

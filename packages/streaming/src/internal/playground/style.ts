@@ -47,6 +47,7 @@ header select, header input[type=password] { flex: 1 1 9rem; width: auto; min-wi
 .code, pre { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; font-size: .875rem; }
 [aria-invalid] { border-color: var(--bad) !important; box-shadow: 0 0 0 1px var(--bad); }
 .problem { color: var(--bad); margin: .25rem 0 0; overflow-wrap: anywhere; }
+.field .problem { margin: .5rem 0 0; }
 .problem:empty { display: none; }
 button { padding: .5rem 1.1rem; font: inherit; font-weight: 600; border-radius: 6px; border: 1px solid var(--good); background: var(--good); color: var(--on-good); cursor: pointer; }
 button.second { background: transparent; color: var(--text); border-color: var(--quiet); }
