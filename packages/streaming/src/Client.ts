@@ -369,6 +369,12 @@ const failureOf = (response: HttpClientResponse.HttpClientResponse): Effect.Effe
   jsonOf(response, maxFailure).pipe(
     Effect.timeoutFail({ duration: silence, onTimeout: () => brokenOff }),
     Effect.flatMap((json) => Effect.mapError(ServingError.fromJson(json), () => unreadable)),
+    // What stands before the server has not found it, which may be there again soon.
+    Effect.mapError((error) =>
+      error.reason === "Unreadable" && response.status >= 502 && response.status <= 504
+        ? lost("Unreachable", `there is no server behind ${response.request.url}: ${response.status}`)
+        : error
+    ),
     Effect.flatMap(Effect.fail)
   )
 

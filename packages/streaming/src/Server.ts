@@ -179,7 +179,7 @@ export interface Authenticate<out R = never> {
  * @category models
  */
 export interface Limits {
-  /** How many bytes a request or a message may have; 1 MiB by default. */
+  /** How many bytes an input may have, or the body of a request; 1 MiB by default. More is refused as `TooLarge`. */
   readonly body?: number | undefined
   /** How many runs may be under way at once; 64 by default. More are refused as `Busy`. */
   readonly concurrency?: number | undefined

@@ -253,6 +253,29 @@ describe.each(ways)("a client over %s that lost its connection", (_, connect) =>
   }, 20_000)
 })
 
+describe.each(ways)("a client over %s, of a server behind another one", (_, connect) => {
+  it.scopedLive("tries again when that has not found it", () =>
+    Effect.gen(function*() {
+      let asked = 0
+      const gateway = Http.createServer((_, response) => {
+        asked++
+        response.writeHead(502, { "content-type": "text/html" }).end("<h1>Bad Gateway</h1>")
+      })
+      yield* Effect.acquireRelease(
+        Effect.async<void>((resume) => {
+          gateway.listen(0, "127.0.0.1", () => resume(Effect.void))
+        }),
+        () => Effect.sync(() => gateway.close())
+      )
+      const address = gateway.address() as Net.AddressInfo // it listens on a port
+      const url = `http://127.0.0.1:${address.port}`
+      const client = yield* connect<{ readonly answer: typeof answer }>({ url, reconnect: Schedule.recurs(2) })
+      const error = yield* Effect.flip(Stream.runDrain(client.stream("answer", question)))
+      assert.deepInclude(error, { _tag: "ConnectionLost", reason: "Unreachable" })
+      assert.isAtLeast(asked, 3)
+    }).pipe(Effect.provide(platform)))
+})
+
 describe("tools of a client", () => {
   it.scopedLive("that say more than the server takes have failed, and the connection stays", () => {
     const asking = Server.endpoint(

@@ -128,14 +128,18 @@ export const serve = (
       )
     }
 
-    // A query, or what waits for its turn, has no other name than the one it has on this connection.
+    // A query, or what waits for its turn, has no other name than the one it has on this connection. Whoever waits for it
+    // no longer is heard in any case.
     const cancel = (id: string): Effect.Effect<void, ServingError.ServingError> =>
       !followers.has(id) && FiberMap.unsafeHas(requests, id)
         ? Effect.zipRight(
           FiberMap.remove(requests, id),
           refuse(ServingError.make("Cancelled", "the run was cancelled"), id)
         )
-        : Effect.flatMap(host.cancel(id, principal), (isKnown) => isKnown ? Effect.void : Runs.unknown)
+        : Effect.flatMap(
+          Effect.zipRight(host.rate, host.cancel(id, principal)),
+          (isKnown) => isKnown ? Effect.void : Runs.unknown
+        )
 
     const follow = (
       id: string,
@@ -178,7 +182,7 @@ export const serve = (
         case "resume":
           return follow(message.id, (onStall) => host.join(message.id, principal, message.from, onStall))
         case "cancel":
-          return Effect.zipRight(host.rate, cancel(message.id)).pipe(
+          return cancel(message.id).pipe(
             Effect.match({ onFailure: (error) => error, onSuccess: () => undefined }),
             Effect.flatMap((error) => connection.send(cancelled(message.id, error)))
           )
