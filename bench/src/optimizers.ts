@@ -8,6 +8,7 @@
  * - `--from`: the first seed, 0 by default. Seeds from 1000 on are held out: nothing may be tuned to them, and they are refused
  *   unless `--held-out` is given, which is for acceptance alone.
  * - `--concurrency`: how many runs of the program may be under way at once, 16 by default.
+ * - `--cache`: an answer is asked for once in a run, as DSPy has it; otherwise each time.
  * - `--feedback`: `rich` (the default) or `poor`.
  * - `--reference`: a file of results from dspy_reference.py, shown beside.
  * - `--json`: a file for all results.
@@ -27,6 +28,7 @@ const { values: options } = parseArgs({
     worlds: { type: "string", default: "mixed" },
     optimizers: { type: "string", default: "MIPROv2,GEPA" },
     concurrency: { type: "string", default: "16" },
+    cache: { type: "boolean", default: false },
     feedback: { type: "string", default: "rich" },
     reference: { type: "string" },
     json: { type: "string" },
@@ -86,7 +88,10 @@ for (const [, kind] of kinds) {
     for (const [name, optimizer] of contenders) {
       const start = performance.now()
       try {
-        const result = await trial.run(arena, name, optimizer, Number(options.concurrency))
+        const result = await trial.run(arena, name, optimizer, {
+          concurrency: Number(options.concurrency),
+          cache: options.cache
+        })
         results.push(result)
         console.error(
           `${kind.name}/${seed} ${name}: ${result.before.toFixed(2)} -> ${
@@ -132,9 +137,9 @@ for (const [, { name: kind }] of kinds) {
     ...new Set(reference.filter(({ world }) => world === kind).map(({ optimizer }) => optimizer))
   ]
   console.log(
-    `# ${kind} (synthetic): seeds ${seeds[0]} to ${seeds.at(-1)}, ${feedback} feedback, as given ${
-      mean(of(contenders[0]![0], kind).map(({ before }) => before)).toFixed(3)
-    }`
+    `# ${kind} (synthetic): seeds ${seeds[0]} to ${seeds.at(-1)}, ${feedback} feedback, ${
+      options.cache ? "each answer asked for once, " : ""
+    }as given ${mean(of(contenders[0]![0], kind).map(({ before }) => before)).toFixed(3)}`
   )
   table(
     ["", "seeds", "test score [95 %]", "area", "calls", "tokens in", "tokens out", "wall", "in flight", "at most"],

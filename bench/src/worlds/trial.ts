@@ -5,10 +5,13 @@ import { Embedder } from "@effect-dspy/core/Embedder"
 import * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import * as Parameters from "@effect-dspy/core/Parameters"
 import * as Embedded from "@effect-dspy/providers/Embedded"
+import * as ResponseCache from "@effect-dspy/providers/ResponseCache"
+import * as SingleFlight from "@effect-dspy/providers/SingleFlight"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as virtualTime from "../fixture/virtualTime.ts"
@@ -84,11 +87,20 @@ export interface Observed {
   readonly best: ReadonlyArray<Found & { readonly calls: number }>
 }
 
+/** An answer is asked for once, as in DSPy, where a cache is always there. What it finds takes no time, and is no call. */
+const remembering = (service: LanguageModel.Service) =>
+  Effect.flatMap(SingleFlight.make()(service), ResponseCache.memory())
+
+/** How an optimizer is run; `cache` keeps answers for the time of the run. */
+export interface Conditions extends Pick<registry.Given, "seed" | "concurrency"> {
+  readonly cache?: boolean | undefined
+}
+
 /** Runs an optimizer in virtual time. */
 export const observe = async (
   { problem: { metric, module, trainset, valset }, world }: Arena,
   optimizer: registry.Run,
-  options: Pick<registry.Given, "seed" | "concurrency">
+  { cache = false, ...options }: Conditions
 ): Promise<Observed> => {
   const { meter, service } = model.make(world, { latency })
   const best: Array<Observed["best"][number]> = []
@@ -103,7 +115,7 @@ export const observe = async (
           if (best.at(-1)?.parameters !== parameters) best.push({ calls: meter.calls, module, parameters })
         })
       ),
-      Effect.provide(services(service))
+      Effect.provide(Layer.scopedContext(Effect.map(cache ? remembering(service) : Effect.succeed(service), services)))
     )
   )
   if (Exit.isFailure(exit)) throw new Error(Cause.pretty(exit.cause))
@@ -114,10 +126,10 @@ export const run = async (
   arena: Arena,
   name: string,
   optimizer: registry.Run,
-  concurrency: number
+  conditions: Omit<Conditions, "seed">
 ): Promise<Result> => {
   const { kind, seed } = arena.world
-  const { best, meter, milliseconds } = await observe(arena, optimizer, { seed, concurrency })
+  const { best, meter, milliseconds } = await observe(arena, optimizer, { seed, ...conditions })
   const before = arena.score({ module: arena.problem.module, parameters: {} })
   // A step function over calls, that of the program as given at first.
   const horizon = 1000 * kind.steps
