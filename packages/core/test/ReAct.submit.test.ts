@@ -9,7 +9,7 @@ import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
 import type * as Tool from "@effect-dspy/core/Tool"
 import * as Trace from "@effect-dspy/core/Trace"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Either, Schema } from "effect"
+import { Effect, Either, FastCheck, Schema } from "effect"
 import { add, ask, asked, broken, calls, contentOf, done, native, recording, text, toldTo } from "./ways.ts"
 
 /** What a run tells, and what it answers. */
@@ -260,6 +260,57 @@ describe.each([native, text])("ReAct that submits, $toolCalls", ({ step, toolCal
         "PredictorEnd"
       ])
     }))
+
+  it.effect("many at once submit and stream what is theirs", () =>
+    Effect.gen(function*() {
+      const model = TestLanguageModel.layer((request, n) => {
+        const number = /number (\d+)/.exec(asked(request))?.[1] ?? "?"
+        return Effect.as(
+          Effect.repeatN(Effect.yieldNow(), (n * 7) % 11),
+          asked(request).includes("It did not work") ? submit(`answer ${number}`) : step("submit", { reply: number })
+        )
+      })
+      const runs = yield* Effect.forEach(
+        Array.from({ length: 50 }, (_, n) => n),
+        (n) => listened(react({ question: `number ${n}` })),
+        { concurrency: "unbounded" }
+      ).pipe(Effect.provide(model))
+      runs.forEach(({ events, output }, n) => {
+        assert.deepStrictEqual([output.answer, output.trajectory.length], [`answer ${n}`, 2])
+        const text = events.flatMap((event) =>
+          event._tag === "FieldDelta" && event.path === "extract.predict" && event.field === "answer"
+            ? [event.text]
+            : []
+        )
+        assert.strictEqual(text.join(""), `answer ${n}`)
+      })
+    }))
+
+  it.effect.prop(
+    "whatever it submits, the outputs are of their types, or it is told why not",
+    [FastCheck.jsonValue()],
+    ([value]) =>
+      Effect.gen(function*() {
+        const args = JSON.parse(JSON.stringify({ answer: value, n: value }))
+        const pair = ReAct.make("question -> answer, n?: int", { tools: [], toolCalls, maxIters: 1 })
+        const { events, output } = yield* listened(pair(ask)).pipe(
+          Effect.provide(recording([], [step("submit", args), done]))
+        )
+        assert.isString(output.answer)
+        const [only] = output.trajectory
+        if (output.termination === "submitted") {
+          assert.isTrue(output.n === undefined || Number.isInteger(output.n))
+          assert.strictEqual(only?.observation, "")
+        } else assert.include(only?.observation, "It did not work. submit: ")
+        const open = new Set<number>()
+        for (const event of events) {
+          if (event._tag === "PredictorStart") open.add(event.call)
+          if (event._tag === "PredictorEnd" || event._tag === "PredictorFailed") open.delete(event.call)
+        }
+        assert.strictEqual(open.size, 0)
+      }),
+    { fastCheck: { seed: 6, numRuns: 60 } }
+  )
 
   it.effect("attempts that were in vain discard what they submitted", () =>
     Effect.gen(function*() {
