@@ -4,6 +4,7 @@
 import * as Either from "effect/Either"
 import type { FieldEvent, Problem, Raw } from "../Adapter.ts"
 import type { Machine } from "./incremental.ts"
+import { Sections } from "./sections.ts"
 
 /**
  * Where fields begin, by their name, and where they end: with the next one if
@@ -25,17 +26,12 @@ export class DelimitedMachine implements Machine {
   readonly repairs = new Set<string>()
   readonly #starts: ReadonlyMap<string, string>
   readonly #end: Delimiters["end"]
-  readonly #fields = new Map<string, Raw>()
+  readonly #sections = new Sections()
   // What may be the beginning of a delimiter.
   #tail = "\n"
 
-  // The field being read. What is written of a field for the second time is left out.
+  // The field being read, also where it is written for the second time and left out.
   #field: string | undefined
-  #isDropped = false
-  #text = ""
-  #piece = ""
-  // White space that is content only if more follows.
-  #space = ""
 
   constructor(names: ReadonlyArray<string>, { end, start }: Delimiters) {
     this.#starts = new Map(names.map((name) => [start(name), name]))
@@ -57,7 +53,7 @@ export class DelimitedMachine implements Machine {
       this.#tail += text.slice(at, at + step)
       this.#read(false, events)
     }
-    this.#flush(events)
+    this.#sections.flush(events)
   }
 
   end(events: Array<FieldEvent>): Either.Either<ReadonlyMap<string, Raw>, Problem> {
@@ -70,7 +66,8 @@ export class DelimitedMachine implements Machine {
       this.repairs.add(`the end of the field "${this.#field}" is missing`)
     }
     this.#close(events)
-    return this.#fields.size > 0 ? Either.right(this.#fields) : Either.left({
+    const { fields } = this.#sections
+    return fields.size > 0 ? Either.right(fields) : Either.left({
       kind: "syntax",
       description: `the answer has none of the fields ${
         Array.from(this.#starts.keys(), (start) => JSON.stringify(start.trim())).join(", ")
@@ -100,49 +97,20 @@ export class DelimitedMachine implements Machine {
 
   #open(field: string, events: Array<FieldEvent>): void {
     this.#field = field
-    this.#isDropped = this.#fields.has(field)
-    if (this.#isDropped) this.repairs.add(`the field "${field}" is there again and was left out`)
-    else {
-      this.#fields.set(field, { _tag: "Text", text: "" })
-      events.push({ _tag: "FieldStart", field })
-    }
+    if (this.#sections.fields.has(field)) this.repairs.add(`the field "${field}" is there again and was left out`)
+    else this.#sections.open(field, events)
   }
 
   #content(text: string): void {
-    if (this.#isDropped || text === "") return
-    if (this.#field === undefined) {
-      if (text.trim() !== "") this.repairs.add("text outside of the fields was left out")
-      return
+    if (this.#sections.field !== undefined) this.#sections.add(text)
+    else if (this.#field === undefined && text.trim() !== "") {
+      this.repairs.add("text outside of the fields was left out")
     }
-    if (text.trim() === "") {
-      this.#space += text
-      return
-    }
-    const first = this.#text === "" && this.#piece === ""
-    const content = first ? text.trimStart() : this.#space + text
-    const end = content.trimEnd().length
-    this.#space = content.slice(end)
-    this.#piece += content.slice(0, end)
-  }
-
-  #flush(events: Array<FieldEvent>): void {
-    if (this.#field === undefined || this.#piece === "") return
-    events.push({ _tag: "FieldDelta", field: this.#field, text: this.#piece })
-    this.#text += this.#piece
-    this.#piece = ""
   }
 
   #close(events: Array<FieldEvent>): void {
-    const field = this.#field
-    if (field !== undefined && !this.#isDropped) {
-      this.#flush(events)
-      this.#fields.set(field, { _tag: "Text", text: this.#text })
-      events.push({ _tag: "FieldEnd", field })
-    }
+    this.#sections.close(events)
     this.#field = undefined
-    this.#isDropped = false
-    this.#text = ""
-    this.#space = ""
   }
 }
 

@@ -5,6 +5,7 @@ import * as Either from "effect/Either"
 import type { FieldEvent, Problem, Raw } from "../Adapter.ts"
 import type { Machine } from "./incremental.ts"
 import type { Names } from "./markers.ts"
+import { Sections } from "./sections.ts"
 
 const references: { readonly [name: string]: string } = { lt: "<", gt: ">", amp: "&", quot: "\"", apos: "'" }
 
@@ -50,17 +51,10 @@ const AND = 38
 export class TagMachine implements Machine {
   readonly repairs = new Set<string>()
   readonly #names: Names
-  readonly #fields = new Map<string, Raw>()
+  readonly #sections = new Sections()
   #seen = false
-
-  // The element being read: its field, and its tag as it was written.
-  #field: string | undefined
+  // The tag of the element being read, as it was written.
   #tag = ""
-  #text = ""
-  #piece = ""
-  #started = false
-  // White space that is content only if more follows.
-  #space = ""
   // What may turn out to be a tag or a reference.
   #held = ""
 
@@ -79,7 +73,7 @@ export class TagMachine implements Machine {
         continue
       }
       const char = text[at]! // within
-      if (char === "<" || (char === "&" && this.#field !== undefined)) {
+      if (char === "<" || (char === "&" && this.#sections.field !== undefined)) {
         // What was held is text after all.
         this.#release()
         this.#held = char
@@ -92,20 +86,20 @@ export class TagMachine implements Machine {
       else if (char === ">") this.#markup(events)
       else if (this.#held.length > maxTag) this.#release()
     }
-    this.#flush(events)
+    this.#sections.flush(events)
   }
 
   end(events: Array<FieldEvent>): Either.Either<ReadonlyMap<string, Raw>, Problem> {
-    const field = this.#field
+    const { field, fields } = this.#sections
     if (field !== undefined) {
       // The beginning of the end tag is no content.
       if (this.#held.startsWith("<") && `</${this.#tag}>`.startsWith(this.#held)) this.#held = ""
       this.#release()
       this.repairs.add(`the end tag </${field}> is missing`)
-      this.#close(events)
+      this.#sections.close(events)
     }
-    return this.#seen || this.#fields.size > 0
-      ? Either.right(this.#fields)
+    return this.#seen || fields.size > 0
+      ? Either.right(fields)
       : Either.left({
         kind: "syntax",
         description: `the answer has none of the elements ${this.#names.outputs.map((name) => `<${name}>`).join(", ")}`
@@ -117,7 +111,7 @@ export class TagMachine implements Machine {
     let at = from
     while (at < text.length) {
       const code = text.charCodeAt(at)
-      if (code === LESS || (code === AND && this.#field !== undefined)) return at
+      if (code === LESS || (code === AND && this.#sections.field !== undefined)) return at
       at++
     }
     return at
@@ -137,65 +131,34 @@ export class TagMachine implements Machine {
     if (found === undefined) return this.#release()
     this.#held = ""
     // White space that was written as a reference is content.
-    this.#piece += (this.#started ? this.#space : "") + found
-    this.#space = ""
-    this.#started = true
+    this.#sections.addExactly(found)
   }
 
   #markup(events: Array<FieldEvent>): void {
     const [, closing, written = "", rest = ""] = tag.exec(this.#held) ?? []
     const name = written === "" ? undefined : this.#names.resolve(written)
-    if (this.#field !== undefined) {
-      if (closing !== "/" || name !== this.#field) return this.#release()
+    const { field, fields } = this.#sections
+    if (field !== undefined) {
+      if (closing !== "/" || name !== field) return this.#release()
       this.#held = ""
-      return this.#close(events)
+      return this.#sections.close(events)
     }
     this.#held = ""
     if (name === this.#names.end) this.#seen = true
     if (name === undefined || closing === "/" || !this.#names.outputs.includes(name)) return
-    if (this.#fields.has(name)) {
+    if (fields.has(name)) {
       this.repairs.add(`the repeated element <${name}> was left out`)
       return
     }
     if (name !== written) this.repairs.add(`<${written}> was read as <${name}>`)
-    this.#field = name
     this.#tag = written
-    this.#fields.set(name, { _tag: "Text", text: "" })
-    events.push({ _tag: "FieldStart", field: name })
-    if (rest.trimEnd().endsWith("/")) this.#close(events)
+    this.#sections.open(name, events)
+    if (rest.trimEnd().endsWith("/")) this.#sections.close(events)
   }
 
   #content(text: string): void {
     if (text === "") return
-    if (this.#field === undefined) {
-      if (text.trim() !== "") this.repairs.add("text outside of the elements was left out")
-      return
-    }
-    const content = text.trimEnd()
-    if (content === "") {
-      this.#space += text
-      return
-    }
-    this.#piece += this.#started ? this.#space + content : content.trimStart()
-    this.#space = text.slice(content.length)
-    this.#started = true
-  }
-
-  #close(events: Array<FieldEvent>): void {
-    const field = this.#field! // there is one to close
-    this.#flush(events)
-    events.push({ _tag: "FieldEnd", field })
-    this.#fields.set(field, { _tag: "Text", text: this.#text })
-    this.#field = undefined
-    this.#text = ""
-    this.#started = false
-    this.#space = ""
-  }
-
-  #flush(events: Array<FieldEvent>): void {
-    if (this.#piece === "" || this.#field === undefined) return
-    events.push({ _tag: "FieldDelta", field: this.#field, text: this.#piece })
-    this.#text += this.#piece
-    this.#piece = ""
+    if (this.#sections.field !== undefined) this.#sections.add(text)
+    else if (text.trim() !== "") this.repairs.add("text outside of the elements was left out")
   }
 }
