@@ -138,6 +138,9 @@ const scale = Number(values.scale)
 if (values.serve !== undefined) {
   void Effect.runPromise(Effect.scoped(serve(named(values.serve)!.serve!))) // started by `inItsOwnProcess`
 } else if (values.run !== undefined) {
+  // Node reads the stack of every error that ends a socket. To translate it, as `tsx` has it do, takes longer than the rest
+  // of closing one, and is nothing that compiled programs do.
+  process.setSourceMapsEnabled(false)
   const unhandled: Array<unknown> = []
   process.on("unhandledRejection", (reason) => unhandled.push(reason))
   const exit = await Effect.runPromiseExit(runHere(named(values.run)!, values.url, seed, scale)) // started by `inItsOwnProcess`
