@@ -281,11 +281,10 @@ const problemsIn = (issues: ReadonlyArray<ParseResult.ArrayFormatterIssue>): Rea
     ),
     message
   }))
+  const said = new Map<string, number>()
+  for (const { path } of found) said.set(path, (said.get(path) ?? 0) + 1)
   // That an optional parameter is not absent either says nothing.
-  return found.filter((problem) =>
-    !problem.message.startsWith("Expected undefined,") ||
-    found.every((other) => other === problem || other.path !== problem.path)
-  )
+  return found.filter(({ message, path }) => !message.startsWith("Expected undefined,") || said.get(path) === 1)
 }
 
 const optionalOf = (ast: AST.AST): ReadonlySet<string> => {
