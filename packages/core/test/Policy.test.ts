@@ -326,6 +326,63 @@ describe("Policy.metered", () => {
     }))
 })
 
+describe("Policy.pulled", () => {
+  // A model that is pulled by hand, and counts.
+  const pulling = () => {
+    const state = { opened: 0, pulls: 0 }
+    const chunks = [[], [text("a")], [text("b"), finish, completed]].map((deltas) => Chunk.unsafeFromArray(deltas))
+    const model = LanguageModel.make({
+      id: "test/m",
+      stream: Policy.pulled(() =>
+        Effect.sync((): Policy.Pull => {
+          state.opened++
+          let at = 0
+          return Effect.suspend(() => {
+            state.pulls++
+            const chunk = chunks[at++]
+            return chunk === undefined ? Effect.fail(Option.none()) : Effect.succeed(chunk)
+          })
+        })
+      )
+    })
+    return { model, state }
+  }
+
+  it.effect("is a stream as any other, through policies too", () =>
+    Effect.gen(function*() {
+      const { model, state } = pulling()
+      const policied = yield* retryTwice(model)
+      assert.deepStrictEqual(Chunk.toReadonlyArray(yield* Stream.runCollect(policied.stream(request))), [
+        text("a"),
+        text("b"),
+        finish,
+        completed
+      ])
+      assert.deepStrictEqual(state, { opened: 1, pulls: 4 })
+    }))
+
+  it.scoped("is asked for what its reader wants, each pull for one", () =>
+    Effect.gen(function*() {
+      const { model, state } = pulling()
+      const pull = yield* Policy.open({ ...model, id: "test/other" })(request)
+      assert.deepStrictEqual(state, { opened: 1, pulls: 0 })
+      assert.isTrue(Chunk.isEmpty(yield* pull))
+      assert.strictEqual(Chunk.size(yield* pull), 1)
+      assert.deepStrictEqual(state, { opened: 1, pulls: 2 })
+    }))
+
+  it.scoped("is not opened for a request that the model cannot take", () =>
+    Effect.gen(function*() {
+      const { model, state } = pulling()
+      const image: LanguageModel.Request = {
+        messages: [{ role: "user", content: [{ _tag: "Image", url: "https://example.com/a.png" }] }]
+      }
+      const error = yield* Effect.flip(Policy.open(model)(image))
+      assert.strictEqual(error.reason._tag, "InvalidRequest")
+      assert.strictEqual(state.opened, 0)
+    }))
+})
+
 describe("Policy.apply", () => {
   it.effect("builds the policy once and puts the last one outermost", () =>
     Effect.gen(function*() {

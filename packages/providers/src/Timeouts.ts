@@ -107,8 +107,8 @@ export const make = (options: Options = {}): Policy.Policy<never, Scope.Scope> =
   }
   return (inner) =>
     Effect.map(Watch.make, (watch) => {
-      // An answer that is not really streamed comes whole: its first byte is its last.
       const open = Policy.open(inner)
+      // An answer that is not really streamed comes whole: its first byte is its last.
       const own = inner.capabilities.streaming ? streamed : { ...streamed, firstByte: Infinity }
       return {
         ...inner,
@@ -187,7 +187,8 @@ class Call<R> implements Deadline {
   ): Effect.Effect<A, E> {
     return Effect.async<A, E>((resume) => {
       this.#since = this.#watch.now()
-      const fiber = this.#run(self)
+      // Whatever it is part of: a time limit that waits for it is none.
+      const fiber = this.#run(Effect.interruptible(self))
       this.#waiting = fiber
       fiber.addObserver((exit) => {
         this.#over()
