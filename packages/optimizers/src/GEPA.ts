@@ -86,10 +86,10 @@ export const instructionProposer: InstructionProposer = reflection.proposer
 // =============================================================================
 
 /**
- * How long to search is said by exactly one of `auto`, `maxFullEvals` and
- * `maxMetricCalls`. The search ends before that when nothing new came up in as many iterations as go
- * through the training examples once: the model that reflects repeats itself, or
- * all these examples have the score 1.
+ * How long to search is said by one of `auto`, `maxFullEvals` and
+ * `maxMetricCalls`. The search ends before that when nothing new came up in as
+ * many iterations as go through the training examples once: the model that
+ * reflects repeats itself, or all these examples have the score 1.
  *
  * `promptModel` is the model that reflects; a strong one pays off.
  *
@@ -100,8 +100,8 @@ export interface Options<In, Labels, Out, E, R, R2 = never>
   extends Optimizer.Options<In, Labels, Out, E, R>, Optimizer.Prompted<R2>
 {
   /**
-   * `light`, `medium` or `heavy`, a number of runs as in DSPy, which grows with
-   * the selection examples and the predictors. The racing schedule makes do with
+   * `light` (the default), `medium` or `heavy`, a number of runs as in DSPy,
+   * which grows with the selection examples and the predictors. The racing schedule makes do with
    * four fifths of it.
    */
   readonly auto?: "light" | "medium" | "heavy" | undefined
@@ -241,10 +241,10 @@ const check = (
   Effect.gen(function*() {
     const { auto, maxFullEvals, maxMetricCalls } = options
     const given = [auto, maxFullEvals, maxMetricCalls].filter((value) => value !== undefined).length
-    if (given !== 1) {
+    if (given > 1) {
       return yield* new Optimizer.InvalidOptions({
         option: "auto, maxFullEvals, maxMetricCalls",
-        description: `say how long to search, each in its way: give exactly one of them, not ${given}`
+        description: `say how long to search, each in its way: give one of them, not ${given}`
       })
     }
     if (maxFullEvals !== undefined) yield* fewShot.count("maxFullEvals", maxFullEvals, 1)

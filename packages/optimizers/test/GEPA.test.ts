@@ -189,6 +189,20 @@ describe("GEPA", () => {
 })
 
 describe("how long to search", () => {
+  it.effect("searches lightly unless told otherwise", () =>
+    Effect.gen(function*() {
+      const planned = ({ auto }: { readonly auto?: "light" | "medium" }) =>
+        GEPA.events(sort, { trainset, valset, metric: told, auto }).pipe(
+          Stream.runHead,
+          Effect.map(Option.map((event) => event._tag === "Plan" ? event.calls : undefined)),
+          withModel(simulate({ answer }))
+        )
+      const [none, light, medium] = yield* Effect.forEach([{}, { auto: "light" }, { auto: "medium" }] as const, planned)
+      assert.isTrue(Option.isSome(none!))
+      assert.deepStrictEqual(none, light)
+      assert.notDeepEqual(none, medium)
+    }))
+
   it("is DSPy's number of runs for auto", () => {
     const calls = (predictors: number, examples: number) =>
       (["light", "medium", "heavy"] as const).map((auto) => GEPA.autoMetricCalls(auto, { predictors, examples }))
@@ -217,7 +231,7 @@ describe("how long to search", () => {
           Effect.flip
         )
       for (
-        const given of [{}, { auto: "light", maxMetricCalls: 100 }, { maxFullEvals: 1, maxMetricCalls: 100 }] as const
+        const given of [{ auto: "light", maxMetricCalls: 100 }, { maxFullEvals: 1, maxMetricCalls: 100 }] as const
       ) {
         const error = yield* refused(given)
         assert.deepInclude(error, { _tag: "InvalidOptions", option: "auto, maxFullEvals, maxMetricCalls" })
