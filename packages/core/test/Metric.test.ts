@@ -34,6 +34,15 @@ describe("make", () => {
       }
     }))
 
+  it.effect("what is no number after all is an error, not a score", () =>
+    Effect.gen(function*() {
+      // As it may come from JSON that nobody has checked.
+      for (const text of ["null", "{\"value\":null}", "{\"value\":\"1\"}", "\"1\"", "{}"]) {
+        const error = yield* Effect.flip(score(Metric.make((): Metric.Verdict => JSON.parse(text)), {}, {}))
+        assert.include(error.message, "gave NaN for example x1")
+      }
+    }))
+
   it.effect("keeps the failures of the function, and hands over the trace", () =>
     Effect.gen(function*() {
       class Lost extends Data.TaggedError("Lost")<{ readonly calls: number }> {}
