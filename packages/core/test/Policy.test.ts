@@ -377,7 +377,7 @@ describe("Policy.pulled", () => {
       const image: LanguageModel.Request = {
         messages: [{ role: "user", content: [{ _tag: "Image", url: "https://example.com/a.png" }] }]
       }
-      const error = yield* Effect.flip(Policy.open(model)(image))
+      const error = yield* Effect.flip(Effect.asVoid(Policy.open(model)(image)))
       assert.strictEqual(error.reason._tag, "InvalidRequest")
       assert.strictEqual(state.opened, 0)
     }))
