@@ -6,7 +6,7 @@
  * @since 0.1.0
  */
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
-import { Agent, type Dispatcher } from "@effect/platform-node/Undici"
+import { Agent, type Dispatcher as UndiciDispatcher } from "@effect/platform-node/Undici"
 import type * as HttpClient from "@effect/platform/HttpClient"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -15,8 +15,21 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import { CurrentSideband } from "./internal/sideband.ts"
 
-// A request begins when there is a connection for it. undici is asked while the fiber of the call runs.
-const telling: Dispatcher.DispatcherComposeInterceptor = (dispatch) => (options, handler) => {
+/**
+ * What undici calls a `Dispatcher`, such as its `Agent` and `ProxyAgent`. Its own
+ * type would ask for the types of Node where this package is compiled against.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Dispatcher {
+  readonly dispatch: (options: never, handler: never) => boolean
+  readonly destroy: () => Promise<void>
+}
+
+// A request begins when there is a connection for it, or fails without one. undici is asked while the fiber of the call
+// runs.
+const telling: UndiciDispatcher.DispatcherComposeInterceptor = (dispatch) => (options, handler) => {
   const connected = Option.flatMapNullable(
     Fiber.getCurrentFiber(),
     (fiber) => Context.get(fiber.currentContext, CurrentSideband).onConnecting?.()
@@ -26,6 +39,11 @@ const telling: Dispatcher.DispatcherComposeInterceptor = (dispatch) => (options,
     handler.onRequestStart = (controller, context) => {
       connected.value()
       start?.call(handler, controller, context)
+    }
+    const fail = handler.onResponseError
+    handler.onResponseError = (controller, error) => {
+      connected.value()
+      fail?.call(handler, controller, error)
     }
   }
   return dispatch(options, handler)
@@ -86,7 +104,7 @@ export const layer = (
       NodeHttpClient.Dispatcher,
       Effect.map(
         Effect.acquireRelease(
-          Effect.sync(dispatcher),
+          Effect.sync(() => dispatcher() as UndiciDispatcher), // nothing else is one
           (dispatcher) => Effect.promise(() => dispatcher.destroy())
         ),
         (dispatcher) => dispatcher.compose(telling)
