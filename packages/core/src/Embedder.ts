@@ -10,6 +10,7 @@ import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
 import type * as Scope from "effect/Scope"
 import * as LanguageModelError from "./LanguageModelError.ts"
 
@@ -201,7 +202,8 @@ export const cached = (
 interface Batch {
   readonly texts: Array<string>
   readonly full: Deferred.Deferred<void>
-  readonly sent: Fiber.Fiber<ReadonlyArray<Float32Array>, LanguageModelError.LanguageModelError>
+  readonly vectors: Deferred.Deferred<ReadonlyArray<Float32Array>, LanguageModelError.LanguageModelError>
+  sent: Fiber.Fiber<unknown> | undefined
   callers: number
 }
 
@@ -251,36 +253,41 @@ export const batched = (
     const { maxTexts = 128, wait = "10 millis" } = options
     let open: Batch | undefined
 
-    const begin = Effect.gen(function*() {
-      const texts: Array<string> = []
-      const full = yield* Deferred.make<void>()
-      const sent = yield* Deferred.await(full).pipe(
+    const begin = (): Batch => ({
+      texts: [],
+      full: Deferred.unsafeMake(FiberId.none),
+      vectors: Deferred.unsafeMake(FiberId.none),
+      sent: undefined,
+      callers: 0
+    })
+    const send = (batch: Batch) =>
+      Deferred.await(batch.full).pipe(
         Effect.timeoutOption(wait),
         Effect.zipRight(Effect.suspend(() => {
           if (open === batch) open = undefined
-          return self.embed(texts)
+          return self.embed(batch.texts)
         })),
+        Effect.interruptible,
+        Effect.intoDeferred(batch.vectors),
         Effect.forkIn(scope)
       )
-      const batch: Batch = { texts, full, sent, callers: 0 }
-      return batch
-    })
 
     const embed = (texts: ReadonlyArray<string>) =>
       Effect.uninterruptibleMask((restore) =>
         Effect.gen(function*() {
-          const batch = open ?? (open = yield* Effect.interruptible(begin))
+          // Until the caller is counted nothing is waited for, so that no other one begins a batch beside this one.
+          const batch = open ?? begin()
           const from = batch.texts.length
           batch.texts.push(...texts)
           batch.callers += 1
-          if (batch.texts.length >= maxTexts) {
-            open = undefined
-            yield* Deferred.succeed(batch.full, undefined)
-          }
-          return yield* restore(Fiber.join(batch.sent)).pipe(
+          open = batch.texts.length >= maxTexts ? undefined : batch
+          if (batch.callers === 1) batch.sent = yield* send(batch)
+          if (open !== batch) yield* Deferred.succeed(batch.full, undefined)
+          // Not the fiber is joined, which would hand on what holds for the caller that began the batch.
+          return yield* restore(Deferred.await(batch.vectors)).pipe(
             Effect.onInterrupt(() => {
               batch.callers -= 1
-              if (batch.callers > 0) return Effect.void
+              if (batch.callers > 0 || batch.sent === undefined) return Effect.void
               if (open === batch) open = undefined
               return Fiber.interrupt(batch.sent)
             }),

@@ -1,7 +1,7 @@
 import * as Embedder from "@effect-dspy/core/Embedder"
 import * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, FastCheck, Fiber, Ref, Scope, TestClock } from "effect"
+import { Context, Deferred, Effect, Exit, FastCheck, Fiber, FiberRef, Ref, Scope, TestClock } from "effect"
 
 const overloaded = LanguageModelError.make({
   reason: new LanguageModelError.Overloaded({ description: "busy" }),
@@ -169,6 +169,8 @@ describe("Embedder.cached", () => {
 })
 
 describe("Embedder.batched", () => {
+  class Name extends Context.Tag("Name")<Name, string>() {}
+
   const doubling = (log: Array<ReadonlyArray<string>>) =>
     Embedder.make({
       id: "test/numbers",
@@ -242,6 +244,36 @@ describe("Embedder.batched", () => {
       yield* Fiber.interrupt(waiting)
       yield* TestClock.adjust("1 second")
       assert.deepStrictEqual(log, [["1", "2"]])
+    }))
+
+  it.scoped("leaves each call what holds for it, whoever began the batch", () =>
+    Effect.gen(function*() {
+      const name = FiberRef.unsafeMake("nobody")
+      const batched = yield* Embedder.batched(doubling([]), { maxTexts: 3 })
+      const call = (n: number) =>
+        Effect.zipRight(one(batched, n), Effect.all([FiberRef.get(name), Effect.serviceOptional(Name)])).pipe(
+          Effect.locally(name, `caller ${n}`),
+          Effect.provideService(Name, `caller ${n}`)
+        )
+      assert.deepStrictEqual(
+        yield* Effect.forEach([1, 2, 3], call, { concurrency: 3 }),
+        [1, 2, 3].map((n) => [`caller ${n}`, `caller ${n}`])
+      )
+    }))
+
+  it.scoped("begins one batch, however many calls there are and whenever they have to wait", () =>
+    Effect.gen(function*() {
+      const log: Array<ReadonlyArray<string>> = []
+      const batched = yield* Embedder.batched(doubling(log), { maxTexts: 500 })
+      const calls = Array.from({ length: 500 }, (_, n) => n)
+      // A scheduler may let others go on after any step.
+      const all = yield* Effect.forEach(calls, (n) => one(batched, n), { concurrency: "unbounded" }).pipe(
+        Effect.withMaxOpsBeforeYield(20),
+        Effect.fork
+      )
+      yield* TestClock.adjust("1 second")
+      assert.lengthOf(yield* Fiber.join(all), 500)
+      assert.lengthOf(log, 1)
     }))
 
   it.effect("is interrupted with its scope, and later", () =>
