@@ -31,8 +31,11 @@ const load = async (specifier) => {
   return module
 }
 
-// A package without a module of its own name is loaded by one that it has.
-const entries = { "@modelcontextprotocol/sdk": "@modelcontextprotocol/sdk/types.js" }
+// A package without a module of its own name, or with one that wants more peers than are here, is loaded by another.
+const entries = {
+  "@effect/platform-node": "@effect/platform-node/NodeHttpClient",
+  "@modelcontextprotocol/sdk": "@modelcontextprotocol/sdk/types.js"
+}
 for (const peer of peers) await import(entries[peer] ?? peer)
 
 for (const { modules, name } of packages) {
