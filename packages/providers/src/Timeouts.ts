@@ -187,6 +187,7 @@ class Call<R> implements Deadline {
   ): Effect.Effect<A, E> {
     return Effect.async<A, E>((resume) => {
       this.#since = this.#watch.now()
+      this.#passed = undefined
       // Whatever it is part of: a time limit that waits for it is none.
       const fiber = this.#run(Effect.interruptible(self))
       this.#waiting = fiber

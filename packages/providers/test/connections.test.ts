@@ -4,13 +4,14 @@ import { FetchHttpClient, type HttpClient } from "@effect/platform"
 import { NodeHttpClient } from "@effect/platform-node"
 import { Agent, EnvHttpProxyAgent } from "@effect/platform-node/Undici"
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Either, Fiber, Layer, Option, Stream } from "effect"
+import { Deferred, Effect, Either, Fiber, Layer, Option, Schedule, Stream } from "effect"
 import { spawn } from "node:child_process"
 import * as http2 from "node:http2"
 import * as https from "node:https"
 import * as net from "node:net"
 import type * as tls from "node:tls"
 import * as OpenAiCompatible from "../src/OpenAiCompatible.ts"
+import * as Retry from "../src/Retry.ts"
 import * as Timeouts from "../src/Timeouts.ts"
 import * as UndiciClient from "../src/UndiciClient.ts"
 import * as certificate from "./certificate.ts"
@@ -128,6 +129,20 @@ describe("a connection that is not made", () => {
       )
       for (let n = 0; n < 2; n++) assert.strictEqual((yield* model.generate(question)).outputs[0]?.text, "Paris")
       assert.strictEqual(yield* text(model), "Paris")
+    }))
+
+  it.scopedLive("does not go on for what has no connection any more, while another attempt is waited for", () =>
+    Effect.gen(function*() {
+      const server = yield* listening(() => net.createServer())
+      server.close()
+      const model = yield* at(`http://127.0.0.1:${server.port}`).pipe(
+        Effect.flatMap(Retry.make({ schedules: { Transport: Schedule.once.pipe(Schedule.addDelay(() => 300)) } })),
+        Effect.flatMap(Timeouts.make({ connect: 100 })),
+        Effect.provide(yield* Layer.build(UndiciClient.layer()))
+      )
+      const { attempts, reason } = yield* Effect.flip(model.generate(question))
+      assert.deepInclude(reason, { _tag: "Transport", code: "ECONNREFUSED" })
+      assert.strictEqual(attempts, 2)
     }))
 
   it.scopedLive(

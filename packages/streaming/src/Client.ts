@@ -17,6 +17,7 @@ import * as Chunk from "effect/Chunk"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Encoding from "effect/Encoding"
+import * as Fiber from "effect/Fiber"
 import * as Mailbox from "effect/Mailbox"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
@@ -517,6 +518,8 @@ interface Live {
   /** How many bytes an input may have. */
   readonly body: number
   readonly write: (text: string) => Effect.Effect<void, ConnectionLost>
+  /** What has been asked over this connection, and fails with it. */
+  readonly requests: Set<Mailbox.Mailbox<Protocol.ServerMessage, ClientError>>
 }
 
 const encoder = new TextEncoder()
@@ -560,12 +563,12 @@ const overWebSocket = (
       )
     )
 
-    const gone = (error: ClientError): Effect.Effect<void> =>
+    const gone = (requests: Live["requests"], error: ClientError): Effect.Effect<void> =>
       Effect.suspend(() => {
         live = undefined
         const cancels = Array.from(cancelling.values(), (cancel) => Deferred.fail(cancel, error))
-        const requests = Array.from(waiting.values(), (mailbox) => mailbox.fail(error))
-        return Effect.all([...cancels, ...requests], { discard: true })
+        const answers = Array.from(requests, (mailbox) => mailbox.fail(error))
+        return Effect.all([...cancels, ...answers], { discard: true })
       })
 
     const open = Effect.gen(function*() {
@@ -581,8 +584,9 @@ const overWebSocket = (
       const calls = yield* Mailbox.make<ToolBridge.FromServer>()
       let ackEvery = 1
       let body = 0
+      const requests: Live["requests"] = new Set()
       const usable = Effect.suspend(() => {
-        live = { ackEvery, body, write }
+        live = { ackEvery, body, write, requests }
         return Deferred.succeed(opened, live)
       })
       const offer = (message: ToolBridge.FromClient): Effect.Effect<void, ClientError> =>
@@ -646,7 +650,7 @@ const overWebSocket = (
         heard = false
         return live === undefined ? Effect.void : write(`{"type":"ping"}`)
       }).pipe(Effect.zipRight(Effect.sleep("20 seconds")), Effect.forever)
-      yield* Effect.all([
+      const connection = Effect.all([
         socket.runRaw((text) => void messages.unsafeOffer(text)).pipe(
           Effect.ensuring(Effect.sync(() => {
             isClosed = true
@@ -662,12 +666,17 @@ const overWebSocket = (
           const error = Cause.failureOption(cause).pipe((failure) =>
             failure._tag === "Some" ? failure.value : brokenOff
           )
-          return Effect.zipRight(Deferred.fail(opened, error), gone(error))
+          return Effect.zipRight(Deferred.fail(opened, error), gone(requests, error))
         }),
-        Effect.onInterrupt(() => gone(brokenOff)),
-        Effect.forkIn(scope)
+        Effect.onInterrupt(() => gone(requests, brokenOff))
       )
-      return yield* Deferred.await(opened)
+      // Whoever comes after one who did not wait for it opens another: there is one at a time.
+      return yield* Effect.uninterruptibleMask((restore) =>
+        Effect.flatMap(
+          Effect.forkIn(Effect.interruptible(connection), scope),
+          (fiber) => Effect.onInterrupt(restore(Deferred.await(opened)), () => Fiber.interrupt(fiber))
+        )
+      )
     })
 
     const connected: Effect.Effect<Live, ClientError, Socket.WebSocketConstructor> = one.withPermits(1)(
@@ -697,6 +706,10 @@ const overWebSocket = (
         )
         const connection = yield* Effect.provide(connected, context)
         if (!isWithin(input, connection.body)) return yield* tooLarge(connection.body)
+        yield* Effect.acquireRelease(
+          Effect.sync(() => connection.requests.add(mailbox)),
+          () => Effect.sync(() => connection.requests.delete(mailbox))
+        )
         yield* connection.write(message)
         return [mailbox, connection] as const
       })

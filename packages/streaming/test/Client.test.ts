@@ -10,7 +10,7 @@ import { NodeHttpClient, NodeSocket } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Chunk, Deferred, Effect, Fiber, Layer, Option, Random, Redacted, Schedule, Schema, Stream } from "effect"
 import * as Http from "node:http"
-import type * as Net from "node:net"
+import * as Net from "node:net"
 import { numbered, proxy, start, until, writes } from "./serving.ts"
 
 const answer = Predict.make("question -> answer")
@@ -274,6 +274,45 @@ describe.each(ways)("a client over %s, of a server behind another one", (_, conn
       assert.deepInclude(error, { _tag: "ConnectionLost", reason: "Unreachable" })
       assert.isAtLeast(asked, 3)
     }).pipe(Effect.provide(platform)))
+})
+
+describe("a client over one WebSocket", () => {
+  it.scopedLive("leaves a connection that nobody waits for any more, and opens another for those who still wait", () => {
+    const model = writes(["Ada"])
+    return Effect.gen(function*() {
+      const { port } = yield* start({ modules: { answer } })
+      const first = { asked: false, left: false }
+      // Does not get to answering the first one who comes.
+      const gateway = Net.createServer((socket) => {
+        socket.on("error", () => {})
+        if (first.asked) {
+          const upstream = Net.connect(port, "127.0.0.1").on("error", () => {})
+          socket.pipe(upstream).pipe(socket)
+        } else {
+          first.asked = true
+          socket.resume().on("close", () => first.left = true)
+        }
+      })
+      yield* Effect.acquireRelease(
+        Effect.async<void>((resume) => {
+          gateway.listen(0, "127.0.0.1", () => resume(Effect.void))
+        }),
+        () => Effect.sync(() => gateway.close())
+      )
+      const address = gateway.address() as Net.AddressInfo // it listens on a port
+      const client = yield* Client.makeWebSocket<{ readonly answer: typeof answer }>({
+        url: `http://127.0.0.1:${address.port}`
+      })
+      const [one, other] = [
+        yield* Effect.fork(client.run("answer", question)),
+        yield* Effect.fork(client.run("answer", question))
+      ]
+      yield* until(() => first.asked)
+      yield* Fiber.interrupt(one)
+      assert.deepStrictEqual(yield* Fiber.join(other), { answer: "Ada" })
+      yield* until(() => first.left)
+    }).pipe(Effect.provide([model.layer, platform]))
+  })
 })
 
 describe("tools of a client", () => {
