@@ -244,16 +244,19 @@ export const events = <In, Out, E, R, Labels, E2, R2>(
     const concurrency = options.concurrency ?? (yield* Module.window)
     // `Stream.mapEffect` runs a stream for each element, which costs more than all the rest of a run.
     const mailbox = yield* Mailbox.make<Event<In, Labels>, EvaluateError>({ capacity: 16 })
+    // What is told next is told before anything after it, whoever else comes in meanwhile.
+    const inTurn = (yield* Effect.makeSemaphore(1)).withPermits(1)
     yield* mailbox.offer({ _tag: "Started", total: examples.length })
     yield* Effect.forEach(
       examples,
       (example, index) =>
         Effect.flatMap(
           Scoring.score(evaluator, { candidate, example: example.id, trace: true }),
-          (scored) => {
-            const { events, failure } = progress.arrived(index, scored)
-            return Effect.zipRight(mailbox.offerAll(events), failure ?? Effect.void)
-          }
+          (scored) =>
+            inTurn(Effect.suspend(() => {
+              const { events, failure } = progress.arrived(index, scored)
+              return Effect.zipRight(mailbox.offerAll(events), failure ?? Effect.void)
+            }))
         ),
       { concurrency, discard: true }
     ).pipe(

@@ -340,6 +340,18 @@ describe("failures", () => {
 })
 
 describe("events", () => {
+  it.effect("come in the order of the examples, wherever the scheduler lets others go on", () =>
+    Effect.forEach(Array.from({ length: 20 }, (_, n) => 17 + n), (steps) =>
+      Effect.gen(function*() {
+        const scored = yield* Evaluate.events(double, { examples: dataset(100), metric, concurrency: 50 }).pipe(
+          Stream.filter((event) => event._tag === "Scored"),
+          Stream.map(({ index }) => index),
+          Stream.runCollect,
+          Effect.withMaxOpsBeforeYield(steps)
+        )
+        assert.deepStrictEqual(Chunk.toReadonlyArray(scored), Array.from({ length: 100 }, (_, n) => n))
+      })).pipe(Effect.provide(TestLanguageModel.layer(() => TestLanguageModel.fields({ answer: 1 })))))
+
   it.effect("come in the order of the examples, with the mean so far", () =>
     Effect.gen(function*() {
       const events = Chunk.toReadonlyArray(
