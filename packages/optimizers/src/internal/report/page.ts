@@ -335,9 +335,9 @@ const table = (run: Run, best: Compiled): Content => {
             charts.whisker(pointOf(candidate), from, to)
           }<span class="quiet">${interval(score.interval)}</span></div></td><td class="number">${
             count(score.known)
-          }</td>${withParents ? markup`<td>${parents.map((parent) => `#${parent}`).join(" + ")}</td>` : undefined}<td class="note">${
-            notes.join(", ")
-          }</td></tr>`
+          }</td>${
+            withParents ? markup`<td>${parents.map((parent) => `#${parent}`).join(" + ")}</td>` : undefined
+          }<td class="note">${notes.join(", ")}</td></tr>`
         })
       }</tbody></table>`
     ),
