@@ -199,6 +199,8 @@ export const make: {
           const made = (seen: ReadonlyMap<Call, Seen>) => round(number, decision, seen, capabilities)
           const verdict = yield* submitted(about, calls, used)
           if (verdict === undefined) {
+            // What was told may have been a name that only looks like that of a submission.
+            yield* telling.refused("nothing was submitted")
             return { round: made(used), end: calls.some(({ name }) => name === finish) ? "finished" : undefined }
           }
           if (Either.isLeft(verdict)) {

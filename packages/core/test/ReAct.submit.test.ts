@@ -261,6 +261,17 @@ describe.each([native, text])("ReAct that submits, $toolCalls", ({ step, toolCal
       ])
     }))
 
+  it.effect("what was streamed of a call that only looks like a submission is void", () =>
+    Effect.gen(function*() {
+      const { events, output } = yield* listened(react(ask)).pipe(
+        Effect.provide(recording([], [step("sub-mit", { answer: "first" }), submit("second")]))
+      )
+      assert.strictEqual(output.answer, "second")
+      const told = atExtract(events)
+      const after = told.slice(told.indexOf("Reset") + 1).filter((line) => line.startsWith("answer: "))
+      assert.strictEqual(after.join("").replaceAll("answer: ", ""), "second")
+    }))
+
   it.effect("many at once submit and stream what is theirs", () =>
     Effect.gen(function*() {
       const model = TestLanguageModel.layer((request, n) => {
