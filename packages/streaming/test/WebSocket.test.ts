@@ -2,11 +2,12 @@
  * The WebSocket of a server, from the first byte: what is said on it, and what
  * becomes of clients that break its rules.
  */
+import * as Module from "@effect-dspy/core/Module"
 import * as Predict from "@effect-dspy/core/Predict"
 import * as Protocol from "@effect-dspy/streaming/Protocol"
-import type * as Server from "@effect-dspy/streaming/Server"
+import * as Server from "@effect-dspy/streaming/Server"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, FastCheck, Schema, Scope, TestClock } from "effect"
+import { Deferred, Effect, Exit, FastCheck, Schema, Scope, TestClock } from "effect"
 import * as Crypto from "node:crypto"
 import * as Fs from "node:fs"
 import type * as Net from "node:net"
@@ -202,6 +203,37 @@ describe("a session", () => {
       yield* until(() => model.counts.open === 0)
     }).pipe(Effect.provide(model.layer))
   })
+
+  it.scopedLive("goes on for all others while what was cancelled does not end", () =>
+    Effect.gen(function*() {
+      const gate = yield* Deferred.make<void>()
+      const state = { begun: 0 }
+      const stubborn = Server.endpoint(
+        { input: Schema.Struct({}), output: Schema.Struct({}) },
+        Module.make({}, function*(_, _input: {}) {
+          state.begun++
+          yield* Effect.uninterruptible(Deferred.await(gate))
+          return {}
+        })
+      )
+      const { port } = yield* start({ modules: { stubborn } })
+      yield* Effect.addFinalizer(() => Deferred.succeed(gate, undefined))
+      const session = yield* open(port)
+      const count = (type: string) => session.messages().filter((message) => message.type === type).length
+      for (const type of ["query", "stream", "query"] as const) {
+        session.send({ type, id: `r${state.begun}`, module: "stubborn", input: {} })
+        const begun = state.begun
+        yield* until(() => state.begun > begun)
+      }
+      session.send({ type: "cancel", id: "r0" })
+      session.send({ type: "cancel", id: "r1" })
+      session.send({ type: "leave", id: "r2" })
+      session.send({ type: "ping" })
+      yield* until(() => count("pong") === 1)
+      assert.strictEqual(count("cancelled"), 0)
+      yield* Deferred.succeed(gate, undefined)
+      yield* until(() => count("cancelled") === 2)
+    }))
 
   it.scopedLive("gives no more than the window of what has not been read, and goes on when it has", () => {
     const model = writes(numbered(1000))

@@ -1,6 +1,7 @@
 import type * as Json from "@effect-dspy/core/Json"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as FiberMap from "effect/FiberMap"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
@@ -87,6 +88,7 @@ export const serve = (
 ): Effect.Effect<void> =>
   Effect.scoped(Effect.gen(function*() {
     const requests = yield* FiberMap.make<string, void, never>()
+    const endings = yield* FiberMap.make<string, void, never>()
     const followers = new Map<string, Runs.Follower>()
     const permits = yield* Effect.makeSemaphore(options.concurrency)
     const bridge = yield* ToolBridge.make((message) => connection.send(JSON.stringify(message)))
@@ -141,6 +143,14 @@ export const serve = (
           (isKnown) => isKnown ? Effect.void : Runs.unknown
         )
 
+    // What follows is read when it has ended, unless it does not end: others on this connection must not wait for that.
+    const ending = (id: string, end: Effect.Effect<void>): Effect.Effect<void> =>
+      FiberMap.run(endings, id, end, { onlyIfMissing: true }).pipe(
+        Effect.flatMap(Fiber.await),
+        Effect.timeoutOption("1 second"),
+        Effect.asVoid
+      )
+
     const follow = (
       id: string,
       open: (onStall: () => void) => Effect.Effect<Runs.Follower, ServingError.ServingError, Scope.Scope>
@@ -182,14 +192,20 @@ export const serve = (
         case "resume":
           return follow(message.id, (onStall) => host.join(message.id, principal, message.from, onStall))
         case "cancel":
-          return cancel(message.id).pipe(
-            Effect.match({ onFailure: (error) => error, onSuccess: () => undefined }),
-            Effect.flatMap((error) => connection.send(cancelled(message.id, error)))
+          return ending(
+            message.id,
+            cancel(message.id).pipe(
+              Effect.match({ onFailure: (error) => error, onSuccess: () => undefined }),
+              Effect.flatMap((error) => connection.send(cancelled(message.id, error)))
+            )
           )
         case "leave":
-          return Effect.zipRight(
-            followers.has(message.id) ? host.leave(message.id, principal) : Effect.void,
-            FiberMap.remove(requests, message.id)
+          return ending(
+            message.id,
+            Effect.zipRight(
+              followers.has(message.id) ? host.leave(message.id, principal) : Effect.void,
+              FiberMap.remove(requests, message.id)
+            )
           )
         case "ping":
           return connection.send(`{"type":"pong"}`)
