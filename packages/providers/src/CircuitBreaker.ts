@@ -203,10 +203,15 @@ export const make = (options: Options = {}): Policy.Policy => (inner) =>
 
 const levels: { readonly [Tag in State["_tag"]]: number } = { Closed: 0, HalfOpen: 1, Open: 2 }
 
+// What was not sent says nothing; a shared call is told once.
+const isUnsent = (cause: Cause.Cause<LanguageModelError.LanguageModelError>): boolean => {
+  const error = Cause.failureOption(cause)
+  return error._tag === "Some" && error.value.attempts === 0
+}
+
 const isDown = (cause: Cause.Cause<LanguageModelError.LanguageModelError>): boolean => {
   const error = Cause.failureOption(cause)
-  // What was not sent says nothing; a shared call is told once.
-  if (error._tag === "None" || error.value.attempts === 0) return false
+  if (error._tag === "None" || isUnsent(cause)) return false
   const { reason } = error.value
   switch (reason._tag) {
     case "Overloaded":
@@ -273,7 +278,7 @@ class Breaker {
   over(admission: Admission, exit: Exit.Exit<unknown, LanguageModelError.LanguageModelError>, now: number): void {
     if (Exit.isSuccess(exit)) this.up(admission, now)
     else if (isDown(exit.cause)) this.down(admission, now)
-    else this.unknown(admission, Cause.isInterrupted(exit.cause), now)
+    else this.unknown(admission, Cause.isInterrupted(exit.cause) || isUnsent(exit.cause), now)
   }
 
   up({ era }: Admission, now: number): void {
@@ -295,10 +300,10 @@ class Breaker {
     if (all >= this.#minimum && down / all >= this.#ratio) this.#become(State.Open({ until: now + this.#open }))
   }
 
-  /** A call that says nothing of failures: the model is there, unless nobody waited for it. */
-  unknown(admission: Admission, interrupted: boolean, now: number): void {
+  /** A call that says nothing of failures: the model is there, unless nobody waited for it or it was not asked. */
+  unknown(admission: Admission, unanswered: boolean, now: number): void {
     if (admission.era !== this.#era || this.state._tag !== "HalfOpen") return
-    if (interrupted) this.#probing = false
+    if (unanswered) this.#probing = false
     else this.up(admission, now)
   }
 

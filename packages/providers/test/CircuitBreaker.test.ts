@@ -1,3 +1,4 @@
+import * as LanguageModel from "@effect-dspy/core/LanguageModel"
 import * as LanguageModelError from "@effect-dspy/core/LanguageModelError"
 import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
 import { assert, describe, it } from "@effect/vitest"
@@ -141,6 +142,33 @@ describe("CircuitBreaker", () => {
       yield* ask
       assert.strictEqual(yield* sent, 22)
       assert.deepStrictEqual(states.map(({ _tag }) => _tag), ["Open", "HalfOpen", "Closed"])
+    }))
+
+  it.effect("a probe that was not sent says nothing, and makes room for another", () =>
+    Effect.gen(function*() {
+      const failure = (attempts: number) =>
+        LanguageModelError.make({
+          provider: "test",
+          model: "test/model",
+          reason: new LanguageModelError.Overloaded({ description: "" }),
+          attempts
+        })
+      const now = { error: failure(1) }
+      const states: Array<string> = []
+      const model = yield* CircuitBreaker.make({
+        minimum: 1,
+        onChange: ({ _tag }) => Effect.sync(() => states.push(_tag))
+      })(LanguageModel.make({
+        id: "test/model",
+        generate: () => Effect.suspend(() => Effect.fail(now.error)),
+        stream: () => Stream.suspend(() => Stream.fail(now.error))
+      }))
+      const calls = [model.generate(request), Stream.runDrain(model.stream(request))]
+      yield* Effect.flip(calls[0]!) // there are two
+      yield* TestClock.adjust("5 seconds")
+      now.error = failure(0)
+      for (const call of calls) assert.isFalse(refused(yield* Effect.flip(call)))
+      assert.deepStrictEqual(states, ["Open", "HalfOpen"])
     }))
 
   it.effect("a probe that the server refuses shows that it is there", () =>
