@@ -287,7 +287,8 @@ describe("a client over one WebSocket", () => {
         socket.on("error", () => {})
         if (first.asked) {
           const upstream = Net.connect(port, "127.0.0.1").on("error", () => {})
-          socket.pipe(upstream).pipe(socket)
+          socket.pipe(upstream)
+          upstream.pipe(socket)
         } else {
           first.asked = true
           socket.resume().on("close", () => first.left = true)
