@@ -402,7 +402,7 @@ describe("requests a second", () => {
       assert.deepStrictEqual(yield* asked(1), [1])
       yield* TestClock.adjust("1 millis")
       assert.deepStrictEqual(yield* asked(2), [0, 100])
-      yield* TestClock.adjust("1 hour")
+      yield* TestClock.adjust("5 seconds")
       const [error] = (yield* Effect.replicateEffect(Effect.either(server.admit(request)), 11)).slice(10)
       assert.isTrue(
         error?._tag === "Left" && error.left.reason === "Busy" && error.left.status === 429 && error.left.retryable
@@ -419,13 +419,22 @@ describe("requests a second", () => {
       for (let n = 0; n < 5; n++) {
         assert.strictEqual((yield* ask(url, "/modules", { headers: { origin: "https://evil.example" } })).status, 403)
       }
-      const guesses = yield* Effect.replicateEffect(ask(url, "/modules"), 4)
+      // So many that a slow machine does not answer them at the pace that is allowed.
+      const many = <A, E, R>(one: Effect.Effect<A, E, R>) =>
+        Effect.all(Array.from({ length: 60 }, () => one), { concurrency: "unbounded" })
+      const guesses = yield* many(ask(url, "/modules"))
       assert.includeMembers(guesses.map(({ status }) => status), [401, 429])
       assert.strictEqual(guesses.find(({ status }) => status === 429)?.headers.get("retry-after"), "1")
-      const socket = yield* connect(port)
-      socket.write(head("GET /ws", { ...upgrade, authorization: "Bearer secret" }))
-      yield* until(() => socket.received().includes("\r\n\r\n"))
-      assert.match(socket.received(), /^HTTP\/1.1 429 [^]*retry-after: 1/)
+      const handshakes = yield* many(Effect.gen(function*() {
+        const socket = yield* connect(port)
+        socket.write(head("GET /ws", { ...upgrade, authorization: "Bearer secret" }))
+        yield* until(() => socket.received().includes("\r\n\r\n"))
+        return socket.received()
+      }))
+      assert.match(
+        handshakes.find((answer) => !answer.startsWith("HTTP/1.1 101 ")) ?? "",
+        /^HTTP\/1.1 429 [^]*retry-after: 1/
+      )
     }).pipe(Effect.provide(model.layer))
   })
 
