@@ -463,6 +463,17 @@ describe("Cassette", () => {
       }).pipe(Effect.provide(NodeContext.layer)))
   })
 
+  it.scoped("what only begins like a key, over and over, takes no time", () =>
+    Effect.gen(function*() {
+      const path = yield* newFile
+      // At the square of its length this would be minutes.
+      const text = "sk-".repeat(200_000)
+      const model = yield* scripted([TestLanguageModel.text(text)])
+      yield* using(model, { path, mode: "record" }, (model) => ask(model, "hi"))
+      const again = yield* using(offline, { path }, (model) => ask(model, "hi"))
+      assert.isTrue(again === text)
+    }).pipe(Effect.provide(NodeContext.layer)))
+
   it.scoped("a secret of several lines is found in JSON as well, where it is spelled another way", () =>
     Effect.gen(function*() {
       const path = yield* newFile

@@ -11,8 +11,9 @@ import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as SchemaAST from "effect/SchemaAST"
 
-// What keys of well-known providers look like.
-const keys = /\b(?:(?:sk|gsk|xai|hf|ghp|github_pat)[-_]|AIza)(?=[-_A-Za-z]*\d)[-_A-Za-z0-9]{20,}/g
+// What keys of well-known providers look like. A digit is looked for nearby, or a text of many such beginnings would take
+// the square of its length.
+const keys = /\b(?:(?:sk|gsk|xai|hf|ghp|github_pat)[-_]|AIza)(?=[-_A-Za-z]{0,256}\d)[-_A-Za-z0-9]{20,}/g
 
 const replacement = "<redacted>"
 
