@@ -58,12 +58,13 @@ const Message = Schema.Union(
     role: Schema.Literal("user"),
     content: Schema.Union(Schema.String, Schema.NonEmptyArray(Schema.Union(TextPart, ImagePart)))
   }),
-  Schema.Struct({ role: Schema.Literal("assistant"), content: Said }),
+  // Before the one without calls, which would read this one, too, and leave them out.
   Schema.Struct({
     role: Schema.Literal("assistant"),
     content: Schema.NullOr(Said),
     tool_calls: Schema.NonEmptyArray(ToolCall)
   }),
+  Schema.Struct({ role: Schema.Literal("assistant"), content: Said }),
   Schema.Struct({ role: Schema.Literal("tool"), content: Said, tool_call_id: Schema.String })
 )
 

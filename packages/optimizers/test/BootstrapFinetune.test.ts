@@ -330,5 +330,17 @@ describe("BootstrapFinetune", () => {
     assert.isTrue(Either.isRight(chat({ messages: [{ role: "user", content: "a" }] })))
     assert.isTrue(Either.isLeft(chat({ messages: [{ role: "tool", content: "a" }] })))
     assert.isTrue(Either.isLeft(chat({ messages: [] })))
+    // Also what is said beside a call.
+    const called = {
+      messages: [
+        { role: "user", content: "a" },
+        {
+          role: "assistant",
+          content: "I look.",
+          tool_calls: [{ id: "1", type: "function", function: { name: "lookup", arguments: "{}" } }]
+        }
+      ]
+    }
+    assert.deepStrictEqual<unknown>(Either.getOrNull(chat(called)), called)
   })
 })
