@@ -546,7 +546,7 @@ const overWebSocket = (
       ...(token === undefined ? [] : [`bearer.${Encoding.encodeBase64Url(Redacted.value(token))}`])
     ]
     const waiting = new Map<string, Mailbox.Mailbox<Protocol.ServerMessage, ClientError>>()
-    const cancelling = new Map<string, Deferred.Deferred<void, ClientError>>()
+    const cancelling = new Set<{ readonly id: string; readonly answer: Deferred.Deferred<void, ClientError> }>()
     const one = yield* Effect.makeSemaphore(1)
     // Their needs are met; what they take they decode themselves.
     const own = tools as unknown as ReadonlyArray<Tool.Tool<string, unknown, unknown>>
@@ -566,7 +566,7 @@ const overWebSocket = (
     const gone = (requests: Live["requests"], error: ClientError): Effect.Effect<void> =>
       Effect.suspend(() => {
         live = undefined
-        const cancels = Array.from(cancelling.values(), (cancel) => Deferred.fail(cancel, error))
+        const cancels = Array.from(cancelling, ({ answer }) => Deferred.fail(answer, error))
         const answers = Array.from(requests, (mailbox) => mailbox.fail(error))
         return Effect.all([...cancels, ...answers], { discard: true })
       })
@@ -613,11 +613,13 @@ const overWebSocket = (
           case "pong":
             return Effect.void
           case "cancelled": {
-            const cancel = cancelling.get(message.id)
-            if (cancel === undefined) return Effect.void
-            return message.error === undefined
-              ? Deferred.succeed(cancel, undefined)
-              : Deferred.fail(cancel, message.error)
+            const { error, id } = message
+            const answers = Array.from(cancelling).filter((one) => one.id === id)
+            return Effect.forEach(
+              answers,
+              ({ answer }) => error === undefined ? Deferred.succeed(answer, undefined) : Deferred.fail(answer, error),
+              { discard: true }
+            )
           }
           default:
             return message.id === undefined
@@ -773,12 +775,11 @@ const overWebSocket = (
       cancel: (id) =>
         Effect.scoped(Effect.gen(function*() {
           const connection = yield* Effect.provide(connected, context)
-          const known = cancelling.get(id)
-          if (known !== undefined) return yield* Deferred.await(known)
           const answer = yield* Deferred.make<void, ClientError>()
+          const asked = { id, answer }
           yield* Effect.acquireRelease(
-            Effect.sync(() => cancelling.set(id, answer)),
-            () => Effect.sync(() => cancelling.delete(id))
+            Effect.sync(() => cancelling.add(asked)),
+            () => Effect.sync(() => cancelling.delete(asked))
           )
           yield* connection.write(JSON.stringify({ type: "cancel", id }))
           return yield* Deferred.await(answer)

@@ -277,6 +277,32 @@ describe.each(ways)("a client over %s, of a server behind another one", (_, conn
 })
 
 describe("a client over one WebSocket", () => {
+  it.scopedLive("answers whoever cancels a run, also when another one who does so is gone", () =>
+    Effect.gen(function*() {
+      const gate = yield* Deferred.make<void>()
+      const begun = yield* Deferred.make<void>()
+      const stubborn = Server.endpoint(
+        { input: Schema.Struct({}), output: Schema.Struct({}) },
+        Module.make({}, function*(_, _input: {}) {
+          yield* Deferred.succeed(begun, undefined)
+          yield* Effect.uninterruptible(Deferred.await(gate))
+          return {}
+        })
+      )
+      const { url } = yield* start({ modules: { stubborn } })
+      yield* Effect.addFinalizer(() => Deferred.succeed(gate, undefined))
+      const client = yield* Client.makeWebSocket<{ readonly stubborn: typeof stubborn }>({ url })
+      yield* Effect.fork(Stream.runDrain(client.stream("stubborn", {}, { id: "mine" })))
+      yield* Deferred.await(begun)
+      const impatient = yield* Effect.fork(client.cancel("mine"))
+      yield* Effect.sleep("50 millis")
+      const patient = yield* Effect.fork(Effect.exit(client.cancel("mine")))
+      yield* Effect.sleep("50 millis")
+      yield* Fiber.interrupt(impatient)
+      yield* Deferred.succeed(gate, undefined)
+      yield* Fiber.join(patient)
+    }).pipe(Effect.provide(platform)))
+
   it.scopedLive("leaves a connection that nobody waits for any more, and opens another for those who still wait", () => {
     const model = writes(["Ada"])
     return Effect.gen(function*() {
