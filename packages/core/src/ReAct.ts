@@ -213,7 +213,7 @@ export const make: {
         }),
       unread,
       extract: (rounds) => Effect.zipRight(telling.missed, m.extract(about.extract(input, rounds)))
-    })
+    }).pipe(Effect.tapError(() => telling.missed))
     return answer as never // what the overloads say
   })
 }

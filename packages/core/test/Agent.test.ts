@@ -284,6 +284,20 @@ describe.each(table)("$name", ({ chat, done, end, ended, isTold, make, more, nam
       assert.match(observation, /^begin x+\n… 910 characters are left out here …\nx+ end$/)
     }))
 
+  it.effect("shows no half of a character", () =>
+    Effect.gen(function*() {
+      for (const before of ["", "x"]) {
+        const long = make({ tools: [probing(Effect.succeed(before + "😀".repeat(100)))], maxOutput: 50 })
+        const { trajectory } = yield* run([
+          probe,
+          ...(name === "ProgramOfThought" ? [extracted] : end)
+        ], long)
+        const [{ observation } = { observation: "" }] = trajectory
+        assert.include(observation, "left out here")
+        assert.notMatch(observation, /\p{Surrogate}/u)
+      }
+    }))
+
   it.effect("goes on with a conversation, and knows what it answered then", () =>
     Effect.gen(function*() {
       const run = (adapter?: Adapter.Adapter) => {

@@ -272,6 +272,16 @@ describe.each([native, text])("ReAct that submits, $toolCalls", ({ step, toolCal
       assert.strictEqual(after.join("").replaceAll("answer: ", ""), "second")
     }))
 
+  it.effect("what was streamed of a submission has failed where the run does", () =>
+    Effect.gen(function*() {
+      const { events, output } = yield* listened(Effect.either(react(ask))).pipe(
+        Effect.provide(recording([], [submit(["none"]), TestLanguageModel.fail("Overloaded")]))
+      )
+      assert.isTrue(Either.isLeft(output))
+      const tags = atExtract(events).filter((line) => line.startsWith("Predictor"))
+      assert.deepStrictEqual(tags, ["PredictorStart", "PredictorFailed"])
+    }))
+
   it.effect("many at once submit and stream what is theirs", () =>
     Effect.gen(function*() {
       const model = TestLanguageModel.layer((request, n) => {

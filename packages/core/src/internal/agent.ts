@@ -134,11 +134,16 @@ export const told = (rounds: ReadonlyArray<Round<Agent.ToolStep | Agent.CodeStep
 /** Both ends of a text, and how much is missing between them. */
 export const clipped = (text: string, limit: number): string => {
   if (text.length <= limit) return text
-  const head = Math.ceil(limit / 2)
-  return `${text.slice(0, head)}\n… ${text.length - limit} characters are left out here …\n${
-    text.slice(text.length - (limit - head))
-  }`
+  const half = Math.ceil(limit / 2)
+  const end = text.length - (limit - half)
+  // Half a character is refused by some services.
+  const head = isInside(text, half) ? half - 1 : half
+  const tail = isInside(text, end) ? end + 1 : end
+  return `${text.slice(0, head)}\n… ${tail - head} characters are left out here …\n${text.slice(tail)}`
 }
+
+// Whether a place is in the middle of a character.
+const isInside = (text: string, at: number): boolean => (text.codePointAt(at - 1) ?? 0) > 0xFFFF
 
 export const namesOf = (fields: ReadonlyArray<Signature.Field>): string =>
   fields.map(({ name }) => `\`${name}\``).join(", ")
