@@ -73,9 +73,11 @@ export const open: (model: LanguageModel.Service) => Opening = pull.open
  * let seen = 0
  * const counted: Policy.Policy = (inner) => {
  *   const open = Policy.open(inner)
- *   const count = Effect.tap((chunk: Chunk.Chunk<LanguageModel.Delta>) => {
- *     seen += Chunk.size(chunk)
- *   })
+ *   const count = (pull: Policy.Pull) =>
+ *     Effect.tap(pull, (chunk) =>
+ *       Effect.sync(() => {
+ *         seen += Chunk.size(chunk)
+ *       }))
  *   return Effect.succeed({ ...inner, stream: Policy.pulled((request) => Effect.map(open(request), count)) })
  * }
  *

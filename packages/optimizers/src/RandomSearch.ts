@@ -221,7 +221,8 @@ const raced = <In, Out, R>(
  *
  * Effect.runPromise(Effect.provide(program, model)).then(({ baseline, candidates, score }) => {
  *   assert.deepStrictEqual([baseline.mean, score.mean], [0, 1])
- *   assert.strictEqual(candidates.length, 8)
+ *   // The program as given has no demonstrations, so that this one is not measured twice.
+ *   assert.strictEqual(candidates.length, 7)
  * })
  * ```
  *

@@ -126,7 +126,7 @@ export const retries = Metric.counter("effect_dspy_retries", {
  * @example
  * ```ts
  * import * as LanguageModel from "@effect-dspy/core/LanguageModel"
- * import type * as Policy from "@effect-dspy/core/Policy"
+ * import * as Policy from "@effect-dspy/core/Policy"
  * import * as TestLanguageModel from "@effect-dspy/core/TestLanguageModel"
  * import * as Retry from "@effect-dspy/providers/Retry"
  * import { Effect, Schedule } from "effect"

@@ -113,7 +113,7 @@ const deepest = 16
 
 const readings = (text: string): ReadonlyArray<Reading> => {
   const all: Array<Reading> = [{ text, places: undefined }]
-  for (let last = all[0]; last !== undefined && all.length <= deepest; last = unescaped(last)) {
+  for (let last: Reading | undefined = all[0]; last !== undefined && all.length <= deepest; last = unescaped(last)) {
     if (last.places !== undefined) all.push(last)
   }
   return all
