@@ -39,6 +39,8 @@ import * as lock from "./internal/lock.ts"
  * - `Locked`: another process is writing it, or has gone on with it while this
  *   one was suspended.
  * - `Corrupt`: a line, other than an unfinished last one, is not a record.
+ * - `Unrecordable`: a value does not fit its schema, such as a cost that is no
+ *   number, which a model told.
  * - `OtherRun`: it belongs to another program, other data or other options.
  * - `Diverged`: a decision came out differently than recorded, so metric, model
  *   or code have changed since.
@@ -49,7 +51,7 @@ import * as lock from "./internal/lock.ts"
 export class JournalError extends Schema.TaggedError<JournalError>("@effect-dspy/optimizers/Journal/JournalError")(
   "JournalError",
   {
-    reason: Schema.Literal("Storage", "Locked", "Corrupt", "OtherRun", "Diverged"),
+    reason: Schema.Literal("Storage", "Locked", "Corrupt", "Unrecordable", "OtherRun", "Diverged"),
     description: Schema.String
   }
 ) {
@@ -475,8 +477,12 @@ export const memoized = <A, I, E, R>(options: {
     return Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(restore(options.effect), (value) =>
         Schema.encode(options.schema)(value).pipe(
-          // A value that does not fit its own schema is a defect of the caller.
-          Effect.orDie,
+          Effect.mapError((error) =>
+            new JournalError({
+              reason: "Unrecordable",
+              description: `what came of "${options.key}" cannot be recorded: ${error.message}`
+            })
+          ),
           Effect.flatMap((encoded) =>
             Json.isJson(encoded)
               ? journal.record(options.key, encoded, options.provisional(value))

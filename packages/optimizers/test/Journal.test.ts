@@ -49,6 +49,16 @@ describe("memo", () => {
       assert.deepStrictEqual(store.lines, [`{"key":"a","value":1}`])
     }))
 
+  it.effect("fails for a value that does not fit its schema, and records nothing", () =>
+    Effect.gen(function*() {
+      const store = memory()
+      const told = Journal.memo("cost", Schema.Finite, Effect.succeed(Number.NaN)).pipe(Effect.provide(store.layer))
+      const error = yield* Effect.flip(told)
+      assert.strictEqual(error.reason, "Unrecordable")
+      assert.match(error.message, /"cost" cannot be recorded.*NaN/s)
+      assert.deepStrictEqual(store.lines, [])
+    }))
+
   it.effect("shares nothing between journals in memory", () =>
     Effect.gen(function*() {
       const work = counted()
